@@ -1,0 +1,1 @@
+"""Bytes in, samples out: sandboxed decoding, conditioning of a reference, WAV output."""

@@ -1,0 +1,26 @@
+"""The one shape that sound has inside the server."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Mono sound.
+
+    Attributes:
+        samples: float32 of shape `[samples]`, nominally within -1..1.
+        sample_rate: in Hz.
+    """
+
+    samples: Samples
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return len(self.samples) / self.sample_rate

@@ -1,0 +1,1 @@
+"""CSM itself: checkpoint, conversation, transformer, one frame, sampling, streaming codec."""

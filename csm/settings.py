@@ -1,0 +1,137 @@
+"""Every knob of the server, read once from the environment and `.env` into one frozen object."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "CSM_"
+DEMO = "demo"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class SettingsError(ValueError):
+    """The configuration is wrong; the message names the variable and the remedy."""
+
+
+class Settings(BaseSettings):
+    """The configuration of one server; each field is the environment variable `CSM_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    model: str = Field("sesame/csm-1b", description="Hub repository, local folder, or `demo`.")
+    revision: str | None = Field(None, description="Branch, tag or commit of the repository.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda[:n], mps.")
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
+        "auto", description="Of the weights; auto takes what suits the device."
+    )
+    engine: Literal["csm", "transformers"] = Field("csm", description="Our frame loop, or the reference.")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        5000, ge=1, le=65535, validation_alias=AliasChoices("CSM_PORT", "PORT"), description="Port to listen on."
+    )
+    api_keys: SecretList = Field((), description="Comma-separated keys.")
+    api_keys_file: Path | None = Field(None, description="File of `name:sha256:expiry` lines.")
+    allow_anonymous: bool = Field(False, description="Allow a public address without keys.")
+    require_consent: bool = Field(False, description="Demand the field `consent=true`.")
+    rate_limit: str = Field("10 per minute", description="Per key, or per address without keys.")
+    rate_limit_storage: str = Field("memory://", description="memory:// or redis://host:port/db.")
+    trusted_proxies: int = Field(0, ge=0, description="How many proxies stand in front.")
+    cors_origins: CommaList = Field((), description="Comma-separated origins that browsers may call from.")
+
+    max_upload_mb: float = Field(10.0, gt=0, description="Largest request body.")
+    max_reference_seconds: float = Field(30.0, ge=1, le=60, description="Longest sample used.")
+    max_text_chars: int = Field(2000, ge=1, description="Longest text.")
+    max_audio_seconds: float = Field(90.0, gt=0, le=150, description="Longest answer.")
+    deadline_seconds: float = Field(120.0, gt=0, description="Longest wait for first audio.")
+
+    slots: int | None = Field(None, ge=1, le=256, description="Generations at once; by device when unset.")
+    queue: int = Field(8, ge=0, description="Requests that may wait for a slot.")
+    voice_cache_mb: int = Field(256, ge=0, description="Memory for voices already heard.")
+    cache_dir: Path | None = Field(None, description="Where compiled models are kept; None is ~/.cache/csm.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _not_open_to_the_world(self) -> "Settings":
+        if self.host not in LOOPBACK and not (self.has_keys or self.allow_anonymous):
+            raise ValueError(
+                f"CSM_HOST={self.host} is reachable from outside but no keys are set: set CSM_API_KEYS or "
+                "CSM_API_KEYS_FILE, or CSM_ALLOW_ANONYMOUS=1 to serve anyone"
+            )
+        return self
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether callers must present a key."""
+        return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the embedded demo checkpoint is served."""
+        return self.model == DEMO
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """`max_upload_mb` in bytes."""
+        return int(self.max_upload_mb * 1_000_000)
+
+
+def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Read the settings: overrides first, then the environment, then the file.
+
+    Args:
+        env_file: a dotenv file that may be absent; None reads none.
+        overrides: fields given in code, as tests do.
+
+    Raises:
+        SettingsError: a value is out of range or a `CSM_…` name is misspelt.
+    """
+    in_file = dotenv_values(env_file).keys() if env_file else ()
+    _refuse_misspelt([*os.environ, *in_file])
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_describe, error.errors()))) from None
+
+
+def variables() -> tuple[str, ...]:
+    """Names of all environment variables that are ours."""
+    return tuple(PREFIX + name.upper() for name in Settings.model_fields)
+
+
+def _refuse_misspelt(names: Iterable[str]) -> None:
+    known = variables()
+    for name in names:
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise SettingsError(f"unknown setting {name}: {hint}")
+
+
+def _describe(error: Any) -> str:
+    """One line for one failed field, without echoing values: they may be keys."""
+    where = "".join(str(part).upper() for part in error["loc"][:1])
+    name = where if not where or where.startswith(PREFIX) or where == "PORT" else PREFIX + where
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
