@@ -1,0 +1,71 @@
+"""Tiny random CSM checkpoints of the real classes, made in a moment: what engine and speech tests run on."""
+
+from pathlib import Path
+
+import torch
+from transformers import CsmForConditionalGeneration
+
+from recipes.demo_model.architecture import CodecSize, ModelSize, StackSize, build
+from recipes.demo_model.export import forget_cached_codebooks
+from recipes.demo_model.tokenizer import make_processor
+
+HEAD_GAIN = 20.0
+"""Spreads the logits so that rounding cannot change which code is the likeliest."""
+
+
+def _codec(codebooks: int) -> CodecSize:
+    return CodecSize(
+        filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=codebooks, codes=61, code_width=8
+    )
+
+
+BACKBONE = StackSize(layers=2, hidden=32, heads=4, kv_heads=2, head_width=8, feed_forward=48)
+DEPTH = StackSize(layers=2, hidden=24, heads=4, kv_heads=2, head_width=6, feed_forward=40)
+
+SIZES: dict[str, ModelSize] = {
+    "small": ModelSize(_codec(4), BACKBONE, DEPTH),
+    "wide_heads": ModelSize(
+        _codec(4),
+        StackSize(layers=2, hidden=24, heads=4, kv_heads=1, head_width=16, feed_forward=40),
+        StackSize(layers=1, hidden=16, heads=2, kv_heads=2, head_width=12, feed_forward=24),
+    ),
+    "untied": ModelSize(_codec(8), BACKBONE, DEPTH, tied=False),
+    "full_depth": ModelSize(_codec(32), BACKBONE, DEPTH),
+}
+"""`small` is the default; `wide_heads`: head width x heads != hidden, other head ratios; `full_depth`: 32 codebooks.
+
+All carry csm-1b's llama3 rotary scaling in both stacks, and a code vocabulary 3 larger than the codec's.
+"""
+
+
+def make(size: ModelSize = SIZES["small"], seed: int = 0) -> CsmForConditionalGeneration:
+    """A float32 model in eval mode; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = build(size)
+        model.lm_head.weight *= HEAD_GAIN
+        model.depth_decoder.codebooks_head.weight *= HEAD_GAIN
+        _spread_codebooks(model)
+        _quieten(model)
+    return model
+
+
+def save(folder: Path, size: ModelSize = SIZES["small"], seed: int = 0) -> Path:
+    """Write model, tokenizer and processor as `from_pretrained` reads them; returns the folder."""
+    make(size, seed).save_pretrained(folder)
+    make_processor().save_pretrained(folder)
+    return folder
+
+
+def _spread_codebooks(model: CsmForConditionalGeneration) -> None:
+    """Fresh Mimi codebooks are all zero: every sound would get the same code."""
+    for name, buffer in model.codec_model.named_buffers():
+        if name.endswith("embed_sum"):
+            buffer.normal_()
+    forget_cached_codebooks(model.codec_model)
+
+
+def _quieten(model: CsmForConditionalGeneration) -> None:
+    """Fresh Mimi weights shout far beyond full scale."""
+    audio = model.codec_model.decode(torch.zeros(1, model.config.num_codebooks, 8, dtype=torch.long)).audio_values
+    model.codec_model.decoder.decoder_seanet.layers[-1].conv.weight *= 0.2 / audio.std()
