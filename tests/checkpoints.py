@@ -15,7 +15,7 @@ HEAD_GAIN = 20.0
 
 def _codec(codebooks: int) -> CodecSize:
     return CodecSize(
-        filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=codebooks, codes=61, code_width=8
+        filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=codebooks, codes=64, code_width=8
     )
 
 
