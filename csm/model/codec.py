@@ -1,0 +1,272 @@
+"""Mimi, decoding as a stream: any cut into chunks gives the samples of one long decode.
+
+`transformers.MimiModel` decodes a whole utterance at once. Three things must be carried from chunk to chunk
+to do the same in parts, and all of them live in one `State`: the inputs that causal convolutions look back
+on, the outputs that transposed convolutions spill over the end of a chunk, and the keys and values within the
+decoder transformer's sliding window. Every tensor of a state has the stream as its first dimension, so
+streams of different ages decode in one batch.
+
+Source: Kyutai, "Moshi: a speech-text foundation model for real-time dialogue", 2024, section 3.3.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import MimiConfig, MimiModel
+
+State = list[Tensor]
+
+
+class StreamingConv1d(nn.Module):
+    """A causal convolution of stride 1 that remembers the inputs it will look back on."""
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.context = (conv.kernel_size[0] - 1) * conv.dilation[0]
+
+    def initial_state(self, batch: int) -> State:
+        """Silence before the first sample: `[batch, channels, context]`."""
+        return [self.conv.weight.new_zeros(batch, self.conv.in_channels, self.context)] if self.context else []
+
+    def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
+        """`[batch, in, time]` to `[batch, out, time]`."""
+        if self.context:
+            x = torch.cat([next(past), x], dim=-1)
+            now.append(x[..., -self.context :])
+        result: Tensor = self.conv(x)
+        return result
+
+
+class StreamingConvTranspose1d(nn.Module):
+    """A causal transposed convolution that adds the tail of the last chunk to the head of this one."""
+
+    def __init__(self, conv: nn.ConvTranspose1d) -> None:
+        super().__init__()
+        self.conv = conv
+        self.tail = conv.kernel_size[0] - conv.stride[0]
+        # The tail is summed before the bias: with the bias inside, overlapping samples would get it twice.
+        self.bias = None if conv.bias is None else conv.bias.view(1, -1, 1)
+
+    def initial_state(self, batch: int) -> State:
+        """Nothing spilt yet: `[batch, channels, tail]`."""
+        return [self.conv.weight.new_zeros(batch, self.conv.out_channels, self.tail)]
+
+    def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
+        """`[batch, in, time]` to `[batch, out, time * stride]`."""
+        y = F.conv_transpose1d(x, self.conv.weight, stride=self.conv.stride, groups=self.conv.groups)
+        y = y + F.pad(next(past), (0, y.shape[-1] - self.tail))
+        now.append(y[..., -self.tail :])
+        y = y[..., : -self.tail]
+        return y if self.bias is None else y + self.bias
+
+
+class StreamingResnetBlock(nn.Module):
+    """SEANet's residual block."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_streaming(layer) for layer in block.block)
+        self.shortcut = _streaming(block.shortcut)
+
+    def initial_state(self, batch: int) -> State:
+        """Of both branches."""
+        return _initial_state([*self.layers, self.shortcut], batch)
+
+    def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
+        """`[batch, channels, time]`, unchanged in shape."""
+        y = x
+        for layer in self.layers:
+            y = layer(y, past, now)
+        shortcut: Tensor = self.shortcut(x, past, now)
+        return shortcut + y
+
+
+class Pointwise(nn.Module):
+    """A layer without memory."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def initial_state(self, batch: int) -> State:
+        """None."""
+        return []
+
+    def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
+        """Apply the layer."""
+        result: Tensor = self.layer(x)
+        return result
+
+
+class StreamingTransformer(nn.Module):
+    """Mimi's decoder transformer with keys and values kept for one sliding window."""
+
+    def __init__(self, transformer: nn.Module, config: MimiConfig) -> None:
+        super().__init__()
+        self.layers = transformer.layers
+        self.heads, self.head_dim, self.window = config.num_attention_heads, config.head_dim, config.sliding_window
+        self.register_buffer("inv_freq", transformer.rotary_emb.inv_freq.float(), persistent=False)
+
+    def initial_state(self, batch: int) -> State:
+        """Age in positions `[batch]`, then keys and values `[batch, heads, window - 1, head_dim]` per layer."""
+        like = self.layers[0].self_attn.k_proj.weight
+        shape = (batch, self.heads, self.window - 1, self.head_dim)
+        age = torch.zeros(batch, dtype=torch.long, device=like.device)
+        return [age, *(like.new_zeros(shape) for _ in range(2 * len(self.layers)))]
+
+    def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
+        """`[batch, time, dim]`, unchanged in shape."""
+        age, time = next(past), x.shape[1]
+        now.append(age + time)
+        rope = self._rotations(age, time)
+        mask = self._mask(age, time)
+        for layer in self.layers:
+            y = self._attend(layer.self_attn, layer.input_layernorm(x), rope, mask, past, now)
+            x = x + layer.self_attn_layer_scale(y)
+            x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
+        return x
+
+    def _rotations(self, age: Tensor, time: int) -> tuple[Tensor, Tensor]:
+        positions = age[:, None] + torch.arange(time, device=age.device)
+        angles = positions[:, None, :, None] * self.inv_freq
+        angles = torch.cat([angles, angles], dim=-1)
+        return angles.cos(), angles.sin()
+
+    def _mask(self, age: Tensor, time: int) -> Tensor:
+        """True where query i of this chunk sees key j of (window - 1 past ones, then this chunk): `[batch, 1, i, j]`."""
+        query = torch.arange(time, device=age.device)[:, None]
+        key = torch.arange(self.window - 1 + time, device=age.device)[None, :]
+        within = (key >= query) & (key <= query + self.window - 1)
+        exists = key + age[:, None, None] >= self.window - 1
+        return (within & exists)[:, None]
+
+    def _attend(
+        self, layer: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past: Iterator[Tensor], now: State
+    ) -> Tensor:
+        batch, time, _ = x.shape
+
+        def split(projection: nn.Module) -> Tensor:
+            heads: Tensor = projection(x).view(batch, time, self.heads, self.head_dim).transpose(1, 2)
+            return heads
+
+        q = _rotate(split(layer.q_proj), *rope)
+        k = torch.cat([next(past), _rotate(split(layer.k_proj), *rope)], dim=2)
+        v = torch.cat([next(past), split(layer.v_proj)], dim=2)
+        now += [k[:, :, time:], v[:, :, time:]]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        result: Tensor = layer.o_proj(y.transpose(1, 2).reshape(batch, time, -1))
+        return result
+
+
+class MimiDecoder(nn.Module):
+    """Codes in, samples out, a chunk at a time; exactly `MimiModel.decode` when the chunks are put together.
+
+    Args:
+        codec: the model whose weights are used, not copied.
+    """
+
+    def __init__(self, codec: MimiModel) -> None:
+        super().__init__()
+        config = codec.config
+        if config.pad_mode != "constant" or not config.use_causal_conv or config.trim_right_ratio != 1.0:
+            raise ValueError("only a causal Mimi with constant padding can be decoded as a stream")
+        upsample, transformer, seanet = _decoder_parts(codec)
+        self.quantizers = nn.ModuleList(_split_quantizer(codec))
+        self.semantic = config.num_semantic_quantizers
+        self.codebook_size = config.codebook_size
+        self.upsample = _streaming(upsample)
+        self.transformer = StreamingTransformer(transformer, config)
+        self.seanet = nn.ModuleList(_streaming(layer) for layer in seanet.layers)
+
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` streams that have not begun."""
+        return _initial_state([self.upsample, self.transformer, *self.seanet], batch)
+
+    def forward(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
+        """Decode the next frames of each stream.
+
+        Args:
+            codes: `[batch, codebooks, frames]`, each below the codebook size.
+            state: of these streams.
+
+        Returns:
+            Samples `[batch, frames * 1920]`, and the state to go on from.
+        """
+        past, now = iter(state), State()
+        x = self.upsample(self._latents(codes), past, now)
+        x = self.transformer(x.transpose(1, 2), past, now).transpose(1, 2)
+        for layer in self.seanet:
+            x = layer(x, past, now)
+        return x[:, 0], now
+
+    def _latents(self, codes: Tensor) -> Tensor:
+        semantic, acoustic = self.quantizers
+        latents: Tensor = semantic(codes[:, : self.semantic]) + acoustic(codes[:, self.semantic :])
+        return latents
+
+
+class Codebooks(nn.Module):
+    """Residual codebooks: codes `[batch, codebooks, frames]` to latents `[batch, dim, frames]`."""
+
+    def __init__(self, quantizer: nn.Module) -> None:
+        super().__init__()
+        tables = torch.stack([layer.codebook.embed.detach() for layer in quantizer.layers])
+        count, self.size, _ = tables.shape
+        self.register_buffer("table", tables.flatten(0, 1), persistent=False)
+        self.register_buffer("offsets", torch.arange(count, device=tables.device)[:, None] * self.size, persistent=False)
+        self.projection = quantizer.output_proj or nn.Identity()
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Sum the codebooks' vectors, then project."""
+        summed = F.embedding(codes + self.offsets, self.table).sum(dim=1)
+        latents: Tensor = self.projection(summed.transpose(1, 2))
+        return latents
+
+
+def encode(codec: MimiModel, samples: Tensor) -> Tensor:
+    """Codes of a whole reference.
+
+    Args:
+        codec: Mimi, as the checkpoint holds it.
+        samples: `[samples]` at the codec's rate.
+
+    Returns:
+        Codes `[frames, codebooks]`, as many frames as `CsmProcessor` leaves room for.
+    """
+    codes: Tensor = codec.encode(samples.view(1, 1, -1)).audio_codes
+    return codes[0].T
+
+
+def _streaming(layer: nn.Module) -> nn.Module:
+    """The streaming counterpart of one layer of `MimiModel`."""
+    if hasattr(layer, "block"):
+        return StreamingResnetBlock(layer)
+    conv = getattr(layer, "conv", None)
+    if isinstance(conv, nn.ConvTranspose1d):
+        return StreamingConvTranspose1d(conv)
+    return StreamingConv1d(conv) if isinstance(conv, nn.Conv1d) else Pointwise(layer)
+
+
+def _initial_state(layers: list[nn.Module], batch: int) -> State:
+    return [tensor for layer in layers for tensor in layer.initial_state(batch)]
+
+
+def _decoder_parts(codec: MimiModel) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Upsampling, transformer and SEANet; transformers 5.23 moved them below `codec.decoder`."""
+    owner = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec
+    return owner.upsample, owner.decoder_transformer, getattr(owner, "decoder_seanet", codec.decoder)
+
+
+def _split_quantizer(codec: MimiModel) -> list[Codebooks]:
+    quantizer = codec.quantizer
+    parts = (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer)
+    return [Codebooks(part) for part in parts]
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE in the layout of Llama: the two halves of a head are the pairs."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-right, left], dim=-1) * sin

@@ -1,0 +1,102 @@
+"""Where a checkpoint's files come from: the embedded demo, a local folder, or the Hugging Face Hub."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from csm.errors import ModelUnavailable
+from csm.settings import Settings
+
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
+
+# Nothing that could carry code is fetched: neither pickles (`ckpt.pt`) nor Python files.
+FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
+
+
+def check(settings: Settings) -> None:
+    """Make sure, within seconds, that the checkpoint can be had, before anything slow starts.
+
+    Raises:
+        ModelUnavailable: it cannot; the message says what to do.
+    """
+    folder = local_folder(settings)
+    if folder is None:
+        _explained(settings, lambda: hf_hub_download(settings.model, "config.json", revision=settings.revision))
+
+
+def fetch(settings: Settings) -> Path:
+    """The folder that holds the checkpoint, downloading it first where needed (several GB, with progress bars).
+
+    Raises:
+        ModelUnavailable: it cannot be had; the message says what to do.
+    """
+    folder = local_folder(settings)
+    if folder is not None:
+        return folder
+    return Path(
+        _explained(
+            settings,
+            lambda: snapshot_download(
+                settings.model,
+                revision=settings.revision,
+                allow_patterns=FILES,
+                # Prompt recordings of the upstream repository; the checkpoint does not need them.
+                ignore_patterns=["prompts/*", "transformers/prompts/*"],
+            ),
+        )
+    )
+
+
+def local_folder(settings: Settings) -> Path | None:
+    """The folder meant by `CSM_MODEL`, or None when it names a repository.
+
+    Raises:
+        ModelUnavailable: it looks like a path, but there is no checkpoint.
+    """
+    folder = DEMO_FOLDER if settings.is_demo else Path(settings.model).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if settings.is_demo or folder.is_dir() or settings.model.startswith(("/", ".", "~")) or "\\" in settings.model:
+        raise ModelUnavailable(f"CSM_MODEL={settings.model}: no checkpoint there (config.json is missing)")
+    return None
+
+
+def _explained(settings: Settings, download: Callable[[], str]) -> str:
+    name = settings.model
+    try:
+        return download()
+    except GatedRepoError:
+        raise ModelUnavailable(
+            f"{name} is gated: accept its terms at https://huggingface.co/{name}, create a token at "
+            "https://huggingface.co/settings/tokens and set HF_TOKEN; or try CSM_MODEL=demo, which needs neither"
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelUnavailable(f"{name} has no revision {settings.revision}: correct CSM_REVISION") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelUnavailable(
+            f"CSM_MODEL={name} is neither a folder here nor a repository that this token may read: "
+            "check the spelling and HF_TOKEN, or try CSM_MODEL=demo"
+        ) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        raise ModelUnavailable(
+            f"{name} is not in the local cache and the Hub cannot be reached: check the network and HF_HUB_OFFLINE, "
+            "set CSM_MODEL to a local folder, or try CSM_MODEL=demo"
+        ) from None
+    except EntryNotFoundError:
+        raise ModelUnavailable(f"{name} holds no checkpoint for transformers (config.json is missing)") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no"
+        raise ModelUnavailable(f"the Hub answered {status} for {name}: check HF_TOKEN and try again") from None
+    except OSError as error:
+        raise ModelUnavailable(f"{name} cannot be fetched: {type(error).__name__}; check network and disk") from None

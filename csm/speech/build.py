@@ -1,0 +1,65 @@
+"""Settings in, a warm synthesizer out."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from csm.audio.waveform import Waveform
+from csm.engine.api import Engine, Sampling
+from csm.engine.devices import place
+from csm.engine.reference import ReferenceEngine
+from csm.model import hub
+from csm.model.checkpoint import open_checkpoint
+from csm.settings import Settings
+from csm.speech.synthesizer import CsmSynthesizer
+from csm.speech.voice import Voice, conversation
+
+log = logging.getLogger(__name__)
+
+WARM_UP_FRAMES = 2
+
+
+def build(settings: Settings) -> CsmSynthesizer:
+    """Fetch, load and warm up the model.
+
+    Raises:
+        ModelUnavailable: it cannot be had, read or run here; the message names the remedy.
+    """
+    folder = hub.fetch(settings)
+    engine = make_engine(settings, folder)
+    warm_up(engine)
+    return CsmSynthesizer(settings, engine, _details(settings, engine, folder))
+
+
+def make_engine(settings: Settings, folder: Path) -> Engine:
+    """The engine that the settings ask for, on the checkpoint in `folder`."""
+    checkpoint, placement = open_checkpoint(folder), place(settings)
+    return ReferenceEngine(checkpoint, placement, settings.deadline_seconds)
+
+
+def warm_up(engine: Engine) -> None:
+    """Generate a few frames from a second of silence, so that the first caller does not pay for first times."""
+    rate = engine.info.sample_rate
+    voice = Voice(Waveform(np.zeros(rate, np.float32), rate), "Warm.")
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    for _ in engine.generate(conversation(voice, "Up."), Sampling(seed=0), WARM_UP_FRAMES, never):
+        pass
+
+
+def _details(settings: Settings, engine: Engine, folder: Path) -> dict[str, object]:
+    info = engine.info
+    details: dict[str, object] = {"engine": info.name, "precision": info.precision, "slots": info.slots}
+    if settings.is_demo:
+        details |= {"demo": True, "notice": _demo_notice(folder)}
+        log.warning("%s", details["notice"])
+    return details
+
+
+def _demo_notice(folder: Path) -> str:
+    trained = json.loads((folder / "demo.json").read_text())["trained"]
+    if trained:
+        return "this is the small demo model, not of CSM-1B's quality"
+    return "this is the demo model with random weights: it answers noise; set CSM_MODEL=sesame/csm-1b for speech"

@@ -1,0 +1,81 @@
+"""A synthesizer that is there at once and loads its model behind the scenes.
+
+Free of torch until the loading thread begins: the port answers while the rest is imported.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+from csm.errors import ModelUnavailable, NotReady
+from csm.settings import Settings
+from csm.speech.api import State, Status, Synthesizer, Utterance
+
+log = logging.getLogger(__name__)
+
+
+class LoadingSynthesizer:
+    """Stands in for the synthesizer that `build` makes; see `csm.speech.api.Synthesizer`.
+
+    Args:
+        settings: of the server.
+        build: makes the real one, slowly.
+    """
+
+    def __init__(self, settings: Settings, build: Callable[[Settings], Synthesizer] | None = None) -> None:
+        self._settings, self._build = settings, build or _build
+        self._ready: Synthesizer | None = None
+        self._failure: str | None = None
+        self._closed = False
+        threading.Thread(target=self._load, name="model-loader", daemon=True).start()
+
+    def status(self) -> Status:
+        """See `Synthesizer.status`."""
+        if self._ready is not None:
+            return self._ready.status()
+        state: State = "unhealthy" if self._failure else "draining" if self._closed else "loading"
+        reasons = {"loading": "the model is being loaded", "draining": "the server is shutting down"}
+        return Status(state, self._settings.model, reason=self._failure or reasons[state])
+
+    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+        """See `Synthesizer.speak`."""
+        if self._ready is None:
+            raise NotReady(f"the server is not ready: {self.status().reason}", retry_after=10)
+        return self._ready.speak(utterance, cancelled)
+
+    def drain(self) -> None:
+        """See `Synthesizer.drain`."""
+        self._closed = True
+        if self._ready is not None:
+            self._ready.drain()
+
+    def close(self) -> None:
+        """See `Synthesizer.close`."""
+        self._closed = True
+        if self._ready is not None:
+            self._ready.close()
+
+    def _load(self) -> None:
+        started = monotonic()
+        log.info("loading %s", self._settings.model)
+        try:
+            synthesizer = self._build(self._settings)
+        except ModelUnavailable as error:
+            self._failure = str(error)
+            log.error("the model is not available: %s", error)
+        except Exception as error:
+            self._failure = f"the model could not be loaded ({type(error).__name__}); the reason is in the server's log"
+            log.exception("the model could not be loaded")
+        else:
+            self._ready = synthesizer
+            if self._closed:
+                synthesizer.drain()
+            log.info("ready after %.1f s", monotonic() - started)
+
+
+def _build(settings: Settings) -> Synthesizer:
+    # Imports torch and transformers, which takes seconds: that is what the thread is for.
+    from csm.speech.build import build
+
+    return build(settings)

@@ -1,0 +1,104 @@
+"""The whole road from an upload to sound, above the engine."""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from csm.audio.condition import condition
+from csm.audio.decode import decode
+from csm.audio.wav import pcm16
+from csm.engine.api import Chunk, Engine, Sampling
+from csm.errors import GenerationFailed, InvalidRequest, NotReady
+from csm.model.conversation import Conversation
+from csm.settings import Settings
+from csm.speech.admission import Admission
+from csm.speech.api import State, Status, Utterance
+from csm.speech.text import clean, longest_seconds
+from csm.speech.voice import Voice, conversation
+
+ATTEMPTS = 3
+"""Times a generation that ends before its first frame is tried, each with another seed."""
+
+log = logging.getLogger(__name__)
+
+
+class CsmSynthesizer:
+    """Text and a voice in, PCM out; see `csm.speech.api.Synthesizer`.
+
+    Args:
+        settings: limits.
+        engine: loaded and warm.
+        details: shown in `/health`.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, details: dict[str, object]) -> None:
+        self._settings, self._engine, self._details = settings, engine, details
+        self._admission = Admission(engine.info.slots, settings.queue)
+        self._draining = False
+
+    def status(self) -> Status:
+        """See `Synthesizer.status`."""
+        failure, running = self._engine.failure(), self._engine.running
+        state: State = "unhealthy" if failure else "draining" if self._draining else "healthy"
+        reason = failure or ("the server is shutting down" if self._draining else None)
+        waiting = max(0, self._admission.inside - running)
+        return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, self._details)
+
+    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+        """See `Synthesizer.speak`."""
+        if (status := self.status()).state != "healthy":
+            raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
+        with self._admission.enter():
+            # Decoding waits until a place is ours: a flood of uploads must not become a flood of ffmpegs.
+            voice = self._voice(utterance)
+            text = clean(utterance.text)
+            if not text:
+                raise InvalidRequest("text: nothing is left to say once special tokens are removed")
+            frames = self._max_frames(text, utterance.max_seconds)
+            for chunk in self._chunks(conversation(voice, text), utterance, frames, cancelled):
+                yield pcm16(chunk.samples)
+
+    def drain(self) -> None:
+        """See `Synthesizer.drain`."""
+        self._draining = True
+
+    def close(self) -> None:
+        """See `Synthesizer.close`."""
+        self._draining = True
+        self._engine.close()
+
+    def _voice(self, utterance: Utterance) -> Voice:
+        longest = self._settings.max_reference_seconds
+        waveform = condition(decode(utterance.reference, max_seconds=longest), max_seconds=longest)
+        return Voice(waveform, clean(utterance.transcript or ""))
+
+    def _max_frames(self, text: str, max_seconds: float) -> int:
+        seconds = min(max_seconds, self._settings.max_audio_seconds, longest_seconds(text))
+        return max(1, round(seconds * self._engine.info.frame_rate))
+
+    def _chunks(
+        self, said: Conversation, utterance: Utterance, frames: int, gone: Callable[[], bool]
+    ) -> Iterator[Chunk]:
+        """The chunks of the first attempt that says anything at all."""
+        seed = secrets.randbits(63) if utterance.seed is None else utterance.seed
+        for attempt in range(ATTEMPTS):
+            sampling = Sampling((seed + attempt) % 2**63, utterance.temperature, utterance.top_k)
+            generation = self._engine.generate(said, sampling, frames, gone)
+            try:
+                first = next(generation, None)
+                if first is not None:
+                    yield from chain([first], generation)
+                    return
+            finally:
+                _close(generation)
+            log.warning("the model ended its turn before the first frame (attempt %d)", attempt + 1)
+        raise GenerationFailed(
+            "the model ended its turn before saying anything: rephrase the text, check the transcript, or try another sample"
+        )
+
+
+def _close(generation: Iterator[Chunk]) -> None:
+    close = getattr(generation, "close", None)
+    if close is not None:
+        close()
