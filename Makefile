@@ -1,0 +1,58 @@
+# `make demo` lets you hear it, `make test` proves it; `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+SERVE_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-slow check docs bench audit clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(SERVE_STAMP)  ## start the server with the demo model, clone a voice into clone.wav, stop
+	$(RUN) examples/demo.py
+
+serve: $(SERVE_STAMP)  ## start the server with the settings of the environment and .env
+	$(RUN) sesame_server.py
+
+test: $(DEV_STAMP)  ## run the tests that take seconds
+	$(RUN) -m pytest
+
+test-slow: $(DEV_STAMP)  ## run the tests that take minutes
+	$(RUN) -m pytest -m "slow or quality" --timeout=1200
+
+check: $(DEV_STAMP)  ## lint, types, import rules, Dockerfile
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint Dockerfile
+
+docs: $(SERVE_STAMP)  ## rewrite .env.example and the README's settings table from csm/settings.py
+	$(RUN) -m docs.settings --write
+
+bench: $(DEV_STAMP)  ## measure speed and memory against transformers
+	$(RUN) -m benchmarks
+
+audit: $(DEV_STAMP)  ## look for known vulnerabilities in what is installed
+	$(VENV)/bin/pip-audit --skip-editable
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build results clone.wav
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# Importing the pair right away turns a mismatch of torch and torchaudio into an error here instead of at the first request.
+$(SERVE_STAMP): requirements.txt | $(RUN)
+	@echo "Installing into $(VENV): about 6 GB with PyPI's CUDA build of torch; README, Installation, has a smaller way"
+	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(RUN) -c 'import torch, torchaudio'
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.txt $(SERVE_STAMP)
+	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@

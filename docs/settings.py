@@ -1,0 +1,68 @@
+"""Keeps `.env.example` and the README's settings table equal to `csm.settings`: `python -m docs.settings --write`."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from csm.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+ENV_EXAMPLE = ROOT / ".env.example"
+README = ROOT / "README.md"
+TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
+
+HEAD = """\
+# Copy to .env and remove the # in front of what you change: each line shows the default.
+# The environment wins over this file, and a misspelt CSM_ name stops the start.
+
+# Access to gated repositories of the Hugging Face Hub; a read token is enough.
+#HF_TOKEN=
+"""
+
+
+def rows() -> Iterator[tuple[str, str, str]]:
+    """Yield variable, default and description of every setting, in the order of the class."""
+    for name, field in Settings.model_fields.items():
+        yield PREFIX + name.upper(), _spell(field.default), field.description or ""
+
+
+def env_example() -> str:
+    """The text that `.env.example` should have."""
+    return HEAD + "".join(f"\n# {description}\n#{name}={default}\n" for name, default, description in rows())
+
+
+def table() -> str:
+    """The settings table that the README should have."""
+    lines = (f"| `{name}` | {f'`{default}`' if default else ''} | {about} |\n" for name, default, about in rows())
+    return "| variable | default | |\n|---|---|---|\n" + "".join(lines)
+
+
+def readme() -> str:
+    """The README with its table replaced by the one it should have."""
+    return TABLE.sub(lambda _: table(), README.read_text())
+
+
+def _spell(default: object) -> str:
+    """A default as one would write it in a file of variables."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool | float):
+        return f"{default:g}"
+    return str(default)
+
+
+def main() -> int:
+    """Write both files, or report which of them is out of date."""
+    wanted = {ENV_EXAMPLE: env_example(), README: readme()}
+    if "--write" in sys.argv[1:]:
+        for path, text in wanted.items():
+            path.write_text(text)
+        return 0
+    stale = [path.name for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    print(f"out of date: {', '.join(stale)}; run `make docs`" if stale else "up to date")
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
