@@ -1,0 +1,94 @@
+"""One log line per request: who, what size, how long, how it ended; never what was said."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from csm import log
+from csm.web import request_id
+
+logger = logging.getLogger("csm.web")
+
+
+@dataclass
+class Access:
+    """What is noted about one request.
+
+    Attributes:
+        id: the request's id.
+        method: as sent.
+        route: the pattern that matched, or None; never the path itself, which a caller can fill with anything.
+        caller: the name of the key, or None.
+        outcome: ok, refused, failed, gone (the caller left) or cut (we broke the answer off).
+        sizes: numbers worth knowing: bytes, characters, seconds.
+        started: on the monotonic clock.
+    """
+
+    id: str
+    method: str
+    route: str | None
+    caller: str | None = None
+    outcome: str | None = None
+    sizes: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the request's header was read."""
+        return time.monotonic() - self.started
+
+    def write(self, status: int) -> None:
+        """Log the line; health checks only at DEBUG, or they would drown the rest."""
+        quiet = self.route is not None and self.route.startswith("/health")
+        values = {
+            "id": self.id,
+            "key": self.caller,
+            "method": self.method,
+            "route": self.route or "-",
+            "status": status,
+            "outcome": self.outcome or _outcome(status),
+            "seconds": self.seconds,
+        }
+        extra = log.fields(**values, **self.sizes)
+        logger.log(logging.DEBUG if quiet else logging.INFO, "request", extra=extra)
+
+
+def install(app: Flask) -> None:
+    """Give each request its `Access` and each answer its id."""
+    app.before_request(_open)
+    app.after_request(_close)
+
+
+def current() -> Access:
+    """Of the request that is being served."""
+    found: Access = g.access
+    return found
+
+
+def _open() -> None:
+    rule = request.url_rule
+    # Methods are the caller's to invent; those without a route are not worth their text.
+    g.access = Access(
+        request_id.choose(request.headers.get(request_id.HEADER)),
+        request.method if rule is not None else "-",
+        rule.rule if rule is not None else None,
+    )
+
+
+def _close(response: Response) -> Response:
+    entry = current()
+    response.headers[request_id.HEADER] = entry.id
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    # After the last byte, so that the line tells the whole duration and how a stream ended.
+    response.call_on_close(lambda: entry.write(response.status_code))
+    return response
+
+
+def _outcome(status: int) -> str:
+    if status < 400:
+        return "ok"
+    return "failed" if status >= 500 and status != 503 else "refused"

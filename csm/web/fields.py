@@ -1,0 +1,114 @@
+"""The fields of POST /clone-voice: text on the wire, an `Utterance` behind it."""
+
+import difflib
+import re
+from collections.abc import Mapping
+
+from werkzeug.exceptions import BadRequest
+
+from csm.settings import Settings
+from csm.speech import Utterance
+from csm.web.problems import InvalidField
+
+FILE = "audio"
+TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "stream", "consent")
+
+MAX_SEED = 2**63 - 1
+MAX_TOP_K = 2051
+MAX_TEMPERATURE = 2.0
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+# Narrower than float() and int(), which take "nan", "1_000" and digits of other scripts.
+_DECIMAL = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?", re.ASCII)
+_INTEGER = re.compile(r"\d{1,19}", re.ASCII)
+
+
+def utterance(form: Mapping[str, str], sample: bytes, settings: Settings) -> Utterance:
+    """What the form asks for.
+
+    Optional fields may be sent blank, as HTML forms do, and then count as absent.
+
+    Raises:
+        BadRequest: `text` is missing.
+        InvalidField: a field is out of range; none of the messages repeats a value.
+    """
+    values = {name: text.strip() for name, text in form.items() if text.strip() or name == "text"}
+    _refuse_without_consent(values, settings.require_consent)
+    if "text" not in values:
+        raise BadRequest("The part 'text' is missing.")
+    longest = settings.max_text_chars
+    if not 1 <= len(values["text"]) <= longest:
+        raise InvalidField("text", f"text must have 1 to {longest} characters.")
+    if len(values.get("transcript", "")) > longest:
+        raise InvalidField("transcript", f"transcript must have at most {longest} characters.")
+    return Utterance(
+        text=values["text"],
+        reference=sample,
+        transcript=values.get("transcript"),
+        temperature=_number(values, "temperature", 0.9, 0.0, MAX_TEMPERATURE),
+        top_k=_whole(values, "top_k", 50, 1, MAX_TOP_K),
+        seed=_whole(values, "seed", 0, 0, MAX_SEED) if "seed" in values else None,
+        max_seconds=_seconds(values, settings.max_audio_seconds),
+    )
+
+
+def streamed(form: Mapping[str, str]) -> bool:
+    """Whether the answer may leave before its length is known; the default.
+
+    Raises:
+        InvalidField: neither true nor false.
+    """
+    return flag("stream", form.get("stream", "").strip() or "true")
+
+
+def refuse_unknown(form: Mapping[str, str]) -> None:
+    """A misspelt optional field would otherwise be ignored without a word.
+
+    Raises:
+        InvalidField: with the field that was probably meant.
+    """
+    for name in form:
+        if name not in TEXTS:
+            close = difflib.get_close_matches(name.lower()[:64], TEXTS, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join((FILE, *TEXTS))}."
+            raise InvalidField(close[0] if close else "", f"There is an unknown field: {hint}")
+
+
+def flag(name: str, text: str) -> bool:
+    """A boolean field.
+
+    Raises:
+        InvalidField: neither true nor false.
+    """
+    if text.lower() not in _TRUE | _FALSE:
+        raise InvalidField(name, f"{name} must be true or false.")
+    return text.lower() in _TRUE
+
+
+def _refuse_without_consent(values: Mapping[str, str], required: bool) -> None:
+    """A plain "no" is honoured even where nobody demands a "yes"."""
+    given = values.get("consent", "" if required else "true")
+    if not given or not flag("consent", given):
+        raise InvalidField("consent", "consent=true is needed: it states that the speaker of the sample has agreed.")
+
+
+def _number(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
+    text = values.get(name, str(default))
+    if not _DECIMAL.fullmatch(text) or not low <= float(text) <= high:
+        raise InvalidField(name, f"{name} must be a number from {low:g} to {high:g}.")
+    return float(text)
+
+
+def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = values.get(name, str(default))
+    if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+        raise InvalidField(name, f"{name} must be a whole number from {low} to {high}.")
+    return int(text)
+
+
+def _seconds(values: Mapping[str, str], longest: float) -> float:
+    seconds = _number(values, "max_seconds", longest, 0.0, longest)
+    if seconds == 0:
+        raise InvalidField("max_seconds", f"max_seconds must be more than 0, and at most {longest:g}.")
+    return seconds

@@ -1,0 +1,147 @@
+"""Who may call: keys known only by their SHA-256, with names and dates of expiry.
+
+API keys are long and random, so a plain fast hash protects them; a slow one would only serve attackers of the CPU.
+`printf %s "$KEY" | sha256sum` makes the middle part of a line.
+"""
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from csm.settings import Settings, SettingsError
+
+logger = logging.getLogger("csm.web")
+
+_LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<digest>[0-9a-fA-F]{64})(?::(?P<expiry>.*))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key.
+
+    Attributes:
+        name: for logs and quotas; two keys of one name share a quota, which is how a key is replaced.
+        digest: SHA-256 of the key.
+        expires: Unix time from which on it is refused, or None.
+    """
+
+    name: str
+    digest: bytes
+    expires: float | None = None
+
+    @classmethod
+    def parse(cls, line: str) -> "Key":
+        """A key from `name:sha256:expiry`; the expiry is an ISO date or time, UTC unless it says otherwise, or empty.
+
+        Raises:
+            ValueError: the line is none of that.
+        """
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise ValueError("not name:sha256:expiry")
+        expiry = (match["expiry"] or "").strip()
+        return cls(match["name"], bytes.fromhex(match["digest"]), _timestamp(expiry) if expiry else None)
+
+
+class Keyring:
+    """The keys of the settings and of the keys file, which is read again when it changes.
+
+    Args:
+        fixed: keys that do not change while the server runs.
+        path: a file of `name:sha256:expiry` lines, or None.
+
+    Raises:
+        SettingsError: the file cannot be read, or a line of it is wrong.
+    """
+
+    def __init__(self, fixed: Iterable[Key] = (), path: Path | None = None) -> None:
+        self._fixed = tuple(fixed)
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp: object = None
+        self._from_file: tuple[Key, ...] = ()
+        if path is not None:
+            self._stamp, self._from_file = _stamp(path), tuple(_read(path, strict=True))
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Keyring":
+        """The keyring that the settings describe; plain keys are named key-1, key-2, ..."""
+        plain = (key.get_secret_value().encode() for key in settings.api_keys)
+        named = (Key(f"key-{number}", hashlib.sha256(key).digest()) for number, key in enumerate(plain, 1))
+        return cls(named, settings.api_keys_file)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether callers must show a key; an empty keys file lets nobody in, rather than everybody."""
+        return bool(self._fixed) or self._path is not None
+
+    def name_of(self, presented: bytes) -> str | None:
+        """The name of a valid key, or None. Takes the same time whichever key it is, and if it is none."""
+        digest = hashlib.sha256(presented).digest()
+        now = time.time()
+        name = None
+        for key in self._keys():
+            if hmac.compare_digest(key.digest, digest) and (key.expires is None or now < key.expires):
+                name = key.name
+        return name
+
+    def _keys(self) -> tuple[Key, ...]:
+        if self._path is not None:
+            self._refresh(self._path)
+        return self._fixed + self._from_file
+
+    def _refresh(self, path: Path) -> None:
+        """Read the file again if it changed; while it is missing or unreadable, what was last read holds."""
+        with self._lock:
+            try:
+                stamp = _stamp(path)
+                if stamp == self._stamp:
+                    return
+                self._stamp, self._from_file = stamp, tuple(_read(path, strict=False))
+                logger.info("keys file read again, %d keys", len(self._from_file))
+            except SettingsError as error:
+                if self._stamp is not None:
+                    logger.error("%s; the keys read before stay valid", error)
+                self._stamp = None
+
+
+def _stamp(path: Path) -> object:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise SettingsError(f"CSM_API_KEYS_FILE cannot be read: {error.strerror}") from None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read(path: Path, strict: bool) -> Iterator[Key]:
+    """The keys of a file; a wrong line is an error at the start, and skipped with a log line later on.
+
+    One typo must neither lock everybody out nor keep the rest of an edit, perhaps a revocation, from taking effect.
+    """
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise SettingsError(f"CSM_API_KEYS_FILE cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            yield Key.parse(line)
+        except ValueError:
+            message = f"CSM_API_KEYS_FILE, line {number}: expected name:sha256:expiry, the expiry like 2030-01-31"
+            if strict:
+                raise SettingsError(message) from None
+            logger.error("%s; line skipped", message)
+
+
+def _timestamp(expiry: str) -> float:
+    moment = datetime.fromisoformat(expiry)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,86 @@
+"""How often one caller may ask: by key, or by address where there are no keys."""
+
+import contextlib
+import ipaddress
+import time
+
+from flask import Flask, Response, request
+from flask_limiter import Limiter, RateLimitExceeded
+from limits import parse_many
+from limits.errors import ConfigurationError
+from limits.storage import storage_from_string
+
+from csm.settings import Settings, SettingsError
+from csm.web import access
+from csm.web.problems import problem, seconds
+
+# While Redis hangs, a request waits this long once; then the limits count in memory until Redis answers again.
+REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
+
+
+def install(app: Flask, settings: Settings) -> Limiter:
+    """The limiter; whoever registers a resource decides what it counts."""
+    limiter = Limiter(
+        _caller,
+        app=app,
+        storage_uri=settings.rate_limit_storage,
+        storage_options=_options(settings),
+        # Counts each request for itself, so that a burst cannot straddle the border of two windows.
+        strategy="moving-window",
+        # Not `swallow_errors`: that would let everyone in while Redis is down.
+        in_memory_fallback_enabled=True,
+        key_prefix="csm",
+    )
+
+    def exceeded(error: RateLimitExceeded) -> Response:
+        allowed = f"Your quota of {error.description} is used up"
+        wait = seconds(_delay(limiter, error))
+        return problem(429, f"{allowed}; try again in {wait} seconds.", {"Retry-After": wait})
+
+    app.register_error_handler(RateLimitExceeded, exceeded)
+    return limiter
+
+
+def check(settings: Settings) -> None:
+    """Find mistakes in the limit and its storage; connects to nothing.
+
+    Raises:
+        SettingsError: with the variable and the remedy.
+    """
+    try:
+        parse_many(settings.rate_limit)
+    except ValueError:
+        raise SettingsError("CSM_RATE_LIMIT: write it like '10 per minute' or '10/minute;100/day'") from None
+    try:
+        storage_from_string(settings.rate_limit_storage, **_options(settings))
+    except (ConfigurationError, ValueError):
+        raise SettingsError("CSM_RATE_LIMIT_STORAGE: write it like 'memory://' or 'redis://host:6379/0'") from None
+
+
+def _options(settings: Settings) -> dict[str, str | int]:
+    return REDIS_OPTIONS if settings.rate_limit_storage.startswith("redis") else {}
+
+
+def _caller() -> str:
+    name = access.current().caller
+    return f"key {name}" if name else f"address {_network(request.remote_addr or '')}"
+
+
+def _network(address: str) -> str:
+    """An address, or of IPv6 the /64 it is in: one subscriber commands all 2^64 of those."""
+    with contextlib.suppress(ValueError):
+        parsed = ipaddress.ip_address(address)
+        if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
+            return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return address[:64]
+
+
+def _delay(limiter: Limiter, error: RateLimitExceeded) -> float:
+    """Seconds until the quota has room again; the whole window if the storage fails at this very moment."""
+    try:
+        hit = limiter.current_limit
+        if hit is not None:
+            return hit.reset_at - time.time()
+    except Exception:
+        limiter.logger.warning("rate limit storage failed while looking up a window")
+    return error.limit.limit.get_expiry()

@@ -1,0 +1,139 @@
+"""A synthesizer that says what its text tells it to, so that tests can steer one in another process."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from csm import errors
+from csm.speech import State, Status, Utterance
+
+CHUNK = b"\x01\x02" * 960
+"""40 ms of audio."""
+
+ERRORS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.CsmError) and kind is not errors.CsmError
+}
+
+
+@dataclass
+class Script:
+    """What one text asks for, written as `chunks=5 pace=0.1 fail=GenerationFailed after=2`.
+
+    Attributes:
+        chunks: how many to say.
+        pace: seconds before each chunk.
+        fail: name of an error of `csm.errors`, or of Python, to raise after `after` chunks.
+        restart: report a device that needs a fresh process.
+        mark: a byte that fills the chunks, to tell voices apart.
+    """
+
+    chunks: int = 3
+    pace: float = 0.0
+    fail: str = ""
+    after: int = 0
+    restart: bool = False
+    mark: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Script":
+        script = cls()
+        for word in text.split():
+            name, sign, value = word.partition("=")
+            if sign and hasattr(script, name):
+                kind = type(getattr(script, name))
+                setattr(script, name, kind(int(value)) if kind is bool else kind(value))
+        return script
+
+    def error(self) -> Exception:
+        kind = ERRORS.get(self.fail)
+        if kind is None:
+            return RuntimeError("an internal matter, with /a/path and CANARY text")
+        return kind("a message for the caller")
+
+    def chunk(self) -> bytes:
+        return bytes([self.mark]) * len(CHUNK) if self.mark else CHUNK
+
+
+@dataclass
+class Fake:
+    """Implements `csm.speech.Synthesizer`; writes what happens to `journal`, in this process and on disk.
+
+    Attributes:
+        places: requests taken on at once; more are `Busy`.
+        path: where the journal is written too, for tests in another process.
+    """
+
+    places: int = 100
+    path: Path | None = None
+    state: State = "healthy"
+    details: dict[str, Any] = field(default_factory=dict)
+    spoken: list[Utterance] = field(default_factory=list)
+    journal: list[dict[str, Any]] = field(default_factory=list)
+    running: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def status(self) -> Status:
+        reason = None if self.state == "healthy" else f"it is {self.state}"
+        return Status(self.state, "fake", "cpu", reason, self.running, 0, self.details)
+
+    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+        script = Script.parse(utterance.text)
+        with self.lock:
+            if self.state != "healthy":
+                raise errors.NotReady("not now", retry_after=7)
+            if self.running >= self.places:
+                raise errors.Busy("all places are taken", retry_after=2.5)
+            self.running += 1
+        self.spoken.append(utterance)
+        self.note("begin", reference=len(utterance.reference))
+        said = 0
+        try:
+            for said in range(script.chunks):
+                if script.fail and said == script.after:
+                    raise script.error()
+                self._pause(script.pace, cancelled)
+                yield script.chunk()
+            said = script.chunks
+        finally:
+            if script.restart:
+                self.details["restart"] = True
+            with self.lock:
+                self.running -= 1
+            self.note("end", said=said)
+
+    def drain(self) -> None:
+        self.state = "draining"
+        self.note("drain")
+
+    def close(self) -> None:
+        self.note("close")
+
+    def note(self, event: str, **more: Any) -> None:
+        entry = {"event": event, "at": time.monotonic(), **more}
+        self.journal.append(entry)
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.journal]
+
+    def _pause(self, seconds: float, cancelled: Callable[[], bool]) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            if cancelled():
+                self.note("cancelled")
+                raise errors.Cancelled("the caller has gone")
+            if time.monotonic() >= until:
+                return
+            time.sleep(0.01)
+
+
+def fields_of(utterance: Utterance) -> dict[str, Any]:
+    return asdict(utterance)
