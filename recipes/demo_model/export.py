@@ -49,6 +49,18 @@ def load_codec(folder: Path) -> MimiModel:
     raise ValueError(f"a codec or a CSM is needed, not a model of type {kind}")
 
 
+def save_codec(codec: MimiModel, folder: Path) -> None:
+    """Write a copy in float16, with codebooks as plain codes: sums of rarely chosen ones would lose digits."""
+    copy = MimiModel(codec.config).eval()
+    copy.load_state_dict(codec.state_dict())
+    for module in copy.modules():
+        if hasattr(module, "embed_sum"):
+            module.embed_sum /= module.cluster_usage.clamp(min=module.epsilon)[:, None]
+            module.cluster_usage.fill_(1.0)
+    copy.config._name_or_path = ""
+    copy.half().save_pretrained(folder)
+
+
 def forget_cached_codebooks(codec: MimiModel) -> None:
     """Drop the codebooks that Mimi computed once from sums and counts that have changed since."""
     for module in codec.modules():

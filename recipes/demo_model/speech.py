@@ -1,0 +1,78 @@
+"""A folder of spoken sentences: `index.jsonl` and one Opus file per line of it.
+
+Each line has at least `file`, `text`, `speaker` and `seconds`.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from recipes.demo_model.architecture import SAMPLE_RATE
+
+HELD_OUT = frozenset({"af_kore", "am_eric", "bf_lily", "bm_lewis"})
+"""Voices that nothing is ever trained on: the judges' own."""
+
+PEAK = 0.7
+"""Every sentence is scaled to this peak, so that loudness is not something to learn."""
+
+INDEX = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One spoken sentence on disk."""
+
+    path: Path
+    text: str
+    speaker: str
+    seconds: float
+
+
+def read_index(folders: Iterable[Path]) -> list[Sentence]:
+    """All sentences of all folders, in order.
+
+    Raises:
+        ValueError: a speaker is made of a held-out voice.
+    """
+    sentences = [sentence for folder in folders for sentence in _lines(folder)]
+    for sentence in sentences:
+        if any(voice in sentence.speaker for voice in HELD_OUT):
+            raise ValueError(f"{sentence.speaker} is held out for the judges; remove it from the index")
+    return sentences
+
+
+def load(sentence: Sentence) -> NDArray[np.float32]:
+    """Its samples at 24 kHz, scaled to `PEAK`.
+
+    Raises:
+        ValueError: the file is at another rate.
+    """
+    samples, rate = soundfile.read(sentence.path, dtype="float32")
+    if rate != SAMPLE_RATE:
+        raise ValueError(f"{sentence.path.name} is at {rate} Hz; {SAMPLE_RATE} Hz is needed")
+    return level(samples)
+
+
+def level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scaled to `PEAK`; silence stays silence."""
+    return samples * (PEAK / max(1e-3, float(np.abs(samples).max())))
+
+
+def by_speaker(sentences: Sequence[Sentence]) -> dict[str, list[int]]:
+    """Positions in `sentences` of each speaker's own."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for position, sentence in enumerate(sentences):
+        groups[sentence.speaker].append(position)
+    return dict(groups)
+
+
+def _lines(folder: Path) -> Iterator[Sentence]:
+    for line in (folder / INDEX).read_text().splitlines():
+        entry = json.loads(line)
+        yield Sentence(folder / entry["file"], entry["text"], entry["speaker"], float(entry["seconds"]))

@@ -1,0 +1,114 @@
+"""What every training stage shares: device, schedule, randomness, checkpoints, progress."""
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+
+class Stateful(Protocol):
+    """A module or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Go on from there."""
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes the GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 matrix products on a GPU; float32 throughout on a CPU, where bfloat16 is seldom faster."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor: float = 0.05) -> float:
+    """Linear warm-up, then half a cosine down to `floor` of the peak at step `total`."""
+    rise = min(1.0, (step + 1) / warm_up)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
+    return peak * rise * (floor + (1 - floor) * fall)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+    """For all parameter groups."""
+    for group in optimiser.param_groups:
+        group["lr"] = value
+
+
+def randomness(seed: int, step: int) -> np.random.Generator:
+    """The draws of one step.
+
+    They depend on nothing but seed and step: a run that was stopped and resumed equals one that was not.
+    """
+    return np.random.default_rng((seed, step))
+
+
+class Checkpoint:
+    """The state of a run in one file, replaced as a whole so that a kill at any moment leaves a good one."""
+
+    def __init__(self, path: Path, **parts: Stateful) -> None:
+        self.path = path
+        self.parts = parts
+
+    def load(self) -> int:
+        """Restore all parts; returns the next step, 0 when there is no file yet."""
+        if not self.path.exists():
+            return 0
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        return int(state["step"])
+
+    def save(self, step: int) -> None:
+        """Write all parts; `step` is the next one to do."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        torch.save({"step": step} | {name: part.state_dict() for name, part in self.parts.items()}, partial)
+        os.replace(partial, self.path)
+
+
+class Progress:
+    """Says when to stop and to save, and prints averages of what it is told."""
+
+    def __init__(self, steps: int, minutes: float, every: int = 50, save_every: int = 500) -> None:
+        self.steps, self.every, self.save_every = steps, every, save_every
+        self._began = time.monotonic()
+        self._deadline = self._began + 60 * minutes
+        self._interrupted = False
+        self._sums: dict[str, float] = defaultdict(float)
+        self._count = 0
+        signal.signal(signal.SIGTERM, self._interrupt)
+
+    def over(self, step: int) -> bool:
+        """Whether the steps are done, the time is up, or SIGTERM has come."""
+        return step >= self.steps or self._interrupted or time.monotonic() > self._deadline
+
+    def report(self, step: int, **values: float) -> None:
+        """Add to the averages; every so often print them and start anew."""
+        self._count += 1
+        for name, value in values.items():
+            self._sums[name] += float(value)
+        if step % self.every == 0:
+            averages = "  ".join(f"{name} {total / self._count:.3f}" for name, total in self._sums.items())
+            pace = (time.monotonic() - self._began) / self._count
+            print(f"step {step}/{self.steps}  {averages}  {pace:.2f} s/step", flush=True)
+            self._sums.clear()
+            self._count, self._began = 0, time.monotonic()
+
+    def time_to_save(self, step: int) -> bool:
+        """Whether a checkpoint is due after this step."""
+        return step % self.save_every == 0
+
+    def _interrupt(self, *_: object) -> None:
+        self._interrupted = True

@@ -1,0 +1,102 @@
+"""The codec stage at toy size: the quantiser is Mimi's, the loss falls, a resumed run equals one that never stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import MimiModel
+
+from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model.codec import CodecTrainer, Plan, draw_clips, new_codec, train
+from recipes.demo_model.export import forget_cached_codebooks, load_codec, save_codec
+from recipes.demo_model.quantiser import bypass, quantise
+from recipes.demo_model.training import Progress, learning_rate, randomness
+
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=16, code_width=8)
+CPU = torch.device("cpu")
+
+
+def _tones() -> list[np.ndarray]:
+    time = np.arange(24_000, dtype=np.float32) / 24_000
+    return [np.sin(2 * np.pi * pitch * time).astype(np.float32) * 0.5 for pitch in (150, 220, 330)]
+
+
+def _trainer(steps: int, adversarial_from: int | None = None) -> CodecTrainer:
+    torch.manual_seed(0)
+    plan = Plan(batch=3, frames=4, steps=steps, peak=3e-3, adversarial_from=adversarial_from)
+    return CodecTrainer(new_codec(0, SIZE), plan, CPU)
+
+
+def test_loss_falls_on_tones() -> None:
+    trainer = _trainer(steps=60)
+    spectral = [trainer.step(step, _tones())["spectral"] for step in range(60)]
+    assert np.mean(spectral[-5:]) < 0.75 * np.mean(spectral[:5])
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = _trainer(steps=6, adversarial_from=2)
+    assert train(whole, _tones(), tmp_path / "whole", Progress(6, minutes=5)) == 6
+    first = _trainer(steps=6, adversarial_from=2)
+    assert train(first, _tones(), tmp_path / "parts", Progress(3, minutes=5)) == 3
+    second = _trainer(steps=6, adversarial_from=2)
+    assert train(second, _tones(), tmp_path / "parts", Progress(6, minutes=5)) == 6
+    ours, theirs = whole.codec.state_dict(), second.codec.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert any(not torch.equal(ours[name], value) for name, value in first.codec.state_dict().items())
+
+
+def test_quantiser_outside_training_is_mimis_own() -> None:
+    trainer = _trainer(steps=5)
+    for step in range(5):
+        trainer.step(step, _tones())
+    codec = trainer.codec.eval()
+    forget_cached_codebooks(codec)
+    latents = torch.randn(2, SIZE.hidden, 7, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, _ = quantise(codec, latents, randomness(0, 0), dropout=0.0)
+        theirs = codec.quantizer.decode(codec.quantizer.encode(latents).transpose(0, 1))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_gradient_passes_straight_through_the_codebooks() -> None:
+    codec = new_codec(0, SIZE).train()
+    latents = torch.randn(1, SIZE.hidden, 5, requires_grad=True)
+    quantised, _ = quantise(codec, latents, randomness(0, 0), dropout=0.0)
+    through = torch.autograd.grad(quantised.sum(), latents)[0]
+    direct = torch.autograd.grad(bypass(codec, latents).sum(), latents)[0]
+    torch.testing.assert_close(through, direct)
+
+
+def test_codes_that_nobody_chooses_are_moved_to_where_vectors_are() -> None:
+    codec = new_codec(0, SIZE).train()
+    codebook = codec.quantizer.semantic_residual_vector_quantizer.layers[0].codebook
+    codebook.embed_sum.fill_(1e3)
+    codebook.cluster_usage.fill_(1e-3)
+    latents = torch.randn(1, SIZE.hidden, 50)
+    quantise(codec, latents, randomness(0, 0), dropout=0.0)
+    moved = codebook.embed_sum / codebook.cluster_usage[:, None]
+    assert (moved.abs().amax(1) < 100).sum() >= SIZE.codes - 1
+
+
+def test_saved_codec_sounds_like_the_trained_one(tmp_path: Path) -> None:
+    trainer = _trainer(steps=5)
+    for step in range(5):
+        trainer.step(step, _tones())
+    save_codec(trainer.codec, tmp_path)
+    assert next(MimiModel.from_pretrained(tmp_path).parameters()).dtype == torch.float16
+    forget_cached_codebooks(trainer.codec.eval())
+    codes = torch.randint(0, SIZE.codes, (1, SIZE.codebooks, 6), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, after = (model.decode(codes).audio_values for model in (trainer.codec, load_codec(tmp_path)))
+    assert (before - after).abs().max() < 0.02 * before.abs().max()
+
+
+def test_clips_shorter_than_asked_for_end_in_silence() -> None:
+    batch = draw_clips([np.ones(10, np.float32)], 2, 16, randomness(0, 0))
+    assert batch.tolist() == [[1.0] * 10 + [0.0] * 6] * 2
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.01), (99, 1.0), (1000, 0.1)])
+def test_learning_rate_rises_then_falls_to_the_floor(step: int, expected: float) -> None:
+    assert learning_rate(step, 1000, peak=1.0, warm_up=100, floor=0.1) == pytest.approx(expected, rel=0.03)
