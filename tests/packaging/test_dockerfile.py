@@ -1,0 +1,122 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from csm.settings import variables
+from tests.packaging.dockerfile import ROOT, Dockerfile, enters_the_build
+
+ours = Dockerfile.ours()
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return listed.stdout.split()
+
+
+def test_runs_the_entry_point_without_a_shell():
+    assert ours.command == ["python", "sesame_server.py"]
+    assert ("sesame_server.py", "./") in ours.copies
+    assert ours.last("WORKDIR") == "/app"
+
+
+def test_the_user_is_unprivileged_and_set_before_the_command():
+    uid = ours.last("USER").split(":")[0]
+    assert int(uid) >= 10_000
+    names = [name for name, _ in ours.steps]
+    assert names.index("USER") < names.index("CMD")
+    assert all(name not in ("RUN", "COPY") for name in names[names.index("USER") :])
+    assert any(f"--uid {uid}" in run and "--no-create-home" in run for run in ours.all("RUN"))
+
+
+def test_every_cache_is_on_the_volume():
+    caches = {name: value for name, value in ours.environment.items() if "CACHE" in name or name == "HF_HOME"}
+    caches.pop("PIP_NO_CACHE_DIR")
+    assert {"HF_HOME", "CSM_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"} <= caches.keys()
+    assert all(value.startswith("/data/") for value in caches.values())
+    assert any("install -d -o csm -g csm /data" in run for run in ours.all("RUN"))
+    assert "csm-data:/data" in (ROOT / "README.md").read_text()
+
+
+def test_listens_on_all_addresses_which_needs_keys():
+    assert ours.environment["CSM_HOST"] == "0.0.0.0"
+    assert ours.last("EXPOSE") == "5000"
+    assert ours.last("STOPSIGNAL") == "SIGTERM"
+
+
+def test_every_setting_in_it_exists():
+    assert set(re.findall(r"\bCSM_[A-Z_]+", ours.text)) <= set(variables())
+
+
+def test_no_secret_is_baked_in():
+    told = " ".join(arguments for name, arguments in ours.steps if name in ("ENV", "ARG", "RUN", "COPY"))
+    assert not re.search(r"TOKEN|API_KEY|SECRET|PASSWORD|\.env\b", told)
+    assert "ADD" not in {name for name, _ in ours.steps}
+
+
+def test_no_index_is_named_but_by_the_build_argument():
+    assert ours.all("ARG") == ['TORCH_INDEX=""']
+    commands = " ".join(ours.all("RUN"))
+    assert "://" not in commands
+    assert '--index-url "$TORCH_INDEX"' in commands
+
+
+def test_the_pair_is_picked_from_the_requirements_for_the_other_index():
+    pattern = re.search(r"grep -E '([^']+)' requirements.txt", ours.text)
+    assert pattern
+    picked = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if re.search(pattern[1], line)]
+    assert [re.split(r"[<>=]", line)[0] for line in picked] == ["torch", "torchaudio"]
+
+
+def test_what_is_copied_exists_and_enters_the_build():
+    for source, _ in ours.copies:
+        path = ROOT / source
+        assert path.exists(), source
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        wanted = [str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts]
+        assert wanted
+        assert all(map(enters_the_build, wanted))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        ".env",
+        ".env.example",
+        "csm/.env",
+        "csm/web/__pycache__/app.cpython-312.pyc",
+        "tests/conftest.py",
+        ".venv/bin/python",
+        "clone.wav",
+        "keys.txt",
+        "recipes/demo_model/codec.py",
+    ],
+)
+def test_what_the_image_does_not_need_stays_out(path):
+    assert not enters_the_build(path)
+
+
+def test_only_what_is_copied_enters_the_build():
+    sources = tuple(source for source, _ in ours.copies)
+    entering = [path for path in tracked() if enters_the_build(path)]
+    assert entering
+    assert all(path.startswith(sources) for path in entering)
+
+
+def test_the_linter_is_content():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    result = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_linter_would_complain(tmp_path):
+    worse = tmp_path / "Dockerfile"
+    worse.write_text(ours.text.replace('CMD ["python", "sesame_server.py"]', "CMD python sesame_server.py"))
+    hadolint = Path(sys.executable).with_name("hadolint")
+    result = subprocess.run([hadolint, worse], capture_output=True, text=True)
+    assert "DL3025" in result.stdout

@@ -1,0 +1,90 @@
+import ast
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+# Used without an import of ours: limits loads redis when the storage says so, transformers loads safetensors.
+INDIRECT = {"redis", "safetensors"}
+LINE = re.compile(r"(?P<requirement>[^#]+?)\s+# (?P<why>.{10,})")
+
+
+def requirements(file: str) -> list[tuple[Requirement, str]]:
+    lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith(("#", "-r"))]
+    matches = [(line, LINE.fullmatch(line)) for line in lines]
+    missing = [line for line, match in matches if match is None]
+    assert not missing, f"say why, after the requirement: {missing}"
+    return [(Requirement(match["requirement"]), match["why"]) for _, match in matches if match]
+
+
+def imported(paths: list[Path]) -> set[str]:
+    """Distributions that the sources import, by their canonical names."""
+    owners = metadata.packages_distributions()
+    modules = {name.split(".")[0] for path in paths for name in _imports(path)}
+    return {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
+
+
+def _imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module
+
+
+def names(file: str) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement, _ in requirements(file)}
+
+
+def brought(by: set[str]) -> set[str]:
+    """What these distributions require themselves, as flask requires werkzeug."""
+    needed = (Requirement(line) for name in by for line in metadata.requires(name) or ())
+    return by | {canonicalize_name(requirement.name) for requirement in needed}
+
+
+SERVER = [*(ROOT / "csm").rglob("*.py"), ROOT / "sesame_server.py"]
+RECIPES = list((ROOT / "recipes").rglob("*.py"))
+
+
+def test_what_the_server_imports_is_required():
+    assert imported(SERVER) - brought(names("requirements.txt")) == set()
+
+
+def test_what_is_required_is_imported():
+    assert names("requirements.txt") - imported(SERVER + RECIPES) - INDIRECT == set()
+
+
+def test_what_the_tests_import_is_required():
+    tests = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    assert imported(tests) - brought(names("requirements.txt") | names("requirements-dev.txt")) == set()
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_this_environment_is_within_the_ranges(file):
+    assert not {
+        str(requirement): version
+        for requirement, _ in requirements(file)
+        if not requirement.specifier.contains(version := metadata.version(requirement.name), prereleases=True)
+    }
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_every_range_has_both_ends(file):
+    for requirement, _ in requirements(file):
+        assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
+
+
+def test_no_source_but_the_registry_is_named():
+    for file in ("requirements.txt", "requirements-dev.txt", "Makefile", ".ci/run"):
+        assert "://" not in (ROOT / file).read_text()
+        assert "index-url" not in (ROOT / file).read_text()
+
+
+def test_this_python_is_supported():
+    assert sys.version_info >= (3, 11)
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()

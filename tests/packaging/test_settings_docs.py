@@ -1,0 +1,67 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from csm import settings
+from docs import settings as documented
+
+ROOT = documented.ROOT
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    for name in (*settings.variables(), "PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_both_documents_are_up_to_date():
+    assert documented.ENV_EXAMPLE.read_text() == documented.env_example(), "run `make docs`"
+    assert documented.README.read_text() == documented.readme(), "run `make docs`"
+
+
+def test_the_readme_has_a_row_for_every_setting():
+    table = documented.TABLE.search(documented.README.read_text())
+    assert table
+    assert re.findall(r"^\| `(CSM_\w+)`", table[0], re.MULTILINE) == list(settings.variables())
+
+
+def test_every_setting_is_described():
+    assert all(len(about) > 5 for _, _, about in documented.rows())
+
+
+def test_the_example_taken_as_it_is_changes_nothing():
+    assert settings.load(documented.ENV_EXAMPLE) == settings.load(None)
+
+
+def test_the_defaults_in_the_example_are_the_defaults(tmp_path):
+    everything = tmp_path / ".env"
+    everything.write_text(re.sub(r"^#(?=\w+=)", "", documented.ENV_EXAMPLE.read_text(), flags=re.MULTILINE))
+    assert "\nCSM_PORT=5000\n" in everything.read_text()
+    assert settings.load(everything) == settings.load(None)
+
+
+def test_a_stale_document_is_found(tmp_path, monkeypatch, capsys):
+    stale = tmp_path / "README.md"
+    stale.write_text(documented.README.read_text().replace("| `CSM_PORT` | `5000` |", "| `CSM_PORT` | `5001` |"))
+    monkeypatch.setattr(documented, "README", stale)
+    monkeypatch.setattr(sys, "argv", ["settings"])
+    assert documented.main() == 1
+    assert "README.md" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["settings", "--write"])
+    monkeypatch.setattr(documented, "ENV_EXAMPLE", tmp_path / ".env.example")
+    assert documented.main() == 0
+    assert stale.read_text() == (ROOT / "README.md").read_text()
+
+
+def test_every_setting_named_anywhere_exists():
+    listed = subprocess.run(
+        ["git", "grep", "-nowE", "CSM_[A-Z_]+", "--", ":!tests", ":!CHANGELOG.md"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    unknown = [line for line in listed.stdout.splitlines() if line.rsplit(":", 1)[1] not in settings.variables()]
+    # `CSM_…` and `CSM_<FIELD>` speak of the prefix.
+    assert [line for line in unknown if not line.endswith(":CSM_")] == []
