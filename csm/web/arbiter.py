@@ -1,5 +1,6 @@
 """gunicorn's master process, run from Python: our options, our log, and a second SIGTERM that means it."""
 
+import logging
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     """gunicorn's messages in our format."""
 
     def setup(self, cfg: Any) -> None:
-        """Leave the writing to the root logger's handler."""
+        """Leave the writing to the root logger's handler; at DEBUG gunicorn would log addresses as callers sent them."""
         super().setup(cfg)
+        self.error_log.setLevel(max(self.loglevel, logging.INFO))
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 

@@ -1,0 +1,94 @@
+"""HTTP by hand: for what clients' libraries are too polite to send, and for seeing every byte of an answer."""
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+BOUNDARY = "the-boundary"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def part(name: str, value: bytes, filename: str | None = None) -> bytes:
+    shown = "" if filename is None else f'; filename="{filename}"'
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{shown}\r\n\r\n'
+    return head.encode() + value + b"\r\n"
+
+
+def form(text: str = "chunks=3", sample: bytes = b"sound", **fields: str) -> bytes:
+    """The body of a valid request."""
+    parts = [part("audio", sample, "a.wav"), part("text", text.encode())]
+    parts += [part(name, value.encode()) for name, value in fields.items()]
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def post(body: bytes, path: str = "/clone-voice", version: str = "1.1", **headers: str) -> bytes:
+    """A whole request; header names in Python's spelling."""
+    named = {"Host": "test", "X-API-Key": "secret", "Content-Type": FORM_TYPE, "Content-Length": str(len(body))}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return f"POST {path} HTTP/{version}\r\n{lines}\r\n".encode("latin-1") + body
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    raw: bytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the chunked body has its last chunk, or all of its length is there."""
+        if self.headers.get("transfer-encoding") == "chunked":
+            return self.raw.endswith(b"0\r\n\r\n")
+        return len(self.body) == int(self.headers.get("content-length", -1))
+
+
+def connect(port: int, timeout: float = 20) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """All bytes until the other side ends or resets the connection."""
+    received = b""
+    while True:
+        try:
+            data = connection.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not data:
+            return received
+        received += data
+
+
+def ask(port: int, request: bytes, timeout: float = 20) -> Answer:
+    """Send all of it, then read all of the answer; the connection is not reused."""
+    with connect(port, timeout) as connection:
+        try:
+            connection.sendall(request.replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1))
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return parse(read_to_end(connection))
+
+
+def parse(raw: bytes) -> Answer:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers: dict[str, Any] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
+    words = first.split(" ")
+    return Answer(int(words[1]) if len(words) > 1 else 0, headers, _content(headers, body), raw)
+
+
+def _content(headers: dict[str, str], body: bytes) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return body
+    content = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size or b"0", 16)
+        content += rest[:length]
+        body = rest[length + 2 :]
+    return content

@@ -1,0 +1,98 @@
+import io
+import struct
+import wave
+
+import pytest
+
+from tests.web.conftest import KEY
+from tests.web.fakes import CHUNK
+
+
+def form(text="chunks=3", sample=b"sound", **fields):
+    return {"audio": (io.BytesIO(sample), "me.wav"), "text": text, **fields}
+
+
+def test_streams_a_wav_of_unknown_length(client, fake):
+    answer = client.post("/clone-voice", data=form(transcript=" hello "), headers=KEY)
+    assert answer.status_code == 200
+    assert answer.content_type == "audio/wav"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="voice-clone.wav"'
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert "Content-Length" not in answer.headers
+    assert answer.data[:4] == b"RIFF" and answer.data[44:] == 3 * CHUNK
+    assert struct.unpack("<I", answer.data[40:44]) == (0xFFFFFFFF,)
+    assert fake.spoken[0].reference == b"sound"
+    assert fake.spoken[0].transcript == "hello"
+    assert fake.events() == ["begin", "end"]
+
+
+def test_exact_sizes_when_not_streamed(client):
+    answer = client.post("/clone-voice", data=form(stream="false"), headers=KEY)
+    assert int(answer.headers["Content-Length"]) == len(answer.data) == 44 + 3 * len(CHUNK)
+    with wave.open(io.BytesIO(answer.data)) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 24000)
+        assert sound.readframes(10**9) == 3 * CHUNK
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ("Busy", 503),
+        ("NotReady", 503),
+        ("ModelUnavailable", 503),
+        ("UndecodableAudio", 415),
+        ("UnusableReference", 422),
+        ("InvalidRequest", 422),
+        ("DeadlineExceeded", 504),
+        ("GenerationFailed", 500),
+        ("Cancelled", 499),
+        ("Unforeseen", 500),
+    ],
+)
+def test_errors_before_the_first_audio_keep_their_status(client, fake, error, status, stream):
+    answer = client.post("/clone-voice", data=form(f"fail={error}", stream=stream), headers=KEY)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert ("Retry-After" in answer.headers) == (error in ("Busy", "NotReady"))
+    assert fake.events() == ["begin", "end"]
+    assert fake.running == 0
+
+
+def test_a_failure_halfway_keeps_its_status_when_not_streamed(client):
+    answer = client.post("/clone-voice", data=form("fail=DeadlineExceeded after=2", stream="false"), headers=KEY)
+    assert answer.status_code == 504
+
+
+def test_no_audio_at_all_is_our_failure(client):
+    for stream in ("true", "false"):
+        answer = client.post("/clone-voice", data=form("chunks=0", stream=stream), headers=KEY)
+        assert answer.status_code == 500
+        assert "no audio" in answer.json["error"]
+
+
+def test_turned_away_with_the_time_to_come_back(client, fake):
+    fake.places = 0
+    answer = client.post("/clone-voice", data=form(), headers=KEY)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "3")
+
+
+def test_consent_is_demanded_where_configured(make_client):
+    strict, lenient = make_client(require_consent=True), make_client()
+    assert strict.post("/clone-voice", data=form(), headers=KEY).status_code == 422
+    assert strict.post("/clone-voice", data=form(consent="false"), headers=KEY).json["field"] == "consent"
+    assert strict.post("/clone-voice", data=form(consent="true"), headers=KEY).status_code == 200
+    assert lenient.post("/clone-voice", data=form(), headers=KEY).status_code == 200
+    assert lenient.post("/clone-voice", data=form(consent="no"), headers=KEY).status_code == 422
+
+
+def test_fields_do_not_travel_in_the_address(client, fake):
+    answer = client.post("/clone-voice?temperature=1", data=form(), headers=KEY)
+    assert answer.status_code == 422
+    assert not fake.spoken
+
+
+def test_other_methods(client):
+    answer = client.get("/clone-voice", headers=KEY)
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]

@@ -1,0 +1,108 @@
+import pytest
+from csm.web import fields
+from csm.web.problems import InvalidField
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.exceptions import BadRequest
+
+from tests.web.conftest import settings
+
+
+def utterance(text="hello", **form):
+    return fields.utterance({"text": text, **form}, b"sample", settings(max_text_chars=20, max_audio_seconds=60))
+
+
+def test_defaults():
+    said = utterance()
+    assert (said.text, said.reference, said.transcript) == ("hello", b"sample", None)
+    assert (said.temperature, said.top_k, said.seed, said.max_seconds) == (0.9, 50, None, 60)
+
+
+def test_blank_optional_fields_are_absent_ones():
+    names = ("transcript", "temperature", "top_k", "seed", "max_seconds", "consent")
+    assert utterance(**dict.fromkeys(names, "  ")) == utterance()
+    assert fields.streamed({"stream": " "}) is fields.streamed({}) is True
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("temperature", "0", 0.0),
+        ("temperature", " 2.0 ", 2.0),
+        ("temperature", ".5", 0.5),
+        ("temperature", "1e-1", 0.1),
+        ("top_k", "1", 1),
+        ("top_k", "2051", 2051),
+        ("seed", "0", 0),
+        ("seed", str(2**63 - 1), 2**63 - 1),
+        ("max_seconds", "0.5", 0.5),
+        ("max_seconds", "60", 60.0),
+        ("transcript", " x" * 10, ("x " * 10).strip()),
+    ],
+)
+def test_within_range(name, text, value):
+    assert getattr(utterance(**{name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("temperature", ["-0.1", "2.01", "nan", "inf", "1e999", "warm", "1_0", "٣", "0x1", "--1", "1e", "9" * 50]),
+        ("top_k", ["0", "2052", "1.5", "-1", "٣", "1e2", "9" * 5000]),
+        ("seed", ["-1", str(2**63), "0.0", "random"]),
+        ("max_seconds", ["0", "-1", "61", "nan", "0.0", "1e-99999"]),
+        ("text", ["", "  \n", "x" * 21]),
+        ("transcript", ["x" * 21]),
+        ("consent", ["false", "maybe"]),
+    ],
+)
+def test_out_of_range(name, texts):
+    for text in texts:
+        with pytest.raises(InvalidField) as raised:
+            utterance(**{name: text})
+        assert raised.value.field == name
+        assert name in str(raised.value)
+
+
+def test_text_is_measured_after_stripping():
+    assert utterance("  " + "x" * 20 + "  ").text == "x" * 20
+
+
+def test_no_text():
+    with pytest.raises(BadRequest, match="text"):
+        fields.utterance({}, b"sample", settings())
+
+
+@pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("1", True), ("on", True), ("no", False), ("0", False)])
+def test_flags(text, value):
+    assert fields.flag("stream", text) is value
+
+
+def test_a_flag_that_is_none():
+    with pytest.raises(InvalidField, match="stream must be true or false"):
+        fields.flag("stream", "perhaps")
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("temprature", "temperature"), ("Transcript", "transcript"), ("topk", "top_k")]
+)
+def test_a_misspelt_field_is_not_ignored(typo, meant):
+    with pytest.raises(InvalidField, match=f"did you mean '{meant}'"):
+        fields.refuse_unknown({"text": "", typo: ""})
+
+
+def test_an_unknown_field_names_the_known():
+    with pytest.raises(InvalidField, match="audio, text, transcript"):
+        fields.refuse_unknown({"zzz": ""})
+
+
+@given(st.sampled_from(fields.TEXTS), st.text(max_size=40))
+def test_any_text_gives_an_utterance_or_a_reason_that_does_not_repeat_it(name, text):
+    form = {"text": "hello", name: text}
+    try:
+        fields.streamed(form)
+        said = fields.utterance(form, b"", settings())
+    except InvalidField as error:
+        assert len(text) < 12 or text not in str(error)
+        return
+    assert 0 <= said.temperature <= 2 and 1 <= said.top_k <= 2051 and 0 < said.max_seconds <= 90

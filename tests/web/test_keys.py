@@ -1,0 +1,101 @@
+import hashlib
+import logging
+import os
+import time
+
+import pytest
+from csm.settings import SettingsError
+from csm.web.keys import Key, Keyring
+
+from tests.web.conftest import settings
+
+
+def line(name, key, expiry=""):
+    return f"{name}:{hashlib.sha256(key).hexdigest()}:{expiry}\n"
+
+
+def write(path, *lines):
+    """As an operator's tool would: a new file in the place of the old."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text("".join(lines))
+    os.replace(fresh, path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "keys"
+
+
+def test_keys_of_the_environment_are_kept_as_digests_and_named_by_number():
+    ring = Keyring.of(settings(api_keys="first,zweiter Schlüssel"))
+    assert ring.name_of(b"first") == "key-1"
+    assert ring.name_of("zweiter Schlüssel".encode()) == "key-2"
+    assert ring.name_of(b"firs") is ring.name_of(b"") is None
+    assert b"first" not in repr(vars(ring)).encode()
+
+
+def test_several_keys_in_a_file(path):
+    write(path, "# who may call\n", "\n", line("app", b"a"), line("app", b"b"), line("web", b"c", "2999-12-31"))
+    ring = Keyring(path=path)
+    assert [ring.name_of(key) for key in (b"a", b"b", b"c", b"d")] == ["app", "app", "web", None]
+
+
+def test_expiry(path, monkeypatch):
+    write(path, line("day", b"a", "2030-01-31"), line("hour", b"b", "2030-01-31T12:00:00+02:00"))
+    ring = Keyring(path=path)
+    midnight = 1896048000  # 2030-01-31T00:00:00Z
+    monkeypatch.setattr(time, "time", lambda: midnight - 1)
+    assert (ring.name_of(b"a"), ring.name_of(b"b")) == ("day", "hour")
+    monkeypatch.setattr(time, "time", lambda: midnight)
+    assert (ring.name_of(b"a"), ring.name_of(b"b")) == (None, "hour")
+    monkeypatch.setattr(time, "time", lambda: midnight + 36000)
+    assert ring.name_of(b"b") is None
+
+
+def test_read_again_when_it_changes(path):
+    write(path, line("old", b"a"))
+    ring = Keyring(path=path)
+    write(path, line("new", b"b"))
+    assert (ring.name_of(b"a"), ring.name_of(b"b")) == (None, "new")
+
+
+def test_a_typo_revokes_nothing_else_and_keeps_nothing_revoked(path, caplog):
+    write(path, line("one", b"a"), line("two", b"b"))
+    ring = Keyring(path=path)
+    write(path, "oops SECRET\n", line("two", b"b"))
+    assert (ring.name_of(b"a"), ring.name_of(b"b")) == (None, "two")
+    assert "line 1" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_a_vanished_file_keeps_its_keys_and_is_reported_once(path, caplog):
+    write(path, line("one", b"a"))
+    ring = Keyring(path=path)
+    path.unlink()
+    with caplog.at_level(logging.ERROR):
+        assert [ring.name_of(b"a") for _ in range(3)] == ["one"] * 3
+    assert len(caplog.records) == 1
+    write(path, line("two", b"b"))
+    assert (ring.name_of(b"a"), ring.name_of(b"b")) == (None, "two")
+
+
+def test_an_empty_file_lets_nobody_in(path):
+    write(path)
+    ring = Keyring(path=path)
+    assert ring.is_needed
+    assert ring.name_of(b"") is None
+
+
+@pytest.mark.parametrize("text", ["name", "name:abc:", "na me:" + "0" * 64, "n:" + "0" * 64 + ":soon", ":" + "0" * 64])
+def test_mistakes_stop_the_start(path, text):
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="line 1: expected name:sha256:expiry"):
+        Keyring(path=path)
+
+
+def test_a_line_without_expiry():
+    assert Key.parse("me:" + "ab" * 32) == Key("me", bytes.fromhex("ab" * 32), None)
+
+
+def test_no_keys_at_all():
+    assert not Keyring.of(settings(api_keys="")).is_needed
