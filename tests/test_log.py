@@ -1,0 +1,57 @@
+import io
+import logging
+import subprocess
+import sys
+
+import pytest
+from csm import log
+
+
+@pytest.fixture
+def line():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(log.Formatter())
+    logger = logging.Logger("csm.test")
+    logger.addHandler(handler)
+
+    def write(message, *args, **fields):
+        logger.warning(message, *args, extra=log.fields(**fields))
+        return stream.getvalue()
+
+    return write
+
+
+def test_a_line(line):
+    text = line("request", id="a-1", seconds=1.23456, name="two words", quote='"', none=None, empty="", count=3)
+    stamp, rest = text.split(" ", 1)
+    assert stamp.endswith("Z") and stamp[10] == "T"
+    assert rest == 'WARNING csm.test request id=a-1 seconds=1.235 name="two words" quote="\\"" empty="" count=3\n'
+
+
+def test_nobody_can_forge_a_line(line):
+    text = line("hello %s", "x\n2030-01-01T00:00:00Z INFO forged", field="y\nforged\r\x1b[0m")
+    assert text.count("\n") == 1 and "\x1b" not in text and "\r" not in text
+
+
+def test_the_anatomy_of_an_error_quotes_no_message():
+    try:
+        try:
+            int("CANARY")
+        except ValueError as error:
+            raise KeyError("CANARY") from error
+    except KeyError as error:
+        text = log.anatomy(error)
+    assert text.startswith("builtins.KeyError at test_log.py:")
+    assert " from builtins.ValueError at test_log.py:" in text
+    assert "CANARY" not in text
+
+
+def test_only_ours_below_warning():
+    code = (
+        "import logging; from csm import log; log.configure('DEBUG');"
+        "logging.getLogger('csm.web').debug('ours'); logging.getLogger('urllib3').info('theirs')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "DEBUG csm.web ours" in done.stderr
+    assert "theirs" not in done.stderr

@@ -1,0 +1,57 @@
+import logging
+
+import pytest
+from csm import errors
+from csm.web.problems import STATUS, seconds
+
+from tests.web.conftest import KEY
+from tests.web.test_clone import form
+
+
+def test_every_error_a_caller_may_see_has_a_status():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CsmError)]
+    for kind in set(kinds) - {errors.CsmError}:
+        assert any(base in STATUS for base in kind.__mro__), kind
+
+
+def test_a_problem_document(client):
+    answer = client.post("/clone-voice", data=form(temperature="3"), headers={**KEY, "X-Request-ID": "abc-1"})
+    assert answer.content_type == "application/problem+json"
+    assert answer.json == {
+        "type": "about:blank",
+        "title": "Unprocessable Entity",
+        "status": 422,
+        "detail": "temperature must be a number from 0 to 2.",
+        "error": "temperature must be a number from 0 to 2.",
+        "request_id": "abc-1",
+        "field": "temperature",
+    }
+    assert answer.headers["X-Request-ID"] == "abc-1"
+
+
+def test_the_unforeseen_leaks_nothing_but_is_found_in_the_log(client, caplog):
+    with caplog.at_level(logging.INFO):
+        answer = client.post("/clone-voice", data=form("fail=Unforeseen CANARY"), headers=KEY)
+    assert answer.status_code == 500
+    for secret in ("CANARY", "/a/path", "internal", "RuntimeError", "Traceback"):
+        assert secret not in answer.text
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.fields == {"id": answer.json["request_id"]}
+    assert "RuntimeError at " in record.message and "fakes.py" in record.message
+    assert "CANARY" not in caplog.text
+
+
+@pytest.mark.parametrize(("delay", "header"), [(0, "1"), (-3, "1"), (0.2, "1"), (1.0, "1"), (1.1, "2"), (60, "60")])
+def test_retry_after_is_whole_seconds(delay, header):
+    assert seconds(delay) == header
+
+
+@pytest.mark.parametrize("offered", ["ok", "a" * 128, "A.b_c:d-0"])
+def test_a_safe_request_id_is_kept(client, offered):
+    assert client.get("/health", headers={"X-Request-ID": offered}).headers["X-Request-ID"] == offered
+
+
+@pytest.mark.parametrize("offered", ["", "a" * 129, "a b", "é", 'x"y', "<script>"])
+def test_any_other_is_replaced(client, offered):
+    given = client.get("/health", headers={"X-Request-ID": offered}).headers["X-Request-ID"]
+    assert given != offered and len(given) == 16

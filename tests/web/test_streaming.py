@@ -1,0 +1,77 @@
+import errno
+
+import pytest
+from csm.errors import Cancelled, GenerationFailed
+from csm.web.access import Access
+from csm.web.streaming import chunked, whole
+
+
+class Chunks:
+    """An iterator that notes whether it was closed."""
+
+    def __init__(self, *chunks):
+        self.left = list(chunks)
+        self.closed = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.left:
+            raise StopIteration
+        chunk = self.left.pop(0)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def entry():
+    return Access("id", "POST", "/clone-voice")
+
+
+def test_the_first_chunk_is_drawn_before_the_answer_begins(entry):
+    chunks = Chunks(b"aa", b"bb")
+    answer = chunked(chunks, entry, {})
+    assert chunks.left == [b"bb"]
+    body = iter(answer.response)
+    assert next(body)[44:] == b"aa"
+    assert list(body) == [b"bb"]
+    answer.close()
+    assert (entry.outcome, chunks.closed) == ("ok", True)
+    assert entry.sizes["audio"] == 4 / 48000
+
+
+def test_an_answer_nobody_begins_to_read_is_closed(entry):
+    chunks = Chunks(b"aa", b"bb")
+    chunked(chunks, entry, {}).close()
+    assert (entry.outcome, chunks.closed) == ("gone", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(GenerationFailed("x"), "cut"), (KeyError("x"), "cut"), (Cancelled("x"), "gone")]
+)
+def test_a_failure_after_the_first_byte_tears_the_connection(entry, error, outcome):
+    chunks = Chunks(b"aa", error)
+    answer = chunked(chunks, entry, {})
+    body = iter(answer.response)
+    next(body)
+    with pytest.raises(ConnectionResetError) as raised:
+        next(body)
+    assert raised.value.errno == errno.ECONNRESET
+    answer.close()
+    assert (entry.outcome, chunks.closed) == (outcome, True)
+
+
+def test_a_whole_answer_is_closed_even_when_it_fails(entry):
+    for chunks in (Chunks(b"aa", KeyError()), Chunks()):
+        with pytest.raises((KeyError, GenerationFailed)):
+            whole(chunks, entry)
+        assert chunks.closed
+
+
+def test_iterators_without_close_will_do(entry):
+    assert whole(iter([b"aa"]), entry).data[44:] == b"aa"
