@@ -16,8 +16,7 @@ HEAD = """\
 # Copy to .env and remove the # in front of what you change: each line shows the default.
 # The environment wins over this file, and a misspelt CSM_ name stops the start.
 
-# Access to gated repositories of the Hugging Face Hub; a read token is enough.
-#HF_TOKEN=
+# HF_TOKEN, for gated models, is not read from here: put it into the environment, or run `hf auth login`.
 """
 
 

@@ -218,7 +218,7 @@ def _progress(line: str) -> None:
 def main() -> int:
     """Return the exit status of the demonstration."""
     try:
-        demonstrate(" ".join(sys.argv[1:]) or TEXT, ROOT / "clone.wav")
+        demonstrate(" ".join(sys.argv[1:]) or TEXT, Path("clone.wav"))
     except DemoError as error:
         print(f"\nThe demonstration failed: {error}", file=sys.stderr)
         return 1

@@ -127,5 +127,5 @@ def test_the_whole_road(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Real-time factor" in done.stdout
-    with wave.open(str(demo.ROOT / "clone.wav")) as wav:
+    with wave.open(str(tmp_path / "clone.wav")) as wav:
         assert wav.getnframes() / wav.getframerate() > 0.5
