@@ -1,4 +1,6 @@
-"""From single frames to chunks of sound."""
+"""From single frames to chunks of sound, for one stream or for many in a batch."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,40 +11,59 @@ from csm.errors import GenerationFailed
 from csm.model.codec import MimiDecoder
 
 
-class ChunkDecoder:
-    """Gathers the frames of one stream and decodes them by the schedule `CHUNK_FRAMES`.
+class SoundStream:
+    """The frames of one generation on their way to becoming sound.
 
     Args:
-        decoder: shared by all streams; the state is this stream's own.
+        decoder: of all streams; the state is this stream's own.
     """
 
     def __init__(self, decoder: MimiDecoder) -> None:
-        self._decoder, self._state = decoder, decoder.initial_state(1)
+        self.state = decoder.initial_state(1)
         self._pending: list[Tensor] = []
         self._chunks = 0
 
-    def push(self, frame: Tensor) -> Chunk | None:
-        """Take one frame `[codebooks]`; a chunk where one is complete.
-
-        Raises:
-            GenerationFailed: a code that the codec does not know, or samples that are not finite.
-        """
-        if int(frame.max()) >= self._decoder.codebook_size or int(frame.min()) < 0:
-            raise GenerationFailed("the model produced an impossible code")
+    def push(self, frame: Tensor) -> Tensor | None:
+        """Take one frame `[codebooks]`; codes `[frames, codebooks]` where a chunk of `CHUNK_FRAMES` is complete."""
         self._pending.append(frame)
         due = CHUNK_FRAMES[min(self._chunks, len(CHUNK_FRAMES) - 1)]
         return self.flush() if len(self._pending) >= due else None
 
-    def flush(self) -> Chunk | None:
-        """What is left, however little; None where nothing is."""
+    def flush(self) -> Tensor | None:
+        """The frames that are left, however few; None where there are none."""
         if not self._pending:
             return None
         codes = torch.stack(self._pending)
         self._pending.clear()
         self._chunks += 1
-        with torch.inference_mode():
-            samples, self._state = self._decoder(codes.T[None], self._state)
-        sound = samples[0].float().cpu().numpy()
-        if not np.isfinite(sound).all():
-            raise GenerationFailed("the codec produced samples that are not finite")
-        return Chunk(codes.cpu().numpy(), sound)
+        return codes
+
+
+def decode(decoder: MimiDecoder, streams: Sequence[SoundStream], codes: Tensor) -> list[Chunk | GenerationFailed]:
+    """Decode the next frames of several streams in one batch.
+
+    Args:
+        decoder: of all of them.
+        streams: each at most once.
+        codes: `[streams, frames, codebooks]`.
+
+    Returns:
+        For each stream its chunk, or why its sound is not usable; a bad stream does not touch its neighbours.
+    """
+    known = (codes >= 0) & (codes < decoder.codebook_size)
+    with torch.inference_mode():
+        state = [torch.cat(parts) for parts in zip(*(stream.state for stream in streams), strict=True)]
+        samples, state = decoder(codes.where(known, 0).mT.to(state[0].device), state)
+        sound = samples.float().cpu()
+        rows = zip(*(tensor.split(1) for tensor in state), strict=True)
+    for stream, row in zip(streams, rows, strict=True):
+        stream.state = list(row)
+    return [_checked(*parts) for parts in zip(codes, sound, known.flatten(1).all(1).tolist(), strict=True)]
+
+
+def _checked(codes: Tensor, samples: Tensor, known: bool) -> Chunk | GenerationFailed:
+    if not known:
+        return GenerationFailed("the model produced an impossible code")
+    if not bool(samples.isfinite().all()):
+        return GenerationFailed("the codec produced samples that are not finite")
+    return Chunk(codes.cpu().numpy().astype(np.int64), samples.numpy())

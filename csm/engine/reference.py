@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from csm.engine.api import EngineInfo, Sampling
-from csm.engine.chunks import ChunkDecoder
+from csm.engine.chunks import SoundStream, decode
 from csm.engine.devices import Placement, describe_failure
 from csm.engine.generation import Generation
-from csm.errors import Cancelled, InvalidRequest
+from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder, encode
 from csm.model.conversation import Conversation, input_ids
@@ -85,7 +85,7 @@ class ReferenceEngine:
         room = self._config.max_position_embeddings - ids.shape[1]
         if room < 1:
             raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
-        stream = _FrameStream(generation, ChunkDecoder(self._decoder), self._config.codebook_eos_token_id)
+        stream = _FrameStream(generation, self._decoder, self._config.codebook_eos_token_id)
         torch.manual_seed(generation.sampling.seed)
         try:
             self._model.generate(
@@ -127,9 +127,9 @@ class ReferenceEngine:
 class _FrameStream:
     """The streamer that `generate` calls with each frame; it may end the generation by raising."""
 
-    def __init__(self, generation: Generation, decoder: ChunkDecoder, end_code: int) -> None:
+    def __init__(self, generation: Generation, decoder: MimiDecoder, end_code: int) -> None:
         self._generation, self._decoder, self._end = generation, decoder, end_code
-        self._prompt_seen = False
+        self._stream, self._prompt_seen = SoundStream(decoder), False
 
     def put(self, frames: Tensor) -> None:
         if not self._prompt_seen:
@@ -142,12 +142,18 @@ class _FrameStream:
         # transformers stops on all but the last code; such a frame is no sound either.
         if bool((frame[:-1] == self._end).all()):
             raise _EndFrame
-        if (chunk := self._decoder.push(frame)) is not None:
-            self._generation.put(chunk)
+        self._decode(self._stream.push(frame))
 
     def end(self) -> None:
         """Nothing to do: the caller flushes."""
 
     def flush(self) -> None:
-        if (chunk := self._decoder.flush()) is not None:
-            self._generation.put(chunk)
+        self._decode(self._stream.flush())
+
+    def _decode(self, codes: Tensor | None) -> None:
+        if codes is None:
+            return
+        (chunk,) = decode(self._decoder, [self._stream], codes[None])
+        if isinstance(chunk, GenerationFailed):
+            raise chunk
+        self._generation.put(chunk)

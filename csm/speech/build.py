@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from csm.audio.waveform import Waveform
-from csm.engine.api import Engine, Sampling
-from csm.engine.devices import place
+from csm.engine.api import Engine, EngineInfo, Sampling
+from csm.engine.devices import Placement, place
 from csm.engine.reference import ReferenceEngine
+from csm.engine.runtime import Runtime, TorchRuntime
+from csm.engine.slots import CsmEngine
 from csm.model import hub
-from csm.model.checkpoint import open_checkpoint
+from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.settings import Settings
 from csm.speech.synthesizer import CsmSynthesizer
 from csm.speech.voice import Voice, conversation
@@ -37,7 +39,25 @@ def build(settings: Settings) -> CsmSynthesizer:
 def make_engine(settings: Settings, folder: Path) -> Engine:
     """The engine that the settings ask for, on the checkpoint in `folder`."""
     checkpoint, placement = open_checkpoint(folder), place(settings)
-    return ReferenceEngine(checkpoint, placement, settings.deadline_seconds)
+    if settings.engine == "transformers":
+        return ReferenceEngine(checkpoint, placement, settings.deadline_seconds)
+    slots = settings.slots or default_slots(placement)
+    runtime = make_runtime(settings, checkpoint, placement, slots)
+    codec = checkpoint.config.codec_config
+    info = EngineInfo("csm", str(placement.device), placement.precision, slots, codec.sampling_rate, codec.frame_rate)
+    return CsmEngine(
+        runtime, info, checkpoint.tokenizer, settings.voice_cache_mb * 1_000_000, settings.deadline_seconds
+    )
+
+
+def default_slots(placement: Placement) -> int:
+    """Streams that a device can be expected to serve together."""
+    return 16 if placement.device.type == "cuda" else 2
+
+
+def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placement, slots: int) -> Runtime:
+    """The model on its device, in the precision asked for."""
+    return TorchRuntime(checkpoint, placement, slots)
 
 
 def warm_up(engine: Engine) -> None:

@@ -1,0 +1,162 @@
+"""What the scheduler asks of a device, and the answer in plain PyTorch for CPU and CUDA."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from csm.engine.api import Sampling
+from csm.engine.devices import Placement
+from csm.model.checkpoint import Checkpoint
+from csm.model.codec import MimiDecoder, encode
+from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
+from csm.model.memory import Prefix, RowMemory
+from csm.model.sampling import gumbel_noise
+
+BAD_CODE = -1
+"""Stands in every code of a frame whose hidden state was not finite."""
+
+
+class Runtime(Protocol):
+    """The model on one device, with a batch of rows that the scheduler fills and empties.
+
+    Attributes:
+        positions: that a row can hold.
+        prefill_chunk: positions that take about as long as one frame.
+        decoder: Mimi's, shared by all streams.
+        embeddings: of text and frames.
+    """
+
+    positions: int
+    prefill_chunk: int
+    decoder: MimiDecoder
+    embeddings: Embeddings
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """Codes `[frames, codebooks]` of a reference `[samples]`."""
+
+    def load_prefix(self, prefix: Prefix) -> None:
+        """Begin a prefill at the end of this prefix."""
+
+    def prefill(self, x: Tensor, start: int) -> None:
+        """Run the backbone over embeddings `[time, dim]` from position `start` of the prompt that is being read."""
+
+    def save_prefix(self, length: int) -> Prefix:
+        """A copy of the first positions of the prompt that is being read."""
+
+    def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
+        """Let the prompt that was read become a row: its next input is `x` `[dim]`, at position `length`."""
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Let one row take another's place."""
+
+    def step(self, rows: int, length: int, top_k: int) -> Tensor:
+        """One frame for each of the first `rows` rows.
+
+        Args:
+            rows: that are in use.
+            length: longest row, this frame included.
+            top_k: largest among them.
+
+        Returns:
+            Codes `[rows, codebooks]` on the CPU; `BAD_CODE` throughout where the model's state is not finite.
+        """
+
+
+class RowState:
+    """What each row carries from frame to frame, at fixed addresses."""
+
+    def __init__(self, rows: int, like: Tensor, dim: int) -> None:
+        device = like.device
+        self.x = like.new_zeros(rows, dim)
+        self.position, self.frame, self.seed = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(3))
+        self.top_k = torch.ones(rows, dtype=torch.long, device=device)
+        self.temperature = torch.zeros(rows, device=device)
+
+    def set(self, row: int, position: int, x: Tensor, sampling: Sampling) -> None:
+        """Begin a generation."""
+        self.x[row], self.position[row], self.frame[row] = x, position, 0
+        self.seed[row], self.temperature[row], self.top_k[row] = sampling.seed, sampling.temperature, sampling.top_k
+
+    def move(self, source: int, target: int) -> None:
+        """Copy one row over another."""
+        for tensor in (self.x, self.position, self.frame, self.seed, self.top_k, self.temperature):
+            tensor[target] = tensor[source]
+
+    def advance(self, rows: int, x: Tensor) -> None:
+        """To the next frame, whose input is `x`."""
+        self.x[:rows] = x
+        self.position[:rows] += 1
+        self.frame[:rows] += 1
+
+
+class TorchRuntime:
+    """Eager PyTorch in float precision; see `Runtime`.
+
+    Args:
+        checkpoint: to load.
+        placement: device and precision.
+        rows: of the batch.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, placement: Placement, rows: int) -> None:
+        model = checkpoint.load(placement.dtype, placement.device)
+        config = checkpoint.config
+        self.codec = model.codec_model.float()
+        self.decoder = MimiDecoder(self.codec)
+        self.embeddings = Embeddings.of(model)
+        self.depth, self.backbone = DepthDecoder(model), Backbone(model)
+        self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
+        self.prefill_chunk = 256 if placement.device.type == "cuda" else 16
+        like, shape = self.embeddings.audio, (config.num_key_value_heads, config.head_dim)
+        self.memory = RowMemory(config.num_hidden_layers, rows, self.positions, *shape, like)
+        self.reading = RowMemory(config.num_hidden_layers, 1, self.positions, *shape, like)
+        self.state = RowState(rows, like, config.hidden_size)
+        self.device = placement.device
+
+    @torch.inference_mode()
+    def encode(self, samples: Tensor) -> Tensor:
+        """See `Runtime.encode`."""
+        return encode(self.codec, samples.to(self.device))
+
+    def load_prefix(self, prefix: Prefix) -> None:
+        """See `Runtime.load_prefix`."""
+        self.reading.load(0, prefix)
+
+    @torch.inference_mode()
+    def prefill(self, x: Tensor, start: int) -> None:
+        """See `Runtime.prefill`."""
+        end = start + len(x)
+        positions = torch.arange(start, end, device=self.device)[None]
+        self.backbone(x[None], positions, causal_mask(positions, end), self.reading.at(1, positions, end))
+
+    def save_prefix(self, length: int) -> Prefix:
+        """See `Runtime.save_prefix`."""
+        return self.reading.save(0, length)
+
+    def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
+        """See `Runtime.join`."""
+        self.memory.load(row, self.reading.store[:, :, 0, :length])
+        self.state.set(row, length, x, sampling)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """See `Runtime.move`."""
+        self.memory.move(source, target, length)
+        self.state.move(source, target)
+
+    def step(self, rows: int, length: int, top_k: int) -> Tensor:
+        """See `Runtime.step`."""
+        return self.frame(rows, length, top_k).cpu()
+
+    @torch.inference_mode()
+    def frame(self, rows: int, length: int, top_k: int) -> Tensor:
+        """`step` without waiting for the device: pure tensor work at fixed addresses."""
+        state = self.state
+        positions = state.position[:rows, None]
+        memory = self.memory.at(rows, positions, length)
+        hidden = self.backbone(state.x[:rows, None], positions, causal_mask(positions, length), memory)[:, 0]
+        noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
+        codes = self.depth(hidden, noise, state.temperature[:rows], state.top_k[:rows], top_k)
+        state.advance(rows, self.embeddings.embed_frames(codes))
+        # A draw from logits that are not numbers is code 0, which would pass for the end of the turn.
+        return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)

@@ -1,0 +1,83 @@
+"""From logits to codes, on the device, each row by its own rules and from its own random stream.
+
+A code is drawn by the Gumbel-max trick: the argmax of `logits / temperature + noise` over the top k. The noise
+is a pure function of (seed, frame, codebook, code), so that a row's draws depend neither on its neighbours nor
+on when it joined the batch, and no generator has to be kept, copied or captured.
+
+Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias32` for the mixing constants.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_WEYL = 0x9E3779B9
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """How each row of a batch draws.
+
+    Attributes:
+        temperature: float32 `[batch]`; 0 takes the likeliest code.
+        top_k: int64 `[batch]`, at least 1.
+        seed: int64 `[batch]`.
+    """
+
+    temperature: Tensor
+    top_k: Tensor
+    seed: Tensor
+
+
+def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Tensor:
+    """Standard Gumbel noise for all draws of one frame.
+
+    Args:
+        seed: int64 `[batch]`, 63 bits used.
+        frame: int64 `[batch]`, the number of the frame within its generation.
+        codebooks: draws per frame.
+        codes: outcomes per draw.
+
+    Returns:
+        float32 `[batch, codebooks, codes]`.
+    """
+    row = _mix(_mix(_mix(seed & _MASK) ^ (seed >> 32) & _MASK) + frame * _WEYL)
+    draw = torch.arange(codebooks, device=seed.device) * _WEYL
+    key = _mix(row[:, None] ^ _mix(draw + 1))
+    bits = _mix(key[:, :, None] + torch.arange(codes, device=seed.device) * _WEYL)
+    # 24 bits are what float32 holds exactly; the half keeps both logarithms finite.
+    uniform = ((bits >> 8).float() + 0.5) * 2**-24
+    return -torch.log(-torch.log(uniform))
+
+
+def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: int) -> Tensor:
+    """One code per row.
+
+    Args:
+        logits: `[batch, codes]`.
+        noise: Gumbel noise of the same shape.
+        temperature: `[batch]`.
+        top_k: `[batch]`, at most `most`.
+        most: largest `top_k` in the batch, known to the host.
+
+    Returns:
+        int64 `[batch]`.
+    """
+    logits = logits.float()
+    best = logits.topk(most, dim=-1).values
+    least = best.gather(1, top_k[:, None] - 1)
+    hot = temperature[:, None]
+    # Multiplied by the temperature, not divided: the argmax is the same, and 0 needs no special case.
+    scores = torch.where(logits >= least, logits + hot * noise, -torch.inf)
+    return scores.argmax(dim=-1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """A bijection of 32-bit words, held in int64, in which every input bit moves about half of the output bits."""
+    x = x & _MASK
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)

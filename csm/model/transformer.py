@@ -1,0 +1,168 @@
+"""The Llama transformer that backbone and depth decoder share, in the form that decoding wants.
+
+Weights come from the layers of `transformers`, fused so that a step reads each matrix once: query, key and
+value are one product, gate and up another. Where keys and values live is the business of the `Memory` that is
+passed in; so one definition serves eager CPU, CUDA graphs, and export to a graph compiler.
+
+Source of the shapes: Touvron et al., "LLaMA", 2023 (RMSNorm, SwiGLU, RoPE); Ainslie et al., "GQA", 2023.
+"""
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Memory(Protocol):
+    """Keys and values of earlier positions."""
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember new positions of one layer, and give all that queries may look at.
+
+        Args:
+            layer: index.
+            keys: `[batch, time, kv_heads, head_dim]`, rotated.
+            values: likewise.
+
+        Returns:
+            Keys and values `[batch, positions, kv_heads, head_dim]`, laid out as the mask says.
+        """
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with one fused projection."""
+
+    def __init__(self, source: Any, config: Any) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        self.qkv = fuse(source.q_proj, source.k_proj, source.v_proj)
+        self.out = source.o_proj
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int) -> Tensor:
+        """`[batch, time, dim]`, unchanged in shape."""
+        batch, time, _ = x.shape
+        heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
+        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
+        k, v = memory.extend(layer, rotate(k, *rope), v)
+        y = grouped_attention(rotate(q, *rope), k, v, mask)
+        result: Tensor = self.out(y.reshape(batch, time, -1))
+        return result
+
+
+class Block(nn.Module):
+    """One layer: attention and SwiGLU, each behind an RMSNorm and around a residual."""
+
+    def __init__(self, source: Any, config: Any) -> None:
+        super().__init__()
+        self.attention = Attention(source.self_attn, config)
+        self.attention_norm = RMSNorm(source.input_layernorm)
+        self.mlp_norm = RMSNorm(source.post_attention_layernorm)
+        self.gate_up = fuse(source.mlp.gate_proj, source.mlp.up_proj)
+        self.down = source.mlp.down_proj
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int) -> Tensor:
+        """`[batch, time, dim]`, unchanged in shape."""
+        x = x + self.attention(self.attention_norm(x), rope, mask, memory, layer)
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
+        result: Tensor = x + self.down(F.silu(gate) * up)
+        return result
+
+
+class Transformer(nn.Module):
+    """A stack of blocks with its final norm.
+
+    Args:
+        source: `CsmBackboneModel` or `CsmDepthDecoderModel`; its layers are emptied as they are taken over, so
+            that the weights are never held twice.
+        positions: length of the table of rotations.
+    """
+
+    def __init__(self, source: Any, positions: int) -> None:
+        super().__init__()
+        config = source.config
+        if config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
+            raise ValueError("only CSM's own layers are known: no biases, SiLU")
+        self.head_dim, self.kv_heads = config.head_dim, config.num_key_value_heads
+        self.blocks = nn.ModuleList(Block(source.layers[i], config) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(source.norm)
+        cos, sin = _rotations(source.rotary_emb, positions)
+        self.register_buffer("cos", cos.to(self.norm.weight.dtype), persistent=False)
+        self.register_buffer("sin", sin.to(self.norm.weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, memory: Memory) -> Tensor:
+        """Run all layers.
+
+        Args:
+            x: embeddings `[batch, time, dim]`.
+            positions: `[batch, time]`, or `[1, time]` where all rows agree.
+            mask: True where a query may look, `[batch, 1, time, positions]`; None: everywhere.
+            memory: of these rows.
+
+        Returns:
+            Normalised hidden states `[batch, time, dim]`.
+        """
+        # [batch, time, 1, head_dim]: the same for all heads.
+        rope = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, rope, mask, memory, layer)
+        result: Tensor = self.norm(x)
+        return result
+
+
+class RMSNorm(nn.Module):
+    """Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019; the mean is taken in float32."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self.weight, self.eps = source.weight, source.variance_epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(x.dtype)
+
+
+def fuse(*layers: nn.Linear) -> nn.Linear:
+    """One linear layer that computes all of `layers`, which are left empty to free their weights."""
+    first = layers[0]
+    fused = nn.Linear(1, 1, bias=False, device="meta")
+    fused.in_features, fused.out_features = first.in_features, sum(layer.out_features for layer in layers)
+    fused.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
+    for layer in layers:
+        layer.weight = nn.Parameter(first.weight.new_empty(0), requires_grad=False)
+    return fused
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE in the layout of Llama: the two halves of a head are the pairs. Su et al., "RoFormer", 2021."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-right, left], dim=-1) * sin
+
+
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of `[batch, time, heads, head_dim]` queries over fewer key and value heads, without repeating them.
+
+    The queries that share a head are laid out as further rows of it.
+    """
+    batch, time, heads, dim = q.shape
+    kv_heads = k.shape[2]
+    groups = heads // kv_heads
+    q = q.view(batch, time, kv_heads, groups, dim).permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * time, dim)
+    if mask is not None and time > 1:
+        mask = mask.repeat(1, 1, groups, 1)
+    y = F.scaled_dot_product_attention(q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
+    return y.view(batch, kv_heads, groups, time, dim).permute(0, 3, 1, 2, 4)
+
+
+def _rotations(rotary: Any, positions: int) -> tuple[Tensor, Tensor]:
+    """Tables `[positions, head_dim]`, with the checkpoint's own frequency scaling (Llama 3's, for CSM-1B)."""
+    frequencies = rotary.inv_freq.float()
+    angles = torch.arange(positions, device=frequencies.device, dtype=torch.float32)[:, None] * frequencies
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
