@@ -1,0 +1,67 @@
+import re
+import subprocess
+
+import pytest
+
+from tests.docs import readme
+
+EXECUTED = {
+    ("bash", "curl"), ("bash", "curl-stream"), ("python", "client"), ("ts", "app/api/voice-clone/route.ts"),
+    ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
+}  # fmt: skip
+TARGETS = {("bash", "demo"), ("bash", "real"), ("bash", "bench"), ("bash", "serve"), ("bash", "cpu")}
+INSTALLS = {("bash", "install"), ("bash", "cpu")}
+
+
+def test_every_block_is_tested():
+    assert readme.blocks().keys() == EXECUTED | TARGETS | INSTALLS
+
+
+@pytest.mark.parametrize("name", [name for language, name in readme.blocks() if language == "bash"])
+def test_every_command_parses(name):
+    result = subprocess.run(["bash", "-n"], input=readme.block("bash", name), text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(name for _, name in TARGETS))
+def test_every_target_exists(name):
+    targets = re.findall(r"\bmake (\w+)", readme.block("bash", name))
+    assert targets
+    for target in targets:
+        result = subprocess.run(["make", "-n", target], cwd=readme.ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+
+def test_the_cpu_wheels_are_those_of_the_requirements():
+    required = (readme.ROOT / "requirements.txt").read_text()
+    pinned = re.findall(r'"(torch\S+)"', readme.block("bash", "cpu"))
+    assert [name.split(">")[0] for name in pinned] == ["torch", "torchaudio"]
+    for requirement in pinned:
+        assert re.search(rf"^{re.escape(requirement)} ", required, re.MULTILINE), requirement
+    index = re.search(r"--index-url (\S+)", readme.block("bash", "cpu"))
+    assert index
+    assert f"TORCH_INDEX={index[1]}" in readme.block("bash", "docker-cpu")
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/performance.md", "examples/README.md"]
+)
+def test_every_link_leads_somewhere(document):
+    path = readme.ROOT / document
+    prose = readme.FENCE.sub("", path.read_text())
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+    for target in re.findall(r"\]\(([^)]+)\)", prose):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif not target.startswith("https://"):
+            assert (path.parent / target.split("#")[0]).exists(), target
+
+
+def test_every_row_of_the_threat_table_names_a_test():
+    lines = (readme.ROOT / "SECURITY.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("|")]
+    assert len(rows) > 2
+    for threat, mitigation, proof in rows[2:]:
+        assert threat.strip() and mitigation.strip()
+        assert re.search(r"\]\(tests/[\w/]+\.py\)", proof), threat

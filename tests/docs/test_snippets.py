@@ -1,0 +1,126 @@
+"""The README's commands and its Python, run as they stand against the real server with the demo model."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import wave
+
+import imageio_ffmpeg
+import pytest
+
+from csm.settings import load, variables
+from csm.web.keys import Keyring
+from tests.docs import readme
+from tests.packaging.dockerfile import Dockerfile
+
+pytestmark = pytest.mark.slow
+
+
+def bash(code: str, folder, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run as a reader's terminal would, and stop at the first failure."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CSM_")}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder, env=clean | environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+
+def program(folder, name: str, body: str) -> str:
+    """Put a stand-in for a program on the path; return the path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def seconds(wav_file) -> float:
+    """Decode with ffmpeg, as players do: the sizes in a streamed header are not the true ones."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(wav_file), "-f", "s16le", "-ar", "24000", "-"]
+    decoded = subprocess.run(command, capture_output=True)
+    assert decoded.returncode == 0 and not decoded.stderr, decoded.stderr
+    return len(decoded.stdout) / 48_000
+
+
+def test_curl(served, checkout):
+    done = bash(readme.block("bash", "curl", served.address), checkout)
+    assert done.returncode == 0, done.stderr
+    assert seconds(checkout / "clone.wav") > 0.3
+
+
+def test_curl_says_what_is_wrong(served, checkout):
+    done = bash(readme.block("bash", "curl", served.address).replace("change-me", "wrong"), checkout)
+    assert done.returncode != 0
+    problem = json.loads((checkout / "clone.wav").read_text())
+    assert problem["status"] == 401
+    assert problem["error"]
+
+
+def test_curl_into_a_player(served, checkout, tmp_path):
+    path = program(tmp_path / "bin", "ffplay", f'printf "%s " "$@" > arguments; cat > "{checkout}/heard.wav"')
+    done = bash(readme.block("bash", "curl-stream", served.address), checkout, PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "arguments").read_text().endswith("-i - ")
+    assert seconds(checkout / "heard.wav") > 0.3
+
+
+def test_python(served, checkout):
+    code = readme.block("python", "client", served.address)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert seconds(checkout / "clone.wav") > 0.3
+
+
+def test_python_says_what_is_wrong(served, checkout):
+    code = readme.block("python", "client", served.address).replace("change-me", "wrong")
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "key" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_exact_sizes_on_request(served, checkout):
+    """What the API table says of `stream`."""
+    code = readme.block("bash", "curl", served.address).replace("-o clone.wav", '-F "stream=false" -o clone.wav')
+    assert bash(code, checkout).returncode == 0
+    with wave.open(str(checkout / "clone.wav")) as wav:
+        assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (24_000, 1, 2)
+        assert wav.getnframes() / 24_000 == pytest.approx(seconds(checkout / "clone.wav"))
+
+
+def test_the_keys_file_lets_its_key_in(checkout, monkeypatch):
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+    done = bash(readme.block("bash", "keys-file"), checkout)
+    assert done.returncode == 0, done.stderr
+    key = done.stdout.split(": ")[1].strip()
+    keys = Keyring.of(load(None, api_keys_file=checkout / "keys.txt"))
+    assert keys.name_of(key.encode()) == "alice"
+    assert keys.name_of(b"another") is None
+    assert key not in (checkout / "keys.txt").read_text()
+
+
+def test_docker(checkout, tmp_path):
+    """The commands, with a stand-in that writes down what it is asked for."""
+    image = Dockerfile.ours()
+    path = program(tmp_path / "bin", "docker", 'printf "%s\\n" "$@" >> calls; echo "$CSM_API_KEYS" > key')
+    done = bash(readme.block("bash", "docker-gpu"), checkout, PATH=path)
+    assert done.returncode == 0, done.stderr
+    words = (checkout / "calls").read_text().split("\n")
+    run = words[words.index("run") : words.index("logs")]
+    assert words[: words.index("run")] == ["build", "-t", "csm-server", "."]
+    assert run[-1] == "csm-server"
+    assert run[run.index("--publish") + 1].endswith(f":{image.last('EXPOSE')}")
+    volume = run[run.index("--volume") + 1].split(":")[1]
+    assert image.environment["HF_HOME"].startswith(volume + "/")
+    assert [run[index + 1] for index, word in enumerate(run) if word == "--env"] == ["HF_TOKEN", "CSM_API_KEYS"]
+    assert len((checkout / "key").read_text().strip()) == 48
+
+
+def test_docker_for_a_cpu(checkout, tmp_path):
+    path = program(tmp_path / "bin", "docker", 'printf "%s\\n" "$@" > calls')
+    assert bash(readme.block("bash", "docker-cpu"), checkout, PATH=path).returncode == 0
+    words = (checkout / "calls").read_text().split()
+    argument = words[words.index("--build-arg") + 1].split("=")[0]
+    assert any(declared.startswith(f"{argument}=") for declared in Dockerfile.ours().all("ARG"))
