@@ -87,6 +87,8 @@ class Server:
     port: int
     journal: Path
     log: Path
+    past: int = 0
+    """Events of the journal that belong to earlier tests."""
 
     def ask(self, request: bytes) -> raw.Answer:
         return raw.ask(self.port, request)
@@ -98,7 +100,8 @@ class Server:
         return json.loads(self.get("/health").body)
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.journal.read_text().splitlines()] if self.journal.exists() else []
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        return [json.loads(line) for line in lines[self.past :]]
 
     def happened(self, event: str) -> list[dict[str, Any]]:
         return [entry for entry in self.events() if entry["event"] == event]
@@ -109,26 +112,48 @@ class Server:
         self.process.wait(10)
 
 
+def start(folder: Path, places: int = 4, **given: Any) -> Server:
+    """Start a server with so many places and such settings, and wait until it serves."""
+    port = free_port()
+    journal, log = folder / f"journal-{port}", folder / f"log-{port}"
+    options = {"port": port, "api_keys": "secret", "rate_limit": "1000 per minute", "log_level": "DEBUG", **given}
+    command = [sys.executable, "-W", "error", str(ROOT / "tests/web/served.py"), str(journal), str(places)]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [*command, json.dumps(options)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=sink
+        )
+    server = Server(process, port, journal, log)
+    until(lambda: answers(port) or process.poll() is not None, 30)
+    assert process.poll() is None, log.read_text()
+    assert server.health()
+    return server
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server with so many places and such settings; it is stopped after the test."""
+    """Start servers of one's own, for tests that configure or end them."""
     started: list[Server] = []
 
-    def start(places: int = 4, **given: Any) -> Server:
-        port = free_port()
-        journal, log = tmp_path / f"journal-{port}", tmp_path / f"log-{port}"
-        options = {"port": port, "api_keys": "secret", "rate_limit": "1000 per minute", "log_level": "DEBUG", **given}
-        command = [sys.executable, "-W", "error", str(ROOT / "tests/web/served.py"), str(journal), str(places)]
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                [*command, json.dumps(options)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=sink
-            )
-        server = Server(process, port, journal, log)
-        started.append(server)
-        until(lambda: answers(port) or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        return server
+    def begin(places: int = 4, **given: Any) -> Server:
+        started.append(start(tmp_path, places, **given))
+        return started[-1]
 
-    yield start
+    yield begin
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start(tmp_path_factory.mktemp("shared"), places=10, max_upload_mb=1)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A running server with ten places; tests leave it as they found it."""
+    until(lambda: shared_server.health()["running"] == 0)
+    shared_server.past = 0
+    shared_server.past = len(shared_server.events())
+    return shared_server

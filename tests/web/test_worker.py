@@ -1,0 +1,285 @@
+"""The server as it runs: gunicorn with our worker, on a real socket, around a fake voice."""
+
+import os
+import re
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from csm.web import worker
+
+from tests.web import raw
+from tests.web.conftest import answers, until
+from tests.web.fakes import CHUNK
+
+HEADER = 44
+
+
+def speak(text="chunks=3", **fields):
+    return raw.post(raw.form(text, **fields))
+
+
+def worker_pid(server):
+    return int(re.findall(r"Booting worker with pid: (\d+)", server.log.read_text())[-1])
+
+
+def test_first_audio_long_before_the_end(server):
+    with raw.connect(server.port) as connection:
+        started = time.monotonic()
+        connection.sendall(speak("chunks=20 pace=0.1"))
+        received = b""
+        while len(received) < HEADER + len(CHUNK):
+            received += connection.recv(65536)
+        first = time.monotonic() - started
+        while not received.endswith(b"0\r\n\r\n"):
+            received += connection.recv(65536)
+        total = time.monotonic() - started
+    assert first < total / 3
+    assert raw.parse(received).body[HEADER:] == 20 * CHUNK
+
+
+def test_exact_length_and_a_connection_that_is_kept(server):
+    with raw.connect(server.port) as connection:
+        for _ in range(3):
+            connection.sendall(speak(stream="false"))
+            received = b""
+            while not received.endswith(3 * CHUNK):
+                received += connection.recv(65536)
+            answer = raw.parse(received)
+            assert answer.is_complete
+            assert answer.headers["connection"] == "keep-alive"
+            assert "transfer-encoding" not in answer.headers
+
+
+def test_a_stream_that_fails_is_torn_and_never_ended_cleanly(server):
+    answer = server.ask(speak("chunks=9 fail=GenerationFailed after=2"))
+    assert answer.status == 200
+    assert answer.body[HEADER:] == 2 * CHUNK
+    assert not answer.is_complete
+    assert b"\r\n0\r\n" not in answer.raw
+    assert server.ask(speak()).is_complete
+    assert server.health()["running"] == 0
+
+
+def test_for_old_http_a_torn_stream_ends_with_a_reset(server):
+    with raw.connect(server.port) as connection, pytest.raises(ConnectionResetError):
+        connection.sendall(raw.post(raw.form("chunks=9 pace=0.05 fail=GenerationFailed after=2"), version="1.0"))
+        while connection.recv(65536):
+            pass
+    whole = server.ask(raw.post(raw.form("chunks=3"), version="1.0"))
+    assert "transfer-encoding" not in whole.headers
+    assert whole.body[HEADER:] == 3 * CHUNK
+
+
+@pytest.mark.parametrize(
+    ("text", "read_first"), [("chunks=1 pace=30", False), ("chunks=600 pace=0.05", True)], ids=["before", "after"]
+)
+def test_a_caller_who_hangs_up_stops_the_generation(server, text, read_first):
+    with raw.connect(server.port) as connection:
+        connection.sendall(speak(text))
+        until(lambda: server.happened("begin"))
+        if read_first:
+            assert connection.recv(1000)
+        assert server.health()["running"] == 1
+        left = time.monotonic()
+    [end] = until(lambda: server.happened("end"), 5)
+    assert end["at"] - left < 1
+    until(lambda: server.health()["running"] == 0)
+    assert "outcome=gone" in server.log.read_text()
+
+
+def test_a_caller_who_waits_or_pipelines_has_not_hung_up(server):
+    with raw.connect(server.port) as connection:
+        connection.sendall(speak("chunks=2 pace=0.5", stream="false") + speak(stream="false"))
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 2 or not received.endswith(3 * CHUNK):
+            data = connection.recv(65536)
+            assert data
+            received += data
+    assert not server.happened("cancelled")
+
+
+def test_ten_callers_at_once_each_hear_their_own(server):
+    marks = range(1, 11)
+    with ThreadPoolExecutor(10) as pool:
+        heard = list(pool.map(lambda mark: server.ask(speak(f"chunks=20 pace=0.02 mark={mark}")), marks))
+    for mark, answer in zip(marks, heard, strict=True):
+        assert answer.is_complete
+        assert set(answer.body[HEADER:]) == {mark}
+        assert len(answer.body) == HEADER + 20 * len(CHUNK)
+
+
+def test_who_finds_no_place_is_told_at_once(serve):
+    server = serve(places=3)
+    with ThreadPoolExecutor(20) as pool:
+        heard = list(pool.map(lambda _: server.ask(speak("chunks=40 pace=0.1")), range(20)))
+    served = [answer for answer in heard if answer.status == 200]
+    turned_away = [answer for answer in heard if answer.status == 503]
+    assert (len(served), len(turned_away)) == (3, 17)
+    assert all(answer.is_complete for answer in heard)
+    assert {answer.headers["retry-after"] for answer in turned_away} == {"3"}
+    ends = [end["at"] for end in server.happened("end")]
+    assert len(ends) == 3
+
+
+def test_the_answer_to_a_body_too_large_is_read_by_those_who_send_all_of_it_first(server):
+    for key, status in (("secret", 413), ("wrong", 401)):
+        answer = server.ask(raw.post(raw.form(sample=bytes(20_000_000)), X_API_Key=key))
+        assert (answer.status, answer.is_complete) == (status, True)
+
+
+def test_a_chunked_body_without_length_is_bounded_too(server):
+    body = raw.form(sample=bytes(3_000_000))
+    pieces = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (body[:9], body[9:])) + b"0\r\n\r\n"
+    request = raw.post(b"", Transfer_Encoding="chunked").replace(b"Content-Length: 0\r\n", b"") + pieces
+    assert server.ask(request).status == 413
+    small = raw.form()
+    pieces = b"%x\r\n%s\r\n0\r\n\r\n" % (len(small), small)
+    request = raw.post(b"", Transfer_Encoding="chunked").replace(b"Content-Length: 0\r\n", b"") + pieces
+    assert server.ask(request).status == 200
+
+
+def test_silent_connections_take_no_thread_away(server):
+    idle = [raw.connect(server.port) for _ in range(200)]
+    started = time.monotonic()
+    assert server.health()["status"] == "healthy"
+    assert time.monotonic() - started < 2
+    for connection in idle:
+        connection.close()
+
+
+def test_a_caller_who_lingers_after_the_answer_delays_nobody(server):
+    lingering = []
+    for _ in range(5):
+        connection = raw.connect(server.port)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        lingering.append(connection)
+    started = time.monotonic()
+    assert server.health()["status"] == "healthy"
+    assert time.monotonic() - started < 1.5
+    for connection in lingering:
+        connection.close()
+
+
+@pytest.mark.slow
+def test_a_header_that_never_ends_is_given_up(serve):
+    server = serve(slots=1, queue=0)
+    slow = [raw.connect(server.port) for _ in range(40)]  # more than there are threads
+    for connection in slow:
+        connection.sendall(b"POST /clone-voice HTTP/1.1\r\nHost: t")
+    until(lambda: raw.ask(server.port, b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n", 60).status == 200, 60)
+    for connection in slow:
+        connection.settimeout(2 * worker.HEADER_SECONDS)
+        assert connection.recv(10) == b""
+        connection.close()
+
+
+@pytest.mark.slow
+def test_a_body_that_trickles_is_given_up(server):
+    with raw.connect(server.port, 90) as connection:
+        connection.sendall(raw.post(b"", Content_Length="1000"))
+        connection.settimeout(1)
+        received = b""
+        deadline = time.monotonic() + 75
+        while not received and time.monotonic() < deadline:
+            connection.sendall(b"-")
+            try:
+                received = connection.recv(65536)
+            except TimeoutError:
+                continue
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"did not arrive" in received
+
+
+@pytest.mark.slow
+def test_a_caller_who_does_not_read_is_given_up(server):
+    with raw.connect(server.port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(speak("chunks=100000"))
+        until(lambda: server.happened("end"), worker.SEND_SECONDS + 20)
+    assert server.health()["running"] == 0
+
+
+def test_what_runs_is_finished_while_health_says_draining(serve):
+    server = serve(places=5)
+    with ThreadPoolExecutor(5) as pool:
+        running = [pool.submit(server.ask, speak("chunks=30 pace=0.1")) for _ in range(5)]
+        until(lambda: len(server.happened("begin")) == 5)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.happened("drain"))
+        health = server.get("/health")
+        assert (health.status, health.headers["connection"]) == (503, "close")
+        assert b'"draining"' in health.body
+        assert server.ask(speak()).status == 503
+        assert all(answer.result().is_complete for answer in running)
+    assert server.process.wait(10) == 0
+    assert server.events()[-1]["event"] == "close"
+    assert not answers(server.port)
+
+
+@pytest.mark.parametrize("torn", [0, 3])
+def test_nothing_to_finish_ends_at_once(serve, torn):
+    """Torn streams must not confuse the count of connections that the end waits for."""
+    server = serve()
+    for _ in range(torn):
+        assert not server.ask(speak("fail=GenerationFailed after=1")).is_complete
+    idle = raw.connect(server.port)
+    with ThreadPoolExecutor(1) as pool:
+        running = [pool.submit(server.ask, speak("chunks=15 pace=0.1"))] if torn else []
+        until(lambda: not torn or server.health()["running"] == 1)
+        server.process.send_signal(signal.SIGTERM)
+        assert all(answer.result().is_complete for answer in running)
+    assert server.process.wait(8) == 0
+    idle.close()
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGQUIT], [signal.SIGINT]])
+def test_who_insists_ends_it_at_once(serve, signals):
+    server = serve()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.ask, speak("chunks=600 pace=0.1"))
+        until(lambda: server.happened("begin"))
+        for number in signals:
+            server.process.send_signal(number)
+            time.sleep(0.3)
+        server.process.wait(8)
+        assert not running.result().is_complete
+    assert not answers(server.port)
+
+
+def test_a_killed_worker_is_replaced(serve):
+    server = serve()
+    pid = worker_pid(server)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.ask, speak("chunks=600 pace=0.1"))
+        until(lambda: server.happened("begin"))
+        os.kill(pid, signal.SIGKILL)
+        assert not running.result().is_complete
+    until(lambda: worker_pid(server) != pid)
+    assert server.ask(speak()).is_complete
+
+
+def test_a_sick_device_gets_a_fresh_process(serve):
+    server = serve()
+    pid = worker_pid(server)
+    server.ask(speak("restart=1 fail=GenerationFailed"))
+    until(lambda: worker_pid(server) != pid)
+    assert "exited with code 70" in server.log.read_text()
+    until(lambda: server.ask(speak()).is_complete)
+
+
+@pytest.mark.parametrize("body", [b"", b"anything"])
+def test_smuggled_and_broken_requests(server, body):
+    requests = [
+        raw.post(body, Transfer_Encoding="chunked"),
+        raw.post(body, Content_Length="-1"),
+        raw.post(body, Content_Length="1, 1"),
+        raw.post(body, X_Huge="x" * 9000),
+        raw.post(body, **{f"X_{n}": "y" for n in range(70)}),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",
+    ]
+    for request in requests:
+        assert server.ask(request).status in (400, 431), request[:80]
+    assert server.ask(speak()).status == 200
