@@ -183,7 +183,7 @@ def main() -> None:
         seed=arguments.seed,
     )
     codec = load_codec(arguments.start) if arguments.start else new_codec(plan.seed)
-    sentences = speech.read_index(arguments.speech)
+    sentences = speech.read_training(arguments.speech)
     clips = [speech.load(sentence) for sentence in sentences]
     print(f"{len(clips)} sentences, {sum(sentence.seconds for sentence in sentences) / 60:.0f} minutes, on {device}")
     progress = Progress(arguments.steps, arguments.minutes)

@@ -22,8 +22,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from recipes.demo_model import heldout
 from recipes.demo_model.architecture import SAMPLE_RATE
-from recipes.demo_model.speech import HELD_OUT, INDEX, level
+from recipes.demo_model.speech import INDEX, level
 
 WORDNET = Path("/usr/share/wordnet")
 SENTENCES_PER_SPEAKER = 4
@@ -61,8 +62,8 @@ def example_sentences(wordnet: Path = WORDNET) -> list[str]:
 
 
 def load_voices(folder: Path) -> dict[str, Style]:
-    """Every voice but the held-out ones."""
-    files = {file.stem: file for file in sorted(folder.glob("*.bin")) if file.stem not in HELD_OUT}
+    """Every voice, the held-out ones included."""
+    files = {file.stem: file for file in sorted(folder.glob("*.bin"))}
     if not files:
         raise FileNotFoundError("the folder of voices is empty: unpack the npm package kokoro-js and name its voices/")
     return {name: np.fromfile(file, "<f4").reshape(-1, STYLE_WIDTH) for name, file in files.items()}
@@ -83,6 +84,7 @@ def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
 
 def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
     """Who says what, for ever: each speaker says a few sentences in a row, each text comes once before any again."""
+    voices = {name: style for name, style in voices.items() if name not in heldout.VOICES}
     order = random.Random(seed).sample(texts, len(texts))
     group = 0
     while True:
@@ -90,6 +92,13 @@ def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tupl
         for offset in range(SENTENCES_PER_SPEAKER):
             yield speaker, order[(group * SENTENCES_PER_SPEAKER + offset) % len(order)]
         group += 1
+
+
+def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
+    """Every held-out voice says every held-out text."""
+    for name in heldout.VOICES:
+        for text in heldout.TEXTS:
+            yield Speaker(name, voices[name], 1.0), text
 
 
 def kokoro(threads: int) -> Speak:
@@ -143,10 +152,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=2, help="another seed makes other speech, in the same folder too")
+    parser.add_argument("--held-out", action="store_true", help="make the judges' set instead: voices never trained on")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    planned = plan(load_voices(arguments.voices), example_sentences(), arguments.seed)
-    make(kokoro(arguments.threads), planned, arguments.out, f"s{arguments.seed}", arguments.hours * 3600)
+    voices, speak = load_voices(arguments.voices), kokoro(arguments.threads)
+    if arguments.held_out:
+        make(speak, plan_held_out(voices), arguments.out, "held-out", seconds=1e9)
+    else:
+        planned = plan(voices, example_sentences(), arguments.seed)
+        make(speak, planned, arguments.out, f"s{arguments.seed}", arguments.hours * 3600)
 
 
 def _as_sentence(example: str) -> str:
@@ -166,7 +180,7 @@ def _progress(out: Path, prefix: str) -> tuple[float, int]:
     index = out / INDEX
     entries = [json.loads(line) for line in index.read_text().splitlines()] if index.exists() else []
     ours = [entry for entry in entries if entry["file"].startswith(f"{prefix}-")]
-    last = max((int(Path(entry["file"]).stem.split("-")[1]) for entry in ours), default=-1)
+    last = max((int(Path(entry["file"]).stem.rpartition("-")[2]) for entry in ours), default=-1)
     return sum(entry["seconds"] for entry in ours), last + 1
 
 

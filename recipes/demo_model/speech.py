@@ -5,7 +5,7 @@ Each line has at least `file`, `text`, `speaker` and `seconds`.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from recipes.demo_model import heldout
 from recipes.demo_model.architecture import SAMPLE_RATE
-
-HELD_OUT = frozenset({"af_kore", "am_eric", "bf_lily", "bm_lewis"})
-"""Voices that nothing is ever trained on: the judges' own."""
 
 PEAK = 0.7
 """Every sentence is scaled to this peak, so that loudness is not something to learn."""
@@ -34,15 +32,23 @@ class Sentence:
     seconds: float
 
 
-def read_index(folders: Iterable[Path]) -> list[Sentence]:
-    """All sentences of all folders, in order.
+def read_index(folder: Path) -> list[Sentence]:
+    """All sentences of a folder, in order."""
+    entries = [json.loads(line) for line in (folder / INDEX).read_text().splitlines()]
+    return [
+        Sentence(folder / entry["file"], entry["text"], entry["speaker"], float(entry["seconds"])) for entry in entries
+    ]
+
+
+def read_training(folders: Iterable[Path]) -> list[Sentence]:
+    """All sentences of all folders.
 
     Raises:
-        ValueError: a speaker is made of a held-out voice.
+        ValueError: one of them is spoken by a held-out voice, or by a mix with one.
     """
-    sentences = [sentence for folder in folders for sentence in _lines(folder)]
+    sentences = [sentence for folder in folders for sentence in read_index(folder)]
     for sentence in sentences:
-        if any(voice in sentence.speaker for voice in HELD_OUT):
+        if any(voice in sentence.speaker for voice in heldout.VOICES):
             raise ValueError(f"{sentence.speaker} is held out for the judges; remove it from the index")
     return sentences
 
@@ -70,9 +76,3 @@ def by_speaker(sentences: Sequence[Sentence]) -> dict[str, list[int]]:
     for position, sentence in enumerate(sentences):
         groups[sentence.speaker].append(position)
     return dict(groups)
-
-
-def _lines(folder: Path) -> Iterator[Sentence]:
-    for line in (folder / INDEX).read_text().splitlines():
-        entry = json.loads(line)
-        yield Sentence(folder / entry["file"], entry["text"], entry["speaker"], float(entry["seconds"]))

@@ -1,0 +1,152 @@
+"""Stage e: what judges hear in held-out voices and sentences.
+
+    python -m recipes.demo_model.evaluate codec work/codec/weights --speech work/held-out --out work/codec.json
+    python -m recipes.demo_model.evaluate model work/csm/weights --speech work/held-out --out work/model.json
+
+The speech comes from `python -m recipes.demo_model.data --held-out`. All scores go to the terminal and to `--out`.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoProcessor, CsmForConditionalGeneration, MimiModel
+
+from recipes.demo_model import judges, speech
+from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model.export import load_codec
+from recipes.demo_model.speech import Sentence
+
+Samples = NDArray[np.float32]
+Scores = dict[str, float]
+
+LONGEST_FRAMES = 125
+
+
+def judge_codec(codec: MimiModel, sentences: Sequence[Sentence]) -> Scores:
+    """Re-synthesise each sentence; compare words and voice with the original's."""
+    rows = []
+    for sentence in sentences:
+        original = speech.load(sentence)
+        again = resynthesise(codec, original)
+        rows.append(
+            {
+                "wer_original": _wer(sentence.text, original),
+                "wer": _wer(sentence.text, again),
+                "similarity": judges.similarity(original, again, SAMPLE_RATE),
+                "naturalness_original": judges.naturalness(original, SAMPLE_RATE),
+                "naturalness": judges.naturalness(again, SAMPLE_RATE),
+            }
+        )
+        _show(sentence, rows[-1])
+    return average(rows)
+
+
+def judge_model(folder: Path, sentences: Sequence[Sentence], seed: int = 0) -> Scores:
+    """Clone each held-out voice with each text; compare with its own reference, a stranger's, and no reference."""
+    rows = []
+    speaker = Cloner(folder)
+    for own, target, stranger in trials(sentences, seed):
+        reference, other = speech.load(own), speech.load(stranger)
+        cloned = speaker.say(target.text, own.text, reference, seed)
+        alone = speaker.say(target.text, None, None, seed)
+        prints = [judges.voice_print(sound, SAMPLE_RATE) for sound in (cloned, reference, other, alone)]
+        to_own, to_other = float(prints[0] @ prints[1]), float(prints[0] @ prints[2])
+        rows.append(
+            {
+                "wer": _wer(target.text, cloned),
+                "similarity": to_own,
+                "similarity_stranger": to_other,
+                "similarity_without_reference": float(prints[3] @ prints[1]),
+                "nearer_to_own": float(to_own > to_other),
+                "naturalness": judges.naturalness(cloned, SAMPLE_RATE),
+                "seconds": len(cloned) / SAMPLE_RATE,
+            }
+        )
+        _show(target, rows[-1])
+    return average(rows)
+
+
+class Cloner:
+    """The plain `transformers` road from a reference and a text to a sound."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = AutoProcessor.from_pretrained(folder)
+
+    def say(self, text: str, transcript: str | None, reference: Samples | None, seed: int) -> Samples:
+        """`text` in the voice of `reference`, or in whatever voice comes when there is none."""
+        turns = [] if reference is None else [_turn(transcript or "", reference)]
+        prompt = self.processor.apply_chat_template([*turns, _turn(text)], tokenize=True, return_dict=True)
+        torch.manual_seed(seed)
+        codes = self.model.generate(**prompt, max_new_tokens=LONGEST_FRAMES)
+        ended = (codes[0] == 0).all(-1).nonzero()
+        codes = codes[:, : int(ended[0])] if len(ended) else codes
+        if codes.shape[1] == 0:
+            return np.zeros(SAMPLE_RATE, np.float32)
+        with torch.inference_mode():
+            sound = self.model.codec_model.decode(codes.transpose(1, 2)).audio_values
+        return sound[0, 0].numpy()
+
+
+def trials(sentences: Sequence[Sentence], seed: int) -> Iterator[tuple[Sentence, Sentence, Sentence]]:
+    """Own reference, target (another text of that voice), and a stranger's reference, once per sentence."""
+    rng = np.random.default_rng(seed)
+    for target in sentences:
+        own = [one for one in sentences if one.speaker == target.speaker and one.text != target.text]
+        strangers = [one for one in sentences if one.speaker != target.speaker and one.text != target.text]
+        yield own[rng.integers(len(own))], target, strangers[rng.integers(len(strangers))]
+
+
+@torch.inference_mode()
+def resynthesise(codec: MimiModel, samples: Samples) -> Samples:
+    """Through the codes and back."""
+    sound = torch.from_numpy(samples)[None, None]
+    return codec.decode(codec.encode(sound).audio_codes).audio_values[0, 0, : len(samples)].numpy()
+
+
+def average(rows: Sequence[Scores]) -> Scores:
+    """Means over the rows, rounded to what their number can tell."""
+    means = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in rows[0]}
+    return means | {"trials": float(len(rows))}
+
+
+def main() -> None:
+    """Score a codec or a model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("codec", "model"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--speech", type=Path, required=True, help="held-out speech")
+    parser.add_argument("--limit", type=int, default=0, help="judge this many sentences, evenly chosen; 0: all")
+    parser.add_argument("--out", type=Path, help="a JSON file for the scores")
+    arguments = parser.parse_args()
+    sentences = speech.read_index(arguments.speech)
+    sentences = sentences[:: -(-len(sentences) // arguments.limit)] if arguments.limit else sentences
+    if arguments.what == "codec":
+        scores = judge_codec(load_codec(arguments.folder), sentences)
+    else:
+        scores = judge_model(arguments.folder, sentences)
+    print(json.dumps(scores, indent=2))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(scores, indent=2) + "\n")
+
+
+def _turn(text: str, sound: Samples | None = None) -> dict[str, object]:
+    content: list[dict[str, object]] = [{"type": "text", "text": text}]
+    return {"role": "0", "content": content if sound is None else [*content, {"type": "audio", "path": sound}]}
+
+
+def _wer(said: str, sound: Samples) -> float:
+    return min(1.0, judges.word_error_rate(said, judges.transcribe(sound, SAMPLE_RATE)))
+
+
+def _show(sentence: Sentence, row: Scores) -> None:
+    print(sentence.path.stem, sentence.speaker, {name: round(value, 2) for name, value in row.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
