@@ -24,7 +24,7 @@ BODY_SECONDS = 60.0
 """For the whole body to arrive; a proxy that buffers uploads makes this irrelevant."""
 
 DRAIN_BYTES = 64_000_000
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 5.0
 
 BROKEN = (
     "The multipart body is malformed or ends before its final boundary; "

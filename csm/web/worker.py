@@ -31,7 +31,7 @@ from csm.web.connection import Patience
 logger = logging.getLogger("csm.web")
 
 HEADER_SECONDS = 15.0
-SEND_SECONDS = 30
+SEND_SECONDS = 15
 RESPAWN = 70
 """Exit status after which gunicorn starts a new worker (3 and 4 would stop the server)."""
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from csm import web
-from csm.settings import Settings, load
 from flask import Flask
 from flask.testing import FlaskClient
 
+from csm import web
+from csm.settings import Settings, load
 from tests.web import raw
 from tests.web.fakes import Fake
 

@@ -1,5 +1,6 @@
 """HTTP by hand: for what clients' libraries are too polite to send, and for seeing every byte of an answer."""
 
+import contextlib
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -64,10 +65,8 @@ def read_to_end(connection: socket.socket) -> bytes:
 def ask(port: int, request: bytes, timeout: float = 20) -> Answer:
     """Send all of it, then read all of the answer; the connection is not reused."""
     with connect(port, timeout) as connection:
-        try:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             connection.sendall(request.replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1))
-        except (ConnectionResetError, BrokenPipeError):
-            pass
         return parse(read_to_end(connection))
 
 

@@ -3,6 +3,7 @@ import ssl
 import time
 
 import pytest
+
 from csm.web.connection import Patience, hang_up
 
 

@@ -1,10 +1,10 @@
 import pytest
-from csm.web import fields
-from csm.web.problems import InvalidField
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest
 
+from csm.web import fields
+from csm.web.problems import InvalidField
 from tests.web.conftest import settings
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from csm import __version__
 
 

@@ -4,9 +4,9 @@ import os
 import time
 
 import pytest
+
 from csm.settings import SettingsError
 from csm.web.keys import Key, Keyring
-
 from tests.web.conftest import settings
 
 

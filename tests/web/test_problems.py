@@ -1,9 +1,9 @@
 import logging
 
 import pytest
+
 from csm import errors
 from csm.web.problems import STATUS, seconds
-
 from tests.web.conftest import KEY
 from tests.web.test_clone import form
 

@@ -1,6 +1,7 @@
 import errno
 
 import pytest
+
 from csm.errors import Cancelled, GenerationFailed
 from csm.web.access import Access
 from csm.web.streaming import chunked, whole

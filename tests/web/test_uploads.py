@@ -2,8 +2,8 @@ import io
 import tempfile
 
 import pytest
-from csm.web import uploads
 
+from csm.web import uploads
 from tests.web import raw
 from tests.web.conftest import KEY
 
@@ -58,7 +58,9 @@ def test_refused(post, fake, body, status, reason):
     assert not fake.spoken
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b.wav", "C:\\x", "", "x" * 5000, "-i http:", "\N{PILE OF POO}"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a\0b.wav", "C:\\x", "", "x" * 5000, "-i http:", "\N{PILE OF POO}"]
+)
 def test_file_names_do_not_matter(post, fake, name):
     assert post(raw.part("audio", b"sound", name) + TEXT + END).status_code == 200
     assert name == "" or name not in repr(fake.spoken)
