@@ -49,7 +49,7 @@ $(RUN):
 # Importing the pair right away turns a mismatch of torch and torchaudio into an error here instead of at the first request.
 $(SERVE_STAMP): requirements.txt | $(RUN)
 	@echo "Installing into $(VENV): about 6 GB with PyPI's CUDA build of torch; README, Installation, has a smaller way"
-	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
 	$(RUN) -c 'import torch, torchaudio'
 	@touch $@
 
