@@ -1,0 +1,164 @@
+"""`python sesame_server.py` and `sesame_server:app`, as people run them."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from csm import server, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "sesame_server.py"
+
+
+def environment(**given):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CSM_") and name != "PORT"}
+    return {**clean, "CSM_MODEL": "demo", "PYTHONPATH": str(ROOT), **given}
+
+
+def run(folder, **given):
+    """Run the script to its end, in a folder without `.env`."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT)], cwd=folder, env=environment(**given), capture_output=True, text=True, timeout=60
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "reason"),
+    [
+        ({"CSM_PROT": "1"}, 2, "did you mean CSM_PORT"),
+        ({"CSM_PORT": "http"}, 2, "CSM_PORT"),
+        ({"CSM_HOST": "0.0.0.0"}, 2, "CSM_API_KEYS"),
+        ({"CSM_RATE_LIMIT": "lots"}, 2, "CSM_RATE_LIMIT"),
+        ({"CSM_API_KEYS_FILE": "/none"}, 2, "CSM_API_KEYS_FILE"),
+        ({"CSM_MODEL": "/none"}, 1, "CSM_MODEL"),
+        ({"CSM_HOST": "192.0.2.1", "CSM_API_KEYS": "k"}, 1, "no such address"),
+    ],
+)
+def test_a_start_that_fails_says_why_in_one_line(tmp_path, given, status, reason):
+    done = run(tmp_path, **given)
+    assert done.returncode == status
+    assert reason in done.stderr
+    assert done.stderr.startswith("sesame_server: ") and done.stderr.count("\n") == 1
+
+
+def test_a_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = run(tmp_path, CSM_PORT=port)
+    assert done.returncode == 1
+    assert port in done.stderr and "in use" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_that_needs_privileges():
+    assert "CSM_PORT" in server._remedy(OSError(errno.EACCES, ""))
+
+
+def options(**given):
+    return server.gunicorn_options(settings.load(env_file=None, **given))
+
+
+def test_threads_for_all_who_may_be_inside_and_more():
+    assert options(slots=2, queue=5)["threads"] == 2 + 5 + server.SPARE_THREADS
+    assert options(queue=5)["threads"] == server.MOST_SLOTS + 5 + server.SPARE_THREADS
+
+
+def test_streams_may_finish():
+    assert options(max_audio_seconds=90, deadline_seconds=120)["graceful_timeout"] >= 120 + 90
+
+
+def test_gunicorn_knows_all_options():
+    from gunicorn.config import Config
+
+    config = Config()
+    for name, value in options().items():
+        config.set(name, value)
+    assert config.control_socket_disable and not config.preload_app and config.workers == 1
+
+
+def test_addresses():
+    assert options(host="::1", port=81)["bind"] == "[::1]:81"
+    assert options(host="127.0.0.1", port=81)["bind"] == "127.0.0.1:81"
+
+
+def test_importing_the_entry_point_makes_nothing():
+    code = (
+        "import sys, threading, sesame_server; assert 'app' not in vars(sesame_server);"
+        "assert threading.active_count() == 1; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True, timeout=60)
+
+
+def test_the_entry_point_has_one_application_and_nothing_else(monkeypatch):
+    code = (
+        "import sesame_server; assert sesame_server.app is sesame_server.app;"
+        "assert not hasattr(sesame_server, 'application_'); print(sesame_server.app.test_client().get('/health').json)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert "'status': 'loading'" in done.stdout, done.stderr
+
+
+def command(name, port):
+    bind = f"127.0.0.1:{port}"
+    return [
+        sys.executable,
+        *{
+            "python": [str(SCRIPT)],
+            "gunicorn": ["-m", "gunicorn", "--no-control-socket", "-k", "gthread", "-b", bind, "sesame_server:app"],
+            "waitress": ["-m", "waitress", f"--listen={bind}", "sesame_server:app"],
+            "flask": ["-m", "flask", "--app", "sesame_server", "run", "-p", str(port)],
+        }[name],
+    ]
+
+
+def health(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as answer:
+        return json.load(answer)
+    except OSError:
+        return {}
+
+
+@pytest.mark.parametrize("name", ["python", "gunicorn", "waitress", "flask"])
+def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
+    from tests.web.conftest import until
+
+    port = free_port()
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command(name, port), cwd=tmp_path, env=environment(CSM_PORT=str(port)), stderr=sink, stdout=sink
+        )
+    try:
+        first = until(lambda: health(port), 30)
+        assert first["status"] in ("loading", "healthy"), log.read_text()
+        assert first["model"] == "demo"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(20)
+    assert status in ((0,) if name in ("python", "gunicorn") else (0, -signal.SIGTERM))
+
+
+def test_flask_takes_over_where_gunicorn_cannot_run(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gunicorn.arbiter", None)
+    assert not server._has_gunicorn()
+    monkeypatch.undo()
+    assert server._has_gunicorn()
