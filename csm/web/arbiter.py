@@ -15,7 +15,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
     """gunicorn's messages in our format."""
 
     def setup(self, cfg: Any) -> None:
-        """Leave the writing to the root logger's handler; at DEBUG gunicorn would log addresses as callers sent them."""
+        """Write through the root logger, and never at DEBUG, where gunicorn quotes what callers sent."""
         super().setup(cfg)
         self.error_log.setLevel(max(self.loglevel, logging.INFO))
         self.error_log.handlers.clear()

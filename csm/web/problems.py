@@ -15,6 +15,8 @@ from csm.web import access
 
 logger = logging.getLogger("csm.web")
 
+MEDIA_TYPE = "application/problem+json"
+
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for a caller who hung up; nobody is left to read it but the log."""
 
@@ -45,18 +47,19 @@ class InvalidField(errors.InvalidRequest):
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
     """An answer that says what went wrong and what would help."""
-    phrase = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
-    document = {
-        "type": "about:blank",
-        "title": phrase,
-        "status": int(status),
-        "detail": detail,
-        "error": detail,
-        "request_id": access.current().id,
-        **members,
-    }
-    body = json.dumps(document, ensure_ascii=False)
-    return Response(body, f"{int(status)} {phrase}", headers, mimetype="application/problem+json")
+    body = document(status, detail, access.current().id, **members)
+    return Response(body, f"{int(status)} {phrase(status)}", headers, mimetype=MEDIA_TYPE)
+
+
+def document(status: int, detail: str, request_id: str, **members: Any) -> str:
+    """The problem itself, as JSON."""
+    problem = {"type": "about:blank", "title": phrase(status), "status": int(status), "detail": detail}
+    return json.dumps({**problem, "error": detail, "request_id": request_id, **members}, ensure_ascii=False)
+
+
+def phrase(status: int) -> str:
+    """The name of a status."""
+    return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
 
 
 def install(app: Flask, settings: Settings) -> None:

@@ -8,9 +8,11 @@ What is added to `gunicorn.workers.gthread` (27.0), and why:
   which would neither accept nor answer for up to two seconds each time.
 * On SIGTERM the port stays open until nothing runs any more: `/health` says draining, new work is turned away with
   503, what runs is finished. Plain gunicorn would leave new connections unanswered in the backlog.
+* A request that is no HTTP is answered with a problem like any other error, and neither answer nor log quotes it.
 * A synthesizer that says `restart` in its status ends the process with `RESPAWN`, and the arbiter starts a fresh one.
 """
 
+import contextlib
 import logging
 import os
 import selectors
@@ -22,9 +24,12 @@ from functools import partial
 from typing import Any
 
 from gunicorn import util
+from gunicorn.http import errors as http
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from csm import log
 from csm.speech import Status
+from csm.web import problems, request_id
 from csm.web.app import synthesizer_of
 from csm.web.connection import Patience
 
@@ -32,6 +37,14 @@ logger = logging.getLogger("csm.web")
 
 HEADER_SECONDS = 15.0
 SEND_SECONDS = 15
+STATUS: dict[type[Exception], int] = {
+    http.LimitRequestLine: 414,
+    http.LimitRequestHeaders: 431,
+    http.ExpectationFailed: 417,
+    http.UnsupportedTransferCoding: 501,
+}
+"""Of what is wrong with the header of a request; 400 for all else."""
+
 RESPAWN = 70
 """Exit status after which gunicorn starts a new worker (3 and 4 would stop the server)."""
 
@@ -74,6 +87,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Called when the header is complete: from here on, the application bounds how long it waits."""
         self._patience[conn].cancel()
         return super().handle_request(req, conn)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer what did not get as far as the application."""
+        if not isinstance(exc, http.ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        status, fresh = STATUS.get(type(exc), 400), request_id.choose(None)
+        logger.info("no valid request", extra=log.fields(id=fresh, status=status, error=type(exc).__name__))
+        with contextlib.suppress(OSError):
+            client.sendall(_refusal(status, fresh))
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Back in the main loop: keep the connection, or forget it, for its thread has closed it."""
@@ -133,6 +156,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self._idle() or now >= self._respawn_at:
             logger.critical("the device needs a fresh process: %s", self._status().reason)
             os._exit(RESPAWN)
+
+
+def _refusal(status: int, fresh: str) -> bytes:
+    phrase = problems.phrase(status)
+    body = problems.document(status, f"The request is not valid HTTP, or too large: {phrase}.", fresh).encode()
+    lines = (
+        f"HTTP/1.1 {status} {phrase}",
+        "Connection: close",
+        f"Content-Type: {problems.MEDIA_TYPE}",
+        f"Content-Length: {len(body)}",
+        f"{request_id.HEADER}: {fresh}",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
 
 
 def _close(connection: socket.socket) -> None:

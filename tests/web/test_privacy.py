@@ -1,0 +1,78 @@
+"""What callers send appears in no log, no error and no file."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.web import raw
+from tests.web.conftest import until
+from tests.web.test_worker import worker_pid
+
+CANARY = "CANARY-9f3c"
+
+
+def requests():
+    form, post = raw.form, raw.post
+    yield post(form(f"chunks=2 {CANARY}", transcript=CANARY))
+    yield post(form(f"chunks=2 {CANARY}", stream="false", transcript=CANARY))
+    yield post(form(f"fail=Unforeseen {CANARY}"))
+    yield post(form(f"fail=GenerationFailed after=1 {CANARY}"))
+    yield post(form(f"fail=Unforeseen after=1 {CANARY}"))
+    yield post(form(f"fail=UndecodableAudio {CANARY}"))
+    for name in ("temperature", "top_k", "seed", "max_seconds", "stream", "consent", CANARY):
+        yield post(form(f"chunks=2 {CANARY}", **{name: CANARY}))
+    yield post(form().replace(b"a.wav", CANARY.encode()))
+    yield post(form().replace(b'"audio"', CANARY.encode()))
+    yield post(form(sample=CANARY.encode()))
+    yield post(form(sample=CANARY.encode())[:-20])
+    yield post(form(), X_API_Key=CANARY)
+    yield post(form(), Authorization=f"Bearer {CANARY}")
+    yield post(form(), Authorization=CANARY, User_Agent=CANARY, Referer=CANARY, Cookie=CANARY, Origin=CANARY)
+    yield post(form(), X_Request_ID=f"{CANARY} is not safe")
+    yield post(form(), Content_Type=f"multipart/form-data; boundary={CANARY}")
+    yield post(form(), Content_Type=CANARY)
+    yield post(form(), path=f"/clone-voice?text={CANARY}")
+    yield post(form(), path=f"/{CANARY}")
+    yield post(form(), Content_Length=CANARY)
+    yield post(form(), Transfer_Encoding=CANARY)
+    yield post(form()).replace(b"POST", CANARY.encode())
+    yield post(form(), version=CANARY)
+    yield post(form(), **{f"X {CANARY}": "1"})
+    yield post(form(), X_Null=f"{CANARY}\0")
+
+
+def test_a_canary_is_seen_nowhere(server):
+    """Even at DEBUG, which is what the fixture's server logs at."""
+    for request in requests():
+        answer = server.ask(request)
+        if b"application/problem+json" in answer.raw or answer.status == 200:
+            assert CANARY.encode() not in answer.raw, request[:300]
+    log = server.log.read_text()
+    assert "csm.web request" in log
+    assert not [line for line in log.splitlines() if CANARY in line]
+    assert "secret" not in log
+
+
+def test_a_request_is_logged_by_its_sizes(server):
+    server.ask(raw.post(raw.form("chunks=5", sample=b"12345"), X_Request_ID="find-me"))
+    line = until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
+    for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "sample_bytes=5", "text_chars=8"):
+        assert words in line
+    assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
+def test_no_file_is_open_while_a_large_sample_is_spoken(server):
+    folder = Path(f"/proc/{worker_pid(server)}/fd")
+
+    def files():
+        targets = {str(link.readlink()) for link in list(folder.iterdir()) if link.is_symlink()}
+        return {target for target in targets if target.startswith("/") and "/dev/" not in target}
+
+    before = files()
+    with raw.connect(server.port) as connection:
+        connection.sendall(raw.post(raw.form("chunks=1 pace=20", sample=bytes(900_000))))
+        until(lambda: server.happened("begin"))
+        assert files() == before
+    until(lambda: server.happened("end"))
