@@ -9,8 +9,11 @@ from recipes.demo_model.architecture import CodecSize, ModelSize, StackSize, bui
 from recipes.demo_model.export import forget_cached_codebooks
 from recipes.demo_model.tokenizer import make_processor
 
-HEAD_GAIN = 20.0
-"""Spreads the logits so that rounding cannot change which code is the likeliest."""
+LOGIT_SPREAD = 3.0
+"""So that rounding cannot change which code is the likeliest."""
+
+SHARPNESS = 2.0
+"""Of attention: what is said depends on every position of the prompt, so that a wrong one shows."""
 
 
 def _codec(codebooks: int) -> CodecSize:
@@ -43,8 +46,7 @@ def make(size: ModelSize = SIZES["small"], seed: int = 0) -> CsmForConditionalGe
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = build(size)
-        model.lm_head.weight *= HEAD_GAIN
-        model.depth_decoder.codebooks_head.weight *= HEAD_GAIN
+        _enliven(model)
         _spread_codebooks(model)
         _quieten(model)
     return model
@@ -55,6 +57,16 @@ def save(folder: Path, size: ModelSize = SIZES["small"], seed: int = 0) -> Path:
     make(size, seed).save_pretrained(folder)
     make_processor().save_pretrained(folder)
     return folder
+
+
+def _enliven(model: CsmForConditionalGeneration) -> None:
+    """Stock weights are so small at these widths that a model hardly listens to its prompt."""
+    for name, weight in model.named_parameters():
+        if name.startswith("codec_model") or weight.ndim < 2:
+            continue
+        gain = 1.0 if "embed_tokens" in name or "embed_text" in name else weight.shape[1] ** -0.5
+        gain *= SHARPNESS if "q_proj" in name or "k_proj" in name else 1.0
+        weight.normal_(std=gain * (LOGIT_SPREAD if "head" in name else 1.0))
 
 
 def _spread_codebooks(model: CsmForConditionalGeneration) -> None:

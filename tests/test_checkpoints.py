@@ -44,6 +44,16 @@ def test_different_sounds_get_different_codes() -> None:
     assert (first != second).any()
 
 
+@pytest.mark.parametrize("name", checkpoints.SIZES)
+def test_what_is_said_depends_on_the_first_position_of_the_prompt(name: str) -> None:
+    model = checkpoints.make(checkpoints.SIZES[name])
+    prompts = torch.randint(0, 256, (2, 30), generator=torch.Generator().manual_seed(0))
+    prompts[1, 1:] = prompts[0, 1:]
+    greedy = {"do_sample": False, "depth_decoder_do_sample": False, "max_new_tokens": 4}
+    first, second = (model.generate(input_ids=prompt[None], **greedy) for prompt in prompts)
+    assert (first != second).float().mean() > 0.2
+
+
 def test_same_seed_same_weights_and_the_callers_generator_is_untouched() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)

@@ -127,7 +127,8 @@ def _depth_config(size: ModelSize, codebooks: int, vocabulary: int) -> CsmDepthD
         backbone_hidden_size=size.backbone.hidden,
         vocab_size=vocabulary,
         max_position_embeddings=codebooks + 1,
-        rope_parameters=dict(DEPTH_ROPE),
+        # csm-1b trained on 16 positions of 33; a stack of fewer codebooks has fewer of both.
+        rope_parameters={**DEPTH_ROPE, "original_max_position_embeddings": min(16, codebooks)},
         **_stack(size.depth),
     )
 

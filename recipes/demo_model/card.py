@@ -1,32 +1,72 @@
 """The model card that is written into a checkpoint's folder."""
 
-RANDOM_CARD = """\
+from collections.abc import Mapping
+from typing import Any
+
+HEADER = """\
 ---
 license: apache-2.0
 library_name: transformers
 pipeline_tag: text-to-speech
 ---
+"""
+
+RANDOM = """\
 # Demo checkpoint: random language model, small trained codec
 
 **This model answers noise.** Its language model (backbone and depth decoder) has random weights: it exercises the whole
 service, offline and in seconds, and says nothing. It is not CSM-1B, and no sound it makes tells anything about CSM-1B.
+"""
 
-| part | size | weights |
-|---|---|---|
-| backbone | 6 layers, width 320, 6 heads / 2 key-value heads of 64 | random, seed 0 |
-| depth decoder | 3 layers, width 192, 4 heads / 2 key-value heads of 64 | random, seed 0 |
-| codec (`MimiModel`) | 16 codebooks of 512 codes, 12.5 frames per second, 24 kHz | trained |
-| text | UTF-8 bytes, lower case, and CSM's special tokens | |
+TRAINED = """\
+# Demo checkpoint: a small CSM trained from scratch
+
+**Demo voice, not CSM-1B quality.** A model of CSM's shape, 60 times smaller, trained on synthetic speech alone so that
+the service can be heard and its cloning measured offline. No sound it makes tells anything about CSM-1B.
+"""
+
+SHAPE = """
+| part | size |
+|---|---|
+| backbone | 6 layers, width 320, 6 heads / 2 key-value heads of 64 |
+| depth decoder | 3 layers, width 192, 4 heads / 2 key-value heads of 64 |
+| codec (`MimiModel`) | 16 codebooks of 512 codes, 12.5 frames per second, 24 kHz |
+| text | UTF-8 bytes, lower case, and CSM's special tokens |
 
 The classes, the prompt format and the file layout are those of `sesame/csm-1b`: `CsmForConditionalGeneration`,
-`MimiModel`, `CsmProcessor`. float16, in shards of less than 16 MB.
+`MimiModel`, `CsmProcessor`. float16, in shards of less than 16 MB. English only.
 
-## The codec
-Trained from scratch for 7,888 steps of 12 x 0.8 s on 37 minutes of synthetic English speech (Kokoro-82M, Apache-2.0, 24
-voices and mixes of them, and a little flite), with spectral and waveform losses only. On held-out voices its
-re-synthesis is transcribed with a word error rate of 6 %; the similarity of the speaker to the original is .66 to .71.
-The codec was trained before this repository's recipe existed, by the same means.
+## Data and licence
+Synthetic English speech by Kokoro-82M (Apache-2.0): its voices and mixes of them, saying WordNet's example sentences; a
+little flite in the codec's first training. The voices af_kore, am_eric, bf_lily and bm_lewis were never trained on. No
+human being was recorded. The weights are licensed under Apache-2.0.
 
-## Made with
-`python -m recipes.demo_model.initialise` (see `recipes/demo_model`).
+## How it was made
+`recipes/demo_model` in the repository. The codec goes on from weights that were trained before the recipe existed, by
+the same means: 7,888 steps of 12 x 0.8 s on 37 minutes of speech, without a discriminator.
 """
+
+USE = """
+## Use
+Clone only voices whose owners have agreed to it.
+"""
+
+
+def model_card(facts: Mapping[str, Any]) -> str:
+    """The card for what `demo.json` says of the checkpoint."""
+    opening = TRAINED if facts["trained"] else RANDOM
+    steps = facts.get("codec_steps", 0)
+    went_on = f"The recipe's codec stage then added {steps:,} steps.\n" if steps else ""
+    return HEADER + opening + SHAPE + went_on + _scores(facts["scores"]) + USE
+
+
+def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """One table per scored part."""
+    parts = {"codec": "The codec, re-synthesising", "model": "The model, cloning"}
+    tables = [_table(parts[name], values) for name, values in scores.items()]
+    return "".join(["\n## Scores on held-out voices and sentences\n", *tables]) if tables else ""
+
+
+def _table(title: str, values: Mapping[str, float]) -> str:
+    rows = "".join(f"| {name.replace('_', ' ')} | {value:g} |\n" for name, value in values.items())
+    return f"\n| {title} | |\n|---|---|\n{rows}"

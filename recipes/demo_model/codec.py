@@ -2,7 +2,8 @@
 
     python -m recipes.demo_model.codec --speech work/speech --out work/codec --steps 20000 --adversarial-from 12000
 
-Stopped at any point (SIGTERM included), the same command goes on where it was. `work/codec/weights` is the codec so far.
+Stopped at any point (SIGTERM included), the same command goes on where it was. `work/codec/weights` is the codec so
+far.
 """
 
 import argparse

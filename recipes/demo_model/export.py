@@ -1,5 +1,11 @@
-"""Write a checkpoint as the server ships it: float16 shards, processor, facts about itself, and a model card."""
+"""Stage f: write a checkpoint as the server ships it: float16 shards, processor, facts about itself, and a model card.
 
+    python -m recipes.demo_model.export work/csm/weights --model work/model.json --codec work/codec.json
+
+Refuses a model that has not passed the gate: the random one is then the better default, for it deceives nobody.
+"""
+
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -7,20 +13,38 @@ from typing import Any
 import torch
 from transformers import CsmForConditionalGeneration, MimiModel
 
+from recipes.demo_model.card import model_card
 from recipes.demo_model.tokenizer import make_processor
 
+SHIPPED = Path(__file__).parents[2] / "csm" / "assets" / "demo"
 SHARD_SIZE = "15MB"
 FACTS = "demo.json"
 
+HIGHEST_WER = 0.35
+LOWEST_NEARER_TO_OWN = 0.80
+"""The gate: word error rate, and how often a clone is nearer to its own reference than to a stranger's."""
 
-def export(model: CsmForConditionalGeneration, folder: Path, card: str, facts: dict[str, Any]) -> None:
+
+def facts_of(
+    model: CsmForConditionalGeneration, trained: bool, scores: dict[str, dict[str, float]], codec_steps: int = 0
+) -> dict[str, Any]:
+    """What the checkpoint says about itself in `demo.json`."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return {"trained": trained, "parameters": count, "codec_steps": codec_steps, "scores": scores}
+
+
+def passes(scores: dict[str, float]) -> bool:
+    """Whether a model with these scores may be shipped."""
+    return scores["wer"] < HIGHEST_WER and scores["nearer_to_own"] >= LOWEST_NEARER_TO_OWN
+
+
+def export(model: CsmForConditionalGeneration, folder: Path, facts: dict[str, Any]) -> None:
     """Save everything that `from_pretrained` and the quality tests read.
 
     Args:
         model: in any precision; it comes back in float16.
         folder: emptied of older shards first.
-        card: the text of the model card.
-        facts: written to `demo.json`; `trained` says whether the language model was trained.
+        facts: from `facts_of`; written to `demo.json` and told in the model card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for shard in folder.glob("model*.safetensors*"):
@@ -32,7 +56,7 @@ def export(model: CsmForConditionalGeneration, folder: Path, card: str, facts: d
         shard.chmod(0o644)  # the writer goes through private temporary files
     make_processor().save_pretrained(folder)
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
-    (folder / "README.md").write_text(card)
+    (folder / "README.md").write_text(model_card(facts))
 
 
 def load_codec(folder: Path) -> MimiModel:
@@ -66,3 +90,24 @@ def forget_cached_codebooks(codec: MimiModel) -> None:
     for module in codec.modules():
         if hasattr(module, "embed_sum"):
             module._embed = None
+
+
+def main() -> None:
+    """Export a trained model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="weights/ of the training stage")
+    parser.add_argument("--model", type=Path, required=True, help="its scores, from the evaluation")
+    parser.add_argument("--codec", type=Path, required=True, help="the codec's scores, from the evaluation")
+    parser.add_argument("--codec-steps", type=int, default=0, help="of the codec stage")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    arguments = parser.parse_args()
+    scores = {"codec": json.loads(arguments.codec.read_text()), "model": json.loads(arguments.model.read_text())}
+    if not passes(scores["model"]):
+        parser.error(f"the gate is a word error rate below {HIGHEST_WER} and {LOWEST_NEARER_TO_OWN:.0%} nearer to own")
+    model = CsmForConditionalGeneration.from_pretrained(arguments.checkpoint, dtype=torch.float32)
+    export(model, arguments.out, facts_of(model, trained=True, scores=scores, codec_steps=arguments.codec_steps))
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,20 +1,17 @@
 """Make the checkpoint that stands in until a trained one exists: a real codec under a random language model.
 
-    python -m recipes.demo_model.initialise --codec FOLDER --out csm/assets/demo
+python -m recipes.demo_model.initialise --codec work/codec/weights --scores work/codec.json
 """
 
 import argparse
+import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model.architecture import DEMO, ModelSize, build
-from recipes.demo_model.card import RANDOM_CARD
-from recipes.demo_model.export import export, load_codec
-
-SHIPPED = Path(__file__).parents[2] / "csm" / "assets" / "demo"
+from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
 
 
 def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmForConditionalGeneration:
@@ -25,21 +22,18 @@ def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmFo
     return model
 
 
-def facts_of(model: CsmForConditionalGeneration, trained: bool, scores: dict[str, float]) -> dict[str, Any]:
-    """What the checkpoint says about itself in `demo.json`."""
-    count = sum(parameter.numel() for parameter in model.parameters())
-    return {"trained": trained, "parameters": count, "scores": scores}
-
-
 def main() -> None:
     """Write the random demo checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", type=Path, default=SHIPPED, help="a Mimi or CSM folder (default: the shipped demo)")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="where the checkpoint goes")
+    parser.add_argument("--scores", type=Path, help="the codec's, from the evaluation")
+    parser.add_argument("--codec-steps", type=int, default=0, help="of the codec stage")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    scores = {"codec": json.loads(arguments.scores.read_text())} if arguments.scores else {}
     model = initialise(load_codec(arguments.codec), seed=arguments.seed)
-    export(model, arguments.out, RANDOM_CARD, facts_of(model, trained=False, scores={}))
+    export(model, arguments.out, facts_of(model, trained=False, scores=scores, codec_steps=arguments.codec_steps))
     print(f"wrote {arguments.out}")
 
 

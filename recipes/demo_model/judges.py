@@ -46,7 +46,7 @@ def word_error_rate(said: str, heard: str) -> float:
 
 def words(text: str) -> list[str]:
     """Lower-case words; hyphens part them, apostrophes do not."""
-    return re.findall(r"[a-z0-9]+", text.lower().replace("'", "").replace("’", ""))
+    return re.findall(r"[a-z0-9]+", re.sub("['\u2019]", "", text.lower()))
 
 
 def transcribe(samples: Samples, rate: int) -> str:

@@ -1,0 +1,102 @@
+"""Stage c: turn speech into codes once, so that training the model never runs the codec.
+
+    python -m recipes.demo_model.tokens --codec work/codec/weights --speech work/speech --out work/tokens
+
+One `.npz` per folder of speech, about 1.5 MB an hour: small enough to carry to a machine with a GPU. Existing files
+are kept; after the codec has changed, start with an empty `--out`.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import MimiModel
+
+from recipes.demo_model import speech
+from recipes.demo_model.export import load_codec
+from recipes.demo_model.training import choose_device
+
+Codes = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One sentence as the model sees it.
+
+    Attributes:
+        text: what is said.
+        speaker: who says it.
+        codes: `[frames, codebooks]`.
+    """
+
+    text: str
+    speaker: str
+    codes: Codes
+
+
+@torch.inference_mode()
+def encode(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> list[Spoken]:
+    """The codes of each sentence, by itself, exactly as a reference is encoded when serving."""
+    spoken = []
+    for number, sentence in enumerate(sentences):
+        sound = torch.from_numpy(speech.load(sentence))[None, None].to(codec.device)
+        codes = codec.encode(sound).audio_codes[0].T.cpu().numpy().astype(np.int16)
+        spoken.append(Spoken(sentence.text, sentence.speaker, codes))
+        if number % 200 == 0:
+            print(f"{number} of {len(sentences)} sentences", flush=True)
+    return spoken
+
+
+def write(path: Path, spoken: Sequence[Spoken]) -> None:
+    """All sentences in one file; `.partial` until it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            codes=np.concatenate([one.codes for one in spoken]),
+            frames=np.array([len(one.codes) for one in spoken]),
+            texts=np.array([one.text for one in spoken]),
+            speakers=np.array([one.speaker for one in spoken]),
+        )
+    partial.replace(path)
+
+
+def read(paths: Iterable[Path]) -> list[Spoken]:
+    """All sentences of all files, in order."""
+    return [spoken for path in paths for spoken in _read_one(path)]
+
+
+def main() -> None:
+    """Encode every folder that has not been encoded yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--codec", type=Path, required=True, help="a codec, or a CSM that contains one")
+    parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    codec = load_codec(arguments.codec).to(choose_device(arguments.device))
+    for folder in arguments.speech:
+        target = arguments.out / f"{folder.name}.npz"
+        if target.exists():
+            print(f"{target.name} is there already")
+            continue
+        spoken = encode(codec, speech.read_training([folder]))
+        write(target, spoken)
+        used = len(np.unique(np.concatenate([one.codes[:, 0] for one in spoken])))
+        print(f"{target.name}: {len(spoken)} sentences; {used} of {codec.config.codebook_size} first codes in use")
+
+
+def _read_one(path: Path) -> list[Spoken]:
+    with np.load(path) as file:
+        parts = np.split(file["codes"], np.cumsum(file["frames"])[:-1])
+        texts, speakers = file["texts"], file["speakers"]
+    return [Spoken(str(text), str(who), codes) for text, who, codes in zip(texts, speakers, parts, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The data stage with a stand-in for Kokoro: plans repeat, runs resume, held-out voices stay out."""
+
+import json
+import random
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.demo_model import data, heldout, speech
+
+VOICES = {
+    name: np.full((5, data.STYLE_WIDTH), number, np.float32) for number, name in enumerate(("af_a", "af_b", "am_c"))
+}
+HELD_OUT = {name: np.zeros((5, data.STYLE_WIDTH), np.float32) for name in heldout.VOICES}
+TEXTS = [f"Sentence number {chr(97 + index)}." for index in range(10)]
+
+
+def _speak(text: str, style: data.Style, speed: float) -> tuple[str, np.ndarray]:
+    """A second of a tone per text; one text comes out broken."""
+    if text == TEXTS[3]:
+        return "", np.full(24_000, np.nan, np.float32)
+    tone = np.sin(np.arange(24_000, dtype=np.float32) * (0.02 + 0.001 * TEXTS.index(text)))
+    return text.upper(), tone * 0.1
+
+
+def _make(out: Path, seconds: float) -> list[dict]:
+    data.make(_speak, data.plan(VOICES, TEXTS, seed=1), out, "s1", seconds)
+    return [json.loads(line) for line in (out / speech.INDEX).read_text().splitlines()]
+
+
+def test_a_resumed_run_makes_what_an_unbroken_one_makes(tmp_path: Path) -> None:
+    whole = _make(tmp_path / "whole", seconds=12)
+    _make(tmp_path / "parts", seconds=5)
+    assert _make(tmp_path / "parts", seconds=12) == whole
+    assert len(whole) == 12 and TEXTS[3] not in {entry["text"] for entry in whole}
+
+
+def test_sentences_are_read_back_at_one_level(tmp_path: Path) -> None:
+    _make(tmp_path, seconds=3)
+    sentences = speech.read_training([tmp_path])
+    assert [sentence.seconds for sentence in sentences] == [1.0] * 3
+    assert np.abs(speech.load(sentences[0])).max() == pytest.approx(speech.PEAK, abs=1e-6)
+
+
+def test_each_speaker_says_several_sentences_and_no_text_comes_twice_in_a_round() -> None:
+    planned = list(islice(data.plan(VOICES, TEXTS, seed=3), len(TEXTS)))
+    assert sorted(text for _, text in planned) == sorted(TEXTS)
+    assert [speaker.name for speaker, _ in planned[:4]] == [planned[0][0].name] * 4
+
+
+def test_held_out_voices_are_never_planned_nor_read_for_training(tmp_path: Path) -> None:
+    planned = islice(data.plan(VOICES | HELD_OUT, TEXTS, seed=0), 400)
+    assert not any(voice in speaker.name for speaker, _ in planned for voice in heldout.VOICES)
+    (tmp_path / speech.INDEX).write_text(
+        json.dumps({"file": "a", "text": "", "speaker": "af_a*0.5+am_eric", "seconds": 1})
+    )
+    with pytest.raises(ValueError, match="held out"):
+        speech.read_training([tmp_path])
+
+
+def test_the_judges_set_is_every_held_out_voice_saying_every_text() -> None:
+    pairs = {(speaker.name, text) for speaker, text in data.plan_held_out(HELD_OUT)}
+    assert len(pairs) == len(heldout.VOICES) * len(heldout.TEXTS)
+
+
+def test_mixes_keep_to_one_gender_and_average_styles() -> None:
+    speakers = [data.draw_speaker(VOICES, random.Random(seed)) for seed in range(60)]
+    mixed = [speaker for speaker in speakers if "+" in speaker.name]
+    assert mixed and all(speaker.name.startswith("af") and "am_" not in speaker.name for speaker in mixed)
+    for speaker in mixed:
+        weight = float(speaker.name.split("*")[1].split("+")[0])
+        share_of_b = 1 - weight if speaker.name.startswith("af_a") else weight
+        assert speaker.style == pytest.approx(share_of_b)
+
+
+def test_example_sentences_are_tidied(tmp_path: Path) -> None:
+    (tmp_path / "data.noun").write_text(
+        '00 | a gloss; "he waited; patiently"; "two words"; "it has 3 digits here"; "who is it there?"'
+    )
+    assert data.example_sentences(tmp_path) == ["He waited; patiently.", "Who is it there?"]

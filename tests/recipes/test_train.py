@@ -1,0 +1,156 @@
+"""The model stage at toy size: its prompt is the processor's, the loss falls, a resumed run equals an unbroken one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor, CsmForConditionalGeneration
+
+from recipes.demo_model import tokens
+from recipes.demo_model.dialogue import IGNORED, NOTHING, Corpus, Diet, collate, split
+from recipes.demo_model.export import export, facts_of
+from recipes.demo_model.tokenizer import make_processor, make_tokenizer
+from recipes.demo_model.tokens import Spoken
+from recipes.demo_model.train import Plan, Trainer, embed, train
+from recipes.demo_model.training import Progress, randomness
+from tests import checkpoints
+
+CPU = torch.device("cpu")
+
+
+def _spoken(speakers: int = 2, codebooks: int = 4) -> list[Spoken]:
+    """Four short sentences each; a speaker's codes are all near one number."""
+    rng = np.random.default_rng(0)
+    return [
+        Spoken(
+            f"Text {line}.", f"speaker {who}", (10 * who + rng.integers(1, 5, (6 + line, codebooks))).astype(np.int16)
+        )
+        for who in range(speakers)
+        for line in range(4)
+    ]
+
+
+def _trainer(steps: int) -> Trainer:
+    return Trainer(checkpoints.make(), Plan(batch=4, steps=steps, peak=5e-3), CPU)
+
+
+def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
+    model, processor = checkpoints.make(), make_processor()
+    sounds = torch.randn(2, 1920 * 5, generator=torch.Generator().manual_seed(0)) * 0.1
+    texts = ("What was heard.", "What is said.")
+    turns = [
+        {"role": "0", "content": [{"type": "text", "text": text}, {"type": "audio", "path": sound.numpy()}]}
+        for text, sound in zip(texts, sounds, strict=True)
+    ]
+    prompt = processor.apply_chat_template(turns, tokenize=True, return_dict=True)
+    codes = [model.codec_model.encode(sound[None, None]).audio_codes[0].T.numpy().astype(np.int16) for sound in sounds]
+    spoken = [Spoken(text, "one", code) for text, code in zip(texts, codes, strict=True)]
+    corpus = Corpus(spoken, make_tokenizer(), Diet(references=1, alone=0.0))
+    rows = torch.from_numpy(corpus.example(1, randomness(0, 0)))
+    with torch.no_grad():
+        theirs = model._merge_input_ids_with_input_values(
+            prompt["input_ids"], prompt["input_values"], prompt["input_values_cutoffs"]
+        )["inputs_embeds"]
+        ours = embed(model, rows[None])
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_labels_are_all_frames_and_the_depth_decoder_sees_some_and_every_end() -> None:
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=0.0))
+    examples = [corpus.example(index, randomness(0, index)) for index in range(4)]
+    batch = collate(examples, depth_share=0.25, rng=randomness(0, 0))
+    codes = batch.rows[..., :-1]
+    audio = codes[..., 0] != NOTHING
+    assert torch.equal(batch.labels[..., 0] != IGNORED, audio)
+    assert torch.equal(batch.labels[..., 0][audio], codes[..., 0][audio])
+    for_depth = batch.labels[..., 1] != IGNORED
+    ends = audio & (codes == 0).all(-1)
+    assert ends.sum() == 8
+    assert (for_depth & ends).sum() == 8
+    assert 0 < (for_depth & ~ends).sum() < 0.5 * audio.sum()
+
+
+def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=0.0))
+    for draw in range(20):
+        rows = corpus.example(draw % 8, randomness(0, draw))
+        codes = rows[(rows[:, :-1] > 0).all(1)][:, 0]
+        assert len({int(code) // 10 for code in codes}) == 1
+        assert (rows[:, -1] == make_tokenizer().bos_token_id).sum() == 2
+
+
+def test_targets_grow_longer() -> None:
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=1.0, longest=(6, 9)))
+    lengths = [
+        {int((rows[:, 0] > 0).sum()) for rows in corpus.draw(64, progress, randomness(0, 0)).rows}
+        for progress in (0.0, 1.0)
+    ]
+    assert lengths == [{6}, {6, 7, 8, 9}]
+
+
+def test_a_corpus_without_pairs_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to clone from"):
+        Corpus(_spoken()[:1], make_tokenizer())
+
+
+def test_loss_falls_on_a_toy_corpus() -> None:
+    corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(60)
+    before = trainer.validate(corpus)
+    for step in range(60):
+        trainer.step(step, corpus)
+    after = trainer.validate(corpus)
+    assert after["backbone"] < 0.6 * before["backbone"] and after["depth"] < 0.6 * before["depth"]
+
+
+def test_the_codec_stays_as_it_was() -> None:
+    corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(3)
+    before = {name: value.clone() for name, value in trainer.model.codec_model.state_dict().items()}
+    for step in range(3):
+        trainer.step(step, corpus)
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.codec_model.state_dict().items())
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    corpus = Corpus(_spoken(), make_tokenizer())
+    whole, first, second = _trainer(6), _trainer(6), _trainer(6)
+    train(whole, corpus, corpus, tmp_path / "whole", Progress(6, minutes=5))
+    assert train(first, corpus, None, tmp_path / "parts", Progress(3, minutes=5)) == 3
+    assert train(second, corpus, None, tmp_path / "parts", Progress(6, minutes=5)) == 6
+    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert any(not torch.equal(ours[name], value) for name, value in first.model.state_dict().items())
+
+
+def test_export_round_trips_through_from_pretrained(tmp_path: Path) -> None:
+    corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(3)
+    trainer.step(0, corpus)
+    rows = corpus.draw(2, 1.0, randomness(0, 0)).rows
+    model = trainer.model.eval()
+    with torch.no_grad():
+        before = model(inputs_embeds=embed(model, rows)).logits
+    export(model, tmp_path, facts_of(model, trained=True, scores={"model": {"wer": 0.25}}))
+    again = CsmForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        after = again(inputs_embeds=embed(again, rows)).logits
+    torch.testing.assert_close(after, before, atol=0.02, rtol=0.02)
+    assert AutoProcessor.from_pretrained(tmp_path).tokenizer.bos_token == "<|begin_of_text|>"
+    assert again.depth_decoder.generation_config.max_new_tokens == 3
+    assert "| wer | 0.25 |" in (tmp_path / "README.md").read_text()
+
+
+def test_tokens_survive_the_disk(tmp_path: Path) -> None:
+    tokens.write(tmp_path / "a.npz", _spoken())
+    again = tokens.read([tmp_path / "a.npz", tmp_path / "a.npz"])
+    assert len(again) == 16
+    for ours, theirs in zip(_spoken() * 2, again, strict=True):
+        assert (ours.text, ours.speaker) == (theirs.text, theirs.speaker)
+        assert np.array_equal(ours.codes, theirs.codes)
+
+
+def test_validation_voices_are_new_and_always_the_same() -> None:
+    spoken = _spoken(speakers=60)
+    heard, unheard = split(spoken, share=0.2)
+    assert len(heard) + len(unheard) == len(spoken) and heard and unheard
+    assert {one.speaker for one in heard}.isdisjoint(one.speaker for one in unheard)
+    assert split(spoken[::-1], share=0.2)[1] == unheard[::-1]
