@@ -48,8 +48,8 @@ def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Ten
     draw = torch.arange(codebooks, device=seed.device) * _WEYL
     key = _mix(row[:, None] ^ _mix(draw + 1))
     bits = _mix(key[:, :, None] + torch.arange(codes, device=seed.device) * _WEYL)
-    # 24 bits are what float32 holds exactly; the half keeps both logarithms finite.
-    uniform = ((bits >> 8).float() + 0.5) * 2**-24
+    # The half keeps both logarithms finite; with it, 23 bits are what float32 holds exactly: one more rounds up to 1.
+    uniform = ((bits >> 9).float() + 0.5) * 2**-23
     return -torch.log(-torch.log(uniform))
 
 
