@@ -1,0 +1,127 @@
+"""Draws follow the model's distribution, repeat with their seed, and never look at their neighbours."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from csm.model import sampling
+from csm.model.sampling import draw, gumbel_noise
+
+CODES = 12
+LOGITS = torch.tensor([2.0, 1.5, 1.5, 1.0, 0.7, 0.2, 0.0, -0.3, -1.0, -1.5, -2.0, -4.0])
+
+
+def drawn(count: int, temperature: float, top_k: int, logits: Tensor = LOGITS, seed: int = 11) -> Tensor:
+    """As many draws as asked for, one per frame of one generation."""
+    frame = torch.arange(count)
+    noise = gumbel_noise(torch.full((count,), seed), frame, 1, len(logits))[:, 0]
+    rules = torch.full((count,), temperature), torch.full((count,), top_k)
+    return draw(logits.expand(count, -1), noise, *rules, top_k)
+
+
+def expected(temperature: float, top_k: int) -> Tensor:
+    least = LOGITS.topk(top_k).values[-1]
+    return (LOGITS / temperature).where(least <= LOGITS, -torch.inf).softmax(-1)
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, CODES), (0.9, 5), (0.5, 8), (2.0, 3), (1.0, 2)])
+def test_draws_follow_the_softmax_of_the_top_k(temperature: float, top_k: int) -> None:
+    count = 40_000
+    seen = drawn(count, temperature, top_k).bincount(minlength=CODES).double()
+    wanted = expected(temperature, top_k).double() * count
+    possible = wanted > 0
+    assert seen[~possible].sum() == 0
+    chi_square = ((seen - wanted)[possible].square() / wanted[possible]).sum()
+    # Mean: degrees of freedom; deviation: the root of twice as many. Five of them are once in a million.
+    freedom = int(possible.sum()) - 1
+    assert chi_square < freedom + 5 * (2 * freedom) ** 0.5 + 5
+
+
+def test_the_test_above_can_fail() -> None:
+    count = 40_000
+    seen = drawn(count, 0.9, CODES).bincount(minlength=CODES).double()
+    wanted = expected(1.0, CODES).double() * count
+    assert ((seen - wanted).square() / wanted).sum() > 100
+
+
+@pytest.mark.parametrize("axis", ["seed", "frame", "codebook"])
+def test_noise_is_independent_along_every_axis(axis: str) -> None:
+    numbers = torch.arange(200)
+    if axis == "seed":
+        noise = gumbel_noise(numbers, torch.zeros_like(numbers), 1, 500)[:, 0]
+    elif axis == "frame":
+        noise = gumbel_noise(torch.zeros_like(numbers), numbers, 1, 500)[:, 0]
+    else:
+        noise = gumbel_noise(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long), 200, 500)[0]
+    correlation = torch.corrcoef(noise.double())
+    correlation.fill_diagonal_(0)
+    # Of 19,900 pairs with a deviation of 0.045 each, none lies beyond six of them by chance.
+    assert correlation.abs().max() < 6 / 500**0.5
+
+
+def test_noise_has_the_moments_of_a_standard_gumbel_distribution() -> None:
+    noise = gumbel_noise(torch.arange(64), torch.arange(64), 32, 512).double()
+    assert noise.mean().item() == pytest.approx(0.5772, abs=0.01)
+    assert noise.std().item() == pytest.approx(torch.pi / 6**0.5, abs=0.01)
+
+
+def test_same_seed_and_frame_repeat_whatever_the_row_and_the_batch() -> None:
+    seed, frame = torch.tensor([5, 2**62 + 3, 5, 77]), torch.tensor([9, 0, 10, 9])
+    batch = gumbel_noise(seed, frame, 4, 64)
+    for row in range(4):
+        assert torch.equal(gumbel_noise(seed[row : row + 1], frame[row : row + 1], 4, 64)[0], batch[row])
+    assert not torch.equal(batch[0], batch[2])
+
+
+@pytest.mark.parametrize("bit", [0, 1, 31, 32, 33, 62])
+def test_every_bit_of_the_seed_counts(bit: int) -> None:
+    zero = torch.zeros(1, dtype=torch.long)
+    plain, flipped = (gumbel_noise(zero + seed, zero, 1, 64) for seed in (12345, 12345 ^ (1 << bit)))
+    assert (plain != flipped).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("word", [0, 1, 0xFF, 0x100, 0x7FFFFFFF, 0x80000000, 0xFFFFFE00, 0xFFFFFF00, 0xFFFFFFFF])
+def test_noise_is_finite_for_every_word_that_the_generator_can_make(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_mix", lambda x: torch.full_like(x, word))
+    zero = torch.zeros(1, dtype=torch.long)
+    noise = gumbel_noise(zero, zero, 1, 8)
+    assert noise.isfinite().all()
+    # 0 times the noise must vanish for greedy rows.
+    assert drawn(1, 0.0, CODES).item() == 0
+
+
+def test_temperature_zero_takes_the_likeliest_whatever_top_k() -> None:
+    for top_k in (1, 5, CODES):
+        assert (drawn(500, 0.0, top_k) == 0).all()
+
+
+def test_top_k_one_takes_the_likeliest_whatever_the_temperature() -> None:
+    assert (drawn(500, 2.0, 1) == 0).all()
+
+
+def test_each_row_is_drawn_by_its_own_rules() -> None:
+    rows, frames = 4, 400
+    temperature, top_k = torch.tensor([0.0, 1.0, 2.0, 0.9]), torch.tensor([12, 1, 3, 12])
+    seed = torch.tensor([1, 2, 3, 4])
+    codes = torch.stack(
+        [
+            draw(
+                LOGITS.expand(rows, -1),
+                gumbel_noise(seed, torch.full((rows,), f), 1, CODES)[:, 0],
+                temperature,
+                top_k,
+                CODES,
+            )
+            for f in range(frames)
+        ],
+        dim=1,
+    )
+    assert (codes[:2] == 0).all()
+    assert set(codes[2].tolist()) == {0, 1, 2}
+    assert torch.equal(codes[3], drawn(frames, 0.9, CODES, seed=4))
+
+
+def test_huge_and_tiny_logits_are_drawn_without_overflow() -> None:
+    assert (drawn(100, 1.0, CODES, LOGITS * 1e30) == 0).all()
+    assert set(drawn(3000, 1.0, CODES, LOGITS * 1e-30).tolist()) == set(range(CODES))
+    assert (drawn(100, 1.0, CODES, LOGITS.to(torch.float16)) < CODES).all()
