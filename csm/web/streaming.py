@@ -30,7 +30,11 @@ def chunked(chunks: Iterator[bytes], entry: Access, environ: Environ) -> Respons
     The first chunk is drawn here: what goes wrong before it keeps a status of its own, and a generation that has
     begun is certain to be closed, which an iterator that was never started is not.
     """
-    first = _first(chunks)
+    try:
+        first = _first(chunks)
+    except BaseException:
+        _close(chunks)
+        raise
     entry.sizes["first_audio"] = entry.seconds
     return Response(_Stream(first, chunks, entry, environ), mimetype="audio/wav", headers=HEADERS)
 

@@ -123,7 +123,9 @@ def _terminate() -> None:
 def _drain_later(response: flask.Response) -> flask.Response:
     """Many clients send all of their body before they look at the answer, and lose it if we hang up meanwhile."""
     environ = flask.request.environ
-    response.call_on_close(lambda: _drain(environ))
+    is_read = "form" in vars(flask.request)  # kept there once the body has been parsed to its end
+    if not is_read and (environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING")):
+        response.call_on_close(lambda: _drain(environ))
     return response
 
 

@@ -67,6 +67,13 @@ def test_a_failure_after_the_first_byte_tears_the_connection(entry, error, outco
     assert (entry.outcome, chunks.closed) == (outcome, True)
 
 
+def test_a_generation_that_fails_at_once_is_closed(entry):
+    for chunks in (Chunks(Cancelled("x")), Chunks()):
+        with pytest.raises((Cancelled, GenerationFailed)):
+            chunked(chunks, entry, {})
+        assert chunks.closed
+
+
 def test_a_whole_answer_is_closed_even_when_it_fails(entry):
     for chunks in (Chunks(b"aa", KeyError()), Chunks()):
         with pytest.raises((KeyError, GenerationFailed)):
