@@ -18,14 +18,18 @@ RUN apt-get update \
 
 WORKDIR /app
 
-# torch and torchaudio must come from one index, so with TORCH_INDEX both are installed before the rest.
-COPY requirements.txt ./
+# Exactly what the lock says, checked by hash. torch and torchaudio must come from one index, so with TORCH_INDEX both are
+# installed first, and the rest in the locked versions; hashes are not checked then, because that index has other files.
+COPY requirements.txt requirements.lock ./
 RUN if [ -n "$TORCH_INDEX" ]; then \
-        grep -E '^torch(audio)?[<>=]' requirements.txt > /tmp/torch.txt \
-        && pip install --index-url "$TORCH_INDEX" -r /tmp/torch.txt \
-        && rm /tmp/torch.txt; \
+        grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements.lock > pins.txt \
+        && grep -E '^torch(audio)?==' pins.txt > torch.txt \
+        && pip install --index-url "$TORCH_INDEX" -r torch.txt \
+        && pip install -c pins.txt -r requirements.txt \
+        && rm pins.txt torch.txt; \
+    else \
+        pip install --require-hashes -r requirements.lock; \
     fi \
-    && pip install -r requirements.txt \
     && python -c 'import torch, torchaudio'
 
 COPY LICENSE sesame_server.py ./

@@ -6,7 +6,7 @@ SERVE_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow check docs bench audit clean
+.PHONY: help demo serve test test-slow check docs lock bench audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ check: $(DEV_STAMP)  ## lint, types, import rules, Dockerfile
 
 docs: $(SERVE_STAMP)  ## rewrite .env.example and the README's settings table from csm/settings.py
 	$(RUN) -m docs.settings --write
+
+lock: $(DEV_STAMP)  ## pin requirements.txt with hashes in requirements.lock (UPGRADE=1 takes newer releases)
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		$(if $(UPGRADE),--upgrade) --output-file requirements.lock requirements.txt
 
 bench: $(DEV_STAMP)  ## measure speed and memory against transformers
 	$(RUN) -m benchmarks

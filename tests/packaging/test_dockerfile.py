@@ -1,4 +1,6 @@
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,11 +67,44 @@ def test_no_index_is_named_but_by_the_build_argument():
     assert '--index-url "$TORCH_INDEX"' in commands
 
 
-def test_the_pair_is_picked_from_the_requirements_for_the_other_index():
-    pattern = re.search(r"grep -E '([^']+)' requirements.txt", ours.text)
-    assert pattern
-    picked = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if re.search(pattern[1], line)]
-    assert [re.split(r"[<>=]", line)[0] for line in picked] == ["torch", "torchaudio"]
+@pytest.fixture
+def installed(tmp_path):
+    """Run the installing step as the build would, with stand-ins for pip and python that note what they are asked."""
+    step = next(run for run in ours.all("RUN") if "pip install" in run)
+    for name in ("requirements.txt", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    for name in ("pip", "python"):
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> calls\n[ ! -f torch.txt ] || cp torch.txt pins.txt bin/\n')
+        program.chmod(0o755)
+
+    def run(index: str) -> list[str]:
+        environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TORCH_INDEX": index}
+        subprocess.run(["sh", "-ec", step], cwd=tmp_path, env=environment, check=True)
+        return (tmp_path / "calls").read_text().splitlines()
+
+    return run
+
+
+def test_installs_the_lock_by_hash(installed):
+    assert installed("") == [
+        "pip install --require-hashes -r requirements.lock",
+        "python -c import torch, torchaudio",
+    ]
+
+
+def test_takes_the_pair_from_another_index_and_the_rest_as_locked(installed, tmp_path):
+    assert installed("an-index") == [
+        "pip install --index-url an-index -r torch.txt",
+        "pip install -c pins.txt -r requirements.txt",
+        "python -c import torch, torchaudio",
+    ]
+    pair = (tmp_path / "bin" / "torch.txt").read_text().split()
+    assert [requirement.split("==")[0] for requirement in pair] == ["torch", "torchaudio"]
+    pins = (tmp_path / "bin" / "pins.txt").read_text().split()
+    assert len(pins) > 30 and all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    assert not (tmp_path / "torch.txt").exists()
 
 
 def test_what_is_copied_exists_and_enters_the_build():

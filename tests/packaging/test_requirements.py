@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 # Used without an import of ours: limits loads redis when the storage says so, transformers loads safetensors.
 INDIRECT = {"redis", "safetensors"}
+LOCK = (ROOT / "requirements.lock").read_text()
 LINE = re.compile(r"(?P<requirement>[^#]+?)\s+# (?P<why>.{10,})")
 
 
@@ -79,8 +80,28 @@ def test_every_range_has_both_ends(file):
         assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
 
 
+def locked() -> dict[str, list[str]]:
+    """Every locked version of every package, by its canonical name."""
+    versions: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE):
+        versions.setdefault(canonicalize_name(name), []).append(version)
+    return versions
+
+
+def test_the_lock_fits_the_requirements():
+    versions = locked()
+    for requirement, _ in requirements("requirements.txt"):
+        assert all(map(requirement.specifier.contains, versions[canonicalize_name(requirement.name)])), requirement
+
+
+def test_everything_locked_has_hashes():
+    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+    assert len(entries) == sum(map(len, locked().values()))
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
 def test_no_source_but_the_registry_is_named():
-    for file in ("requirements.txt", "requirements-dev.txt", "Makefile", ".ci/run"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements.lock", "Makefile", ".ci/run"):
         assert "://" not in (ROOT / file).read_text()
         assert "index-url" not in (ROOT / file).read_text()
 
