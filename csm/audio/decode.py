@@ -99,7 +99,7 @@ def _refuse_failure(outcome: sandbox.Outcome) -> None:
     if outcome.overflowed:
         raise UndecodableAudio("The audio file expands to far more sound than its length explains.")
     if outcome.timed_out:
-        raise UndecodableAudio("The audio file takes too long to decode: send it as plain wav or mp3.")
+        raise UndecodableAudio("The audio file takes too long to decode; send it as plain wav or mp3.")
     if outcome.returncode in (126, 127):
         raise ModelUnavailable("The audio decoder cannot be started: check that ffmpeg is installed and executable.")
     if outcome.returncode != 0:

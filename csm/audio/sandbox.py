@@ -42,7 +42,7 @@ class Outcome:
     Attributes:
         output: standard output, at most one byte more than allowed.
         returncode: as `subprocess` gives it; negative is a signal, 126 and 127 a program that cannot be started.
-        timed_out: the wall clock or the processor time ran out.
+        timed_out: the wall clock or the processor time ran out (or the kernel killed it for memory).
         overflowed: there was more output than allowed.
     """
 
@@ -107,7 +107,7 @@ def _supervise(process: subprocess.Popen[bytes], limits: Limits) -> Outcome:
         _kill(process)
         process.stdout.close()
         returncode = process.wait()
-    return Outcome(output, returncode, expired.is_set() or _out_of_cpu(returncode), overflowed)
+    return Outcome(output, returncode, expired.is_set() or (_killed(returncode) and not overflowed), overflowed)
 
 
 def _await_exit(process: subprocess.Popen[bytes]) -> None:
@@ -129,5 +129,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _out_of_cpu(returncode: int) -> bool:
-    return os.name == "posix" and returncode == -signal.SIGXCPU
+def _killed(returncode: int) -> bool:
+    """Whether the kernel ended it: at the limit of processor time with SIGKILL, which no handler can put off."""
+    return os.name == "posix" and returncode in (-signal.SIGKILL, -signal.SIGXCPU)

@@ -1,0 +1,43 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from csm.audio.decode import ffmpeg_path
+from csm.audio.waveform import Waveform
+from tests.corpus.ffmpeg import speech_wav
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    """Of torch: on a busy machine its threads wait for each other six times longer than one works."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def speech():
+    """Five seconds of a reader, 48 kHz."""
+    samples, rate = soundfile.read(io.BytesIO(speech_wav()), dtype="float32")
+    return Waveform(np.ascontiguousarray(samples), rate)
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path, monkeypatch):
+    """Put a shell script in ffmpeg's place; it passes for a new ffmpeg, then does what it is told."""
+
+    def install(script, options="echo ' -fd <int>'"):
+        program = tmp_path / "ffmpeg"
+        program.write_text(f'#!/bin/sh\ncase "$*" in *protocol=fd*) {options}; exit;; esac\n{script}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+        monkeypatch.setenv("PATH", "/nonexistent")
+        ffmpeg_path.cache_clear()
+        return program
+
+    yield install
+    ffmpeg_path.cache_clear()

@@ -1,0 +1,143 @@
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from csm.audio.sandbox import Limits, run
+from tests.corpus.watch import children, descriptors
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+ROOM = Limits(output_bytes=1_000_000)
+
+
+def shell(script, limits=ROOM, data=b""):
+    return run(["/bin/sh", "-c", script], data, limits)
+
+
+def python(program, limits=ROOM, data=b""):
+    return run([sys.executable, "-I", "-c", program], data, limits)
+
+
+@contextmanager
+def at_most(seconds):
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < seconds
+
+
+def gone(pid):
+    """Whether a process has ended; one that was adopted by init may still wait to be reaped."""
+    for _ in range(100):
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    before = children(), descriptors()
+    yield
+    assert (children(), descriptors()) == before
+
+
+def test_input_is_seekable_and_output_comes_back():
+    program = "import os; os.lseek(0, -3, 2); os.write(1, os.read(0, 9)); os.lseek(0, 0, 0); os.write(1, os.read(0, 2))"
+    assert python(program, data=b"0123456789").output == b"78901"
+
+
+def test_limits_hold_from_the_first_instruction():
+    limits = Limits(output_bytes=999, memory_bytes=300 << 20, cpu_seconds=3)
+    answer = shell("ulimit -v; ulimit -t; ulimit -f; ulimit -c; ulimit -n", limits).output
+    assert answer.split() == [b"307200", b"3", b"0", b"0", b"16"]
+
+
+def test_environment_is_empty(monkeypatch):
+    monkeypatch.setenv("CSM_API_KEYS", "a-secret")
+    inherited = python("import os; os.write(1, open('/proc/self/environ', 'rb').read())").output
+    assert b"a-secret" not in inherited
+    assert not {line.split(b"=")[0] for line in inherited.split(b"\0") if line} - {b"PWD"}
+
+
+def test_it_leads_a_session_of_its_own():
+    assert int(python("import os; print(os.getsid(0) == os.getpid())").output == b"True\n")
+
+
+def test_it_inherits_no_descriptor_of_the_server(tmp_path):
+    with open(tmp_path / "secret", "w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        listed = python("import os; print(sorted(os.listdir('/proc/self/fd')))").output
+    assert listed == b"['0', '1', '2', '3']\n", "3 is the listing itself"
+
+
+def test_it_cannot_write_to_a_file(tmp_path):
+    outcome = shell(f"exec cat > {tmp_path}/written", data=b"x" * 100)
+    assert outcome.returncode == -signal.SIGXFSZ
+    assert (tmp_path / "written").stat().st_size == 0
+
+
+def test_it_cannot_take_more_memory_than_allowed():
+    outcome = python("bytearray(600 << 20)")
+    assert outcome.returncode == 1 and not outcome.timed_out
+
+
+def test_endless_output_is_cut_off():
+    with at_most(5):
+        outcome = shell("exec yes", Limits(output_bytes=1000))
+    assert outcome.overflowed and len(outcome.output) == 1001
+
+
+def test_output_of_exactly_the_allowance_is_whole():
+    outcome = shell("printf 12345", Limits(output_bytes=5))
+    assert (outcome.output, outcome.returncode, outcome.overflowed) == (b"12345", 0, False)
+
+
+def test_a_hang_ends_at_the_wall_limit():
+    with at_most(5):
+        outcome = shell("exec sleep 60", Limits(output_bytes=9, wall_seconds=0.3))
+    assert outcome.timed_out and outcome.returncode == -signal.SIGKILL
+
+
+def test_a_hang_after_the_output_was_closed_ends_too():
+    with at_most(5):
+        assert shell("exec >&-; exec sleep 60", Limits(output_bytes=9, wall_seconds=0.3)).timed_out
+
+
+def test_a_busy_loop_ends_at_the_processor_limit():
+    with at_most(15):
+        outcome = shell("while :; do :; done", Limits(output_bytes=9, cpu_seconds=1, wall_seconds=14))
+    assert outcome.timed_out and outcome.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
+
+
+@pytest.mark.parametrize("script", ["sleep 60 & echo $!; exec sleep 60", "sleep 60 & echo $!"])
+def test_children_die_with_it_when_time_is_up(script):
+    outcome = shell(script, Limits(output_bytes=99, wall_seconds=0.5))
+    assert outcome.timed_out and gone(int(outcome.output))
+
+
+def test_children_in_the_background_die_when_it_exits():
+    outcome = shell("sleep 60 > /dev/null & echo $!")
+    assert not outcome.timed_out and gone(int(outcome.output))
+
+
+def test_exit_status_is_kept():
+    assert shell("exit 7").returncode == 7
+    assert shell("kill -SEGV $$").returncode == -signal.SIGSEGV
+
+
+def test_a_program_that_does_not_exist_is_told_by_127():
+    assert run(["/nonexistent/program"], b"", ROOM).returncode == 127
+
+
+def test_many_threads_run_at_once():
+    with ThreadPoolExecutor(16) as pool:
+        outcomes = list(pool.map(lambda n: shell("cat", data=b"%d" % n), range(64)))
+    assert [outcome.output for outcome in outcomes] == [b"%d" % n for n in range(64)]
