@@ -50,13 +50,14 @@ $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
+# Most of what torch and transformers bring is never imported, so nothing is compiled before it is (--no-compile).
 # Importing the pair right away turns a mismatch of torch and torchaudio into an error here instead of at the first request.
 $(SERVE_STAMP): requirements.txt | $(RUN)
 	@echo "Installing into $(VENV): about 6 GB with PyPI's CUDA build of torch; README, Installation, has a smaller way"
-	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements.txt
 	$(RUN) -c 'import torch, torchaudio'
 	@touch $@
 
 $(DEV_STAMP): requirements-dev.txt $(SERVE_STAMP)
-	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet -r requirements-dev.txt
 	@touch $@
