@@ -116,15 +116,17 @@ def test_the_entry_point_has_one_application_and_nothing_else(monkeypatch):
 
 def command(name, port):
     bind = f"127.0.0.1:{port}"
-    return [
-        sys.executable,
-        *{
-            "python": [str(SCRIPT)],
-            "gunicorn": ["-m", "gunicorn", "--no-control-socket", "-k", "gthread", "-b", bind, "sesame_server:app"],
-            "waitress": ["-m", "waitress", f"--listen={bind}", "sesame_server:app"],
-            "flask": ["-m", "flask", "--app", "sesame_server", "run", "-p", str(port)],
-        }[name],
-    ]
+    gunicorn = ["-m", "gunicorn", "--no-control-socket", "-b", bind, "sesame_server:app", "--threads=8", "-k"]
+    without = "import sys; sys.modules['gunicorn.arbiter'] = None; from csm.server import main; sys.exit(main())"
+    ways = {
+        "python": [str(SCRIPT)],
+        "gunicorn": [*gunicorn, "gthread"],
+        "our worker": [*gunicorn, "csm.web.worker.Worker"],
+        "waitress": ["-m", "waitress", f"--listen={bind}", "sesame_server:app"],
+        "flask": ["-m", "flask", "--app", "sesame_server", "run", "-p", str(port)],
+        "no gunicorn": ["-c", without],
+    }
+    return [sys.executable, *ways[name]]
 
 
 def health(port):
@@ -137,7 +139,7 @@ def health(port):
         return {}
 
 
-@pytest.mark.parametrize("name", ["python", "gunicorn", "waitress", "flask"])
+@pytest.mark.parametrize("name", ["python", "gunicorn", "our worker", "waitress", "flask", "no gunicorn"])
 def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
     from tests.web.conftest import until
 
@@ -154,11 +156,5 @@ def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(20)
-    assert status in ((0,) if name in ("python", "gunicorn") else (0, -signal.SIGTERM))
-
-
-def test_flask_takes_over_where_gunicorn_cannot_run(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gunicorn.arbiter", None)
-    assert not server._has_gunicorn()
-    monkeypatch.undo()
-    assert server._has_gunicorn()
+    assert status == (0 if name in ("python", "gunicorn", "our worker") else status)
+    assert status in (0, -signal.SIGTERM), log.read_text()

@@ -23,7 +23,7 @@ class Access:
         route: the pattern that matched, or None; never the path itself, which a caller can fill with anything.
         caller: the name of the key, or None.
         outcome: ok, refused, failed, gone (the caller left) or cut (we broke the answer off).
-        sizes: numbers worth knowing: bytes, characters, seconds.
+        noted: what else is worth knowing: bytes, characters, seconds, the class of an error.
         started: on the monotonic clock.
     """
 
@@ -32,7 +32,7 @@ class Access:
     route: str | None
     caller: str | None = None
     outcome: str | None = None
-    sizes: dict[str, Any] = field(default_factory=dict)
+    noted: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -52,7 +52,7 @@ class Access:
             "outcome": self.outcome or _outcome(status),
             "seconds": self.seconds,
         }
-        extra = log.fields(**values, **self.sizes)
+        extra = log.fields(**values, **self.noted)
         logger.log(logging.DEBUG if quiet else logging.INFO, "request", extra=extra)
 
 

@@ -23,7 +23,7 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
         streamed = fields.streamed(form)
         utterance = fields.utterance(form, sample, settings)
         entry = access.current()
-        entry.sizes.update(sample_bytes=len(sample), text_chars=len(utterance.text))
+        entry.noted.update(sample_bytes=len(sample), text_chars=len(utterance.text))
         chunks = synthesizer.speak(utterance, hang_up(request.environ))
         return streaming.chunked(chunks, entry, request.environ) if streamed else streaming.whole(chunks, entry)
 

@@ -86,8 +86,10 @@ def _http(error: HTTPException) -> Response:
 
 def _ours(error: errors.CsmError) -> Response:
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    entry = access.current()
+    entry.noted["error"] = type(error).__name__
     if status == CLIENT_CLOSED_REQUEST:
-        access.current().outcome = "gone"
+        entry.outcome = "gone"
     headers = {"Retry-After": seconds(error.retry_after)} if isinstance(error, errors.Unavailable) else None
     members = {"field": error.field} if isinstance(error, InvalidField) else {}
     return problem(status, str(error), headers, **members)

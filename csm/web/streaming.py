@@ -35,7 +35,7 @@ def chunked(chunks: Iterator[bytes], entry: Access, environ: Environ) -> Respons
     except BaseException:
         _close(chunks)
         raise
-    entry.sizes["first_audio"] = entry.seconds
+    entry.noted["first_audio"] = entry.seconds
     return Response(_Stream(first, chunks, entry, environ), mimetype="audio/wav", headers=HEADERS)
 
 
@@ -45,7 +45,7 @@ def whole(chunks: Iterator[bytes], entry: Access) -> Response:
         pcm = b"".join((_first(chunks), *chunks))
     finally:
         _close(chunks)
-    entry.sizes["audio"] = len(pcm) / BYTES_PER_SECOND
+    entry.noted["audio"] = len(pcm) / BYTES_PER_SECOND
     return Response(wav.header(SAMPLE_RATE, len(pcm)) + pcm, mimetype="audio/wav", headers=HEADERS)
 
 
@@ -90,7 +90,7 @@ class _Stream:
     def close(self) -> None:
         """Called by every server when it is done with the answer, however that came."""
         self._entry.outcome = self._entry.outcome or "gone"
-        self._entry.sizes["audio"] = self._sent / BYTES_PER_SECOND
+        self._entry.noted["audio"] = self._sent / BYTES_PER_SECOND
         _close(self._rest)
 
 

@@ -62,6 +62,12 @@ def test_a_request_is_logged_by_its_sizes(server):
     assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
 
 
+def test_a_failure_is_logged_by_its_kind(server):
+    server.ask(raw.post(raw.form("fail=GenerationFailed"), X_Request_ID="why-not"))
+    line = until(lambda: [line for line in server.log.read_text().splitlines() if "why-not" in line])[0]
+    assert "status=500 outcome=failed" in line and "error=GenerationFailed" in line
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
 def test_no_file_is_open_while_a_large_sample_is_spoken(server):
     folder = Path(f"/proc/{worker_pid(server)}/fd")

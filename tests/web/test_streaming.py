@@ -43,7 +43,7 @@ def test_the_first_chunk_is_drawn_before_the_answer_begins(entry):
     assert list(body) == [b"bb"]
     answer.close()
     assert (entry.outcome, chunks.closed) == ("ok", True)
-    assert entry.sizes["audio"] == 4 / 48000
+    assert entry.noted["audio"] == 4 / 48000
 
 
 def test_an_answer_nobody_begins_to_read_is_closed(entry):
