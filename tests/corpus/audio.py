@@ -87,11 +87,8 @@ def _other_media() -> list[Case]:
 
 
 def _cut_off(rng: np.random.Generator) -> list[Case]:
-    webm, mp4, live = (
-        piped("-c:a", "libopus", "-f", "webm"),
-        encode("-c:a", "aac", suffix=".m4a"),
-        encode(suffix=".flac"),
-    )
+    webm, mp4 = piped("-c:a", "libopus", "-f", "webm"), encode("-c:a", "aac", suffix=".m4a")
+    flac = encode(suffix=".flac")
     at = rng.uniform(0.3, 0.7)
     return [
         Case("cut-webm-header", webm[:40], "voice.webm", UNDECODABLE),

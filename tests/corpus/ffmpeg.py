@@ -14,9 +14,8 @@ RECORDINGS = Path(__file__).parents[1] / "audio" / "data"
 @cache
 def speech_wav() -> bytes:
     """Five seconds of the sample voice: 48 kHz, mono, 16 bits, with a known length."""
-    return encode(
-        "-ac", "1", "-c:a", "pcm_s16le", source=(EXAMPLES / "voice.webm").read_bytes(), suffix=".wav", seconds=5.0
-    )
+    sample = (EXAMPLES / "voice.webm").read_bytes()
+    return encode("-ac", "1", "-c:a", "pcm_s16le", "-t", "5", source=sample, suffix=".wav")
 
 
 def encode(*options: str, suffix: str, source: bytes | None = None) -> bytes:

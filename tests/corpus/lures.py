@@ -68,10 +68,11 @@ def _sdp(port: int) -> bytes:
 
 
 def _mov_with_reference(path: str) -> bytes:
-    """Silence whose samples are said to lie in another file: its `dref` holds a path and no `self` flag."""
+    """Silence whose samples are said to lie in another file: its `dref` holds a path."""
     whole = encode("-f", "lavfi", "-i", "anullsrc=r=48000:cl=mono:d=5", "-c:a", "pcm_s16be", suffix=".mov")
     at = whole.index(b"dref") - 4
-    entry = struct.pack(">I4sI", 12 + len(path) + 1, b"url ", 0) + path.encode() + b"\0"
+    alias = _alias(path.encode())
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
     box = struct.pack(">I4sII", 16 + len(entry), b"dref", 0, 1) + entry
     before = bytearray(whole[:at])
     after = whole[at + int.from_bytes(whole[at : at + 4], "big") :]
@@ -80,3 +81,10 @@ def _mov_with_reference(path: str) -> bytes:
         size = before.rindex(parent) - 4
         before[size : size + 4] = (int.from_bytes(before[size : size + 4], "big") + growth).to_bytes(4, "big")
     return bytes(before) + box + after
+
+
+def _alias(path: bytes) -> bytes:
+    """A Macintosh alias record, the form of reference that ffmpeg can be made to follow: names, then tagged fields."""
+    absolute_path, end = 2, 0xFFFF
+    padded = path + b"\0" * (len(path) % 2)
+    return bytes(150) + struct.pack(">HH", absolute_path, len(padded)) + padded + struct.pack(">HH", end, 0)

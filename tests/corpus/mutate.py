@@ -46,8 +46,6 @@ def _overwrite(data: bytearray, rng: np.random.Generator) -> bytes:
 def _extreme(data: bytearray, rng: np.random.Generator) -> bytes:
     start = _span(data, rng).start
     data[start : start + 4] = _EXTREMES[rng.integers(len(_EXTREMES))]
-        rng.integers(4)
-    ]
     return bytes(data)
 
 

@@ -9,6 +9,7 @@ from tests.corpus.case import ANY, OK, REFUSED, UNDECODABLE, UNUSABLE, Case
 RATE = 16_000
 _EXTENSIBLE = 0xFFFE
 _NONSENSE = struct.pack("<HHI16s", 22, 16, 0, b"?" * 16)
+_NONSENSE = struct.pack("<HHI16s", 22, 16, 0, b"?" * 16)
 
 
 def wav(
@@ -65,7 +66,7 @@ def lying_headers(speech: np.ndarray) -> list[Case]:
         "thousand-chunks": (wav(body, before_data=struct.pack("<4sI", b"junk", 0) * 1000), OK),
         "format-after-data": (b"RIFF\xff\xff\xff\xffWAVE" + wav(body)[36:] + wav(b"")[12:36], ANY),
         "extensible-nonsense": (
-            wav(body, tag=_EXTENSIBLE, extra=struct.pack("<HHI16s", 22, 16, 0, b"?" * 16)),
+            wav(body, tag=_EXTENSIBLE, extra=_NONSENSE),
             REFUSED,
         ),
         "codec-unknown": (wav(body, tag=0x7777), UNDECODABLE),

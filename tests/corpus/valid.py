@@ -53,7 +53,7 @@ _ENCODED: dict[str, tuple[str, tuple[str, ...]]] = {
     "aac-adts": (".aac", ("-c:a", "aac")),
     "3gp-amr": (".3gp", ("-ar", "8000", "-c:a", "libopencore_amrnb", "-b:a", "12.2k")),
     "mp4-video-and-sound": (".mp4", ("-i", "SOURCE", *_PICTURE, "-map", "1:v", "-map", "0:a", "-c:v", "mpeg4")),
-    "mkv-two-tracks": (".mkv", ("-i", "SOURCE", "-f", "lavfi", "-i", "sine=d=5", "-map", "0", "-map", "1", "-c:a", "flac")),
+    "mkv-two-tracks": (".mkv", ("-i", "SOURCE", "-f", "lavfi", "-i", "sine=d=5", "-map", "0", "-map", "1")),
 }  # fmt: skip
 
 _MADE: dict[str, tuple[str, Callable[[], bytes]]] = {
