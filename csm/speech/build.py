@@ -9,10 +9,11 @@ import numpy as np
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
-from csm.engine.devices import Placement, place
+from csm.engine.devices import FLOATS, Placement, place
 from csm.engine.reference import ReferenceEngine
 from csm.engine.runtime import Runtime, TorchRuntime
 from csm.engine.slots import CsmEngine
+from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.settings import Settings
@@ -56,8 +57,23 @@ def default_slots(placement: Placement) -> int:
 
 
 def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placement, slots: int) -> Runtime:
-    """The model on its device, in the precision asked for."""
-    return TorchRuntime(checkpoint, placement, slots)
+    """The model on its device, in the precision asked for.
+
+    Raises:
+        ModelUnavailable: quantised weights are asked for, but OpenVINO is not installed.
+    """
+    if placement.precision in FLOATS:
+        return TorchRuntime(checkpoint, placement, slots)
+    try:
+        # Only where it is used: it is large, and GPU images do without it.
+        from csm.engine.bundle import open_bundle
+        from csm.engine.openvino_runtime import OpenVinoRuntime
+    except ImportError:
+        raise ModelUnavailable(
+            f"CSM_PRECISION={placement.precision} needs the packages openvino and nncf: install them, "
+            "or set CSM_PRECISION=float32"
+        ) from None
+    return OpenVinoRuntime(open_bundle(settings, checkpoint, placement.precision), slots)
 
 
 def warm_up(engine: Engine) -> None:

@@ -1,0 +1,161 @@
+"""What the OpenVINO runtime serves from: compiled graphs and tables, made once per checkpoint and machine.
+
+Making it takes minutes and, for a moment, the memory of the float32 model; opening it again takes seconds. The
+tables of embeddings are mapped from disk, so only the rows in use take memory.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import openvino as ov
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CsmConfig, MimiModel
+
+from csm.engine import export
+from csm.errors import ModelUnavailable
+from csm.model.checkpoint import Checkpoint
+from csm.model.codec import MimiDecoder
+from csm.model.frame import Backbone, DepthDecoder, Embeddings
+from csm.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised when what is written here changes."""
+
+DONE = "complete.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Everything that the runtime needs.
+
+    Attributes:
+        config: of the checkpoint.
+        backbone: compiled `export.BackboneStep`.
+        depth: compiled `export.DepthFrame`.
+        embeddings: of text and frames.
+        codec: Mimi, for encoding references.
+        decoder: Mimi's decoder.
+    """
+
+    config: CsmConfig
+    backbone: ov.CompiledModel
+    depth: ov.CompiledModel
+    embeddings: Embeddings
+    codec: MimiModel
+    decoder: MimiDecoder
+
+
+def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> Bundle:
+    """The bundle of a checkpoint, from the cache or made now.
+
+    Raises:
+        ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
+    """
+    cache = settings.cache_dir or Path.home() / ".cache" / "csm"
+    folder = cache / _fingerprint(checkpoint, precision)
+    try:
+        if not (folder / DONE).exists():
+            _make(checkpoint, precision, folder)
+        return _read(checkpoint.config, folder)
+    except OSError as error:
+        raise ModelUnavailable(
+            f"the compiled model cannot be kept ({error.strerror}): set CSM_CACHE_DIR to a folder with room"
+        ) from error
+
+
+def device_properties() -> dict[str, Any]:
+    """How the graphs are run: for latency, in float32 where weights are not quantised, on the cores torch may use."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+
+
+def _read(config: CsmConfig, folder: Path) -> Bundle:
+    core = ov.Core()
+    graphs = [_import(core, folder / f"{name}.blob") for name in ("backbone", "depth")]
+    tables = load_file(folder / "embeddings.safetensors")
+    embeddings = Embeddings(tables["text"], tables["audio"], config.num_codebooks, torch.float32)
+    codec = MimiModel.from_pretrained(folder / "codec", dtype=torch.float32).eval().requires_grad_(False)
+    return Bundle(config, *graphs, embeddings, codec, MimiDecoder(codec))
+
+
+def _import(core: ov.Core, path: Path) -> ov.CompiledModel:
+    with path.open("rb") as blob:
+        return core.import_model(io.BytesIO(blob.read()), "CPU", device_properties())
+
+
+def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
+    """Write the bundle beside its place, then move it there: a half-made one is never taken for whole."""
+    log.info("compiling the model for this CPU in %s: once per checkpoint, a few minutes", precision)
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model = checkpoint.load(torch.float32, torch.device("cpu"))
+    model.codec_model.save_pretrained(partial / "codec")
+    _save_tables(model, partial / "embeddings.safetensors")
+    # One after the other, each letting go of its weights before the next.
+    _compile("depth", lambda: _depth_graph(model), precision, partial)
+    _compile("backbone", lambda: _backbone_graph(model), precision, partial)
+    (partial / DONE).write_text(json.dumps({"format": FORMAT, "precision": precision}))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _compile(name: str, graph: Callable[[], ov.Model], precision: str, folder: Path) -> None:
+    started = monotonic()
+    compiled = ov.Core().compile_model(export.quantise(graph(), precision), "CPU", device_properties())
+    (folder / f"{name}.blob").write_bytes(compiled.export_model().getvalue())
+    log.info("%s compiled after %.0f s", name, monotonic() - started)
+
+
+def _save_tables(model: Any, path: Path) -> None:
+    """Text and audio embeddings in bfloat16, the precision that CSM was published in."""
+    tables = Embeddings.of(model)
+    save_file({"text": tables.text.detach().bfloat16(), "audio": tables.audio.detach().bfloat16()}, path)
+
+
+def _depth_graph(model: Any) -> ov.Model:
+    depth = DepthDecoder(model)
+    hidden = torch.zeros(2, model.config.hidden_size)
+    noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
+    example = (hidden, noise, torch.ones(2), torch.full((2,), 2))
+    return export.trace(export.DepthFrame(depth, depth.codebook_size), example, [[0]] * 4)
+
+
+def _backbone_graph(model: Any) -> ov.Model:
+    backbone, config = Backbone(model), model.config
+    past = torch.zeros(2, 5, config.num_key_value_heads, config.head_dim)
+    example: list[Tensor] = [
+        torch.zeros(2, 3, config.hidden_size),
+        torch.arange(5, 8).repeat(2, 1),
+        torch.ones(2, 1, 3, 8, dtype=torch.bool),
+        *[past] * (2 * config.num_hidden_layers),
+    ]
+    dynamic = [[0, 1], [0, 1], [0, 2, 3], *[[0, 1]] * (2 * config.num_hidden_layers)]
+    return export.trace(export.BackboneStep(backbone), example, dynamic)
+
+
+def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
+    """Of all that the bundle depends on; weights by name, size and time, for hashing gigabytes takes too long."""
+    core = ov.Core()
+    parts: list[object] = [FORMAT, precision, ov.__version__, torch.__version__]
+    parts += [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    for path in sorted(checkpoint.folder.iterdir()):
+        if path.suffix in (".safetensors", ".json"):
+            status = path.stat()
+            parts.append((path.name, status.st_size, status.st_mtime_ns))
+    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest() + f"-{precision}"

@@ -1,0 +1,118 @@
+"""CSM's parts as OpenVINO graphs: traced from the same modules that run in eager PyTorch, then quantised.
+
+Three graphs: a step of the backbone, a whole frame of the depth decoder in one call, and Mimi's decoder. Each is
+pure: what a step remembers goes in and comes out as tensors.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import nncf
+import openvino as ov
+import torch
+from torch import Tensor, nn
+
+from csm.model.codec import MimiDecoder
+from csm.model.frame import Backbone, DepthDecoder
+from csm.model.memory import GrowingMemory
+
+log = logging.getLogger(__name__)
+
+INT4_GROUP = 64
+"""Weights that share a scale in int4."""
+
+
+class BackboneStep(nn.Module):
+    """The backbone with its past as inputs.
+
+    Args:
+        backbone: whose weights are used.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = len(backbone.transformer.blocks)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """One step.
+
+        Args:
+            x: `[batch, time, dim]`.
+            positions: `[batch, time]`.
+            mask: `[batch, 1, time, past + time]`.
+            past: keys and values in turn per layer, `[batch, past, kv_heads, head_dim]`.
+
+        Returns:
+            The last position's hidden state `[batch, dim]`, then the new keys and values in turn per layer.
+        """
+        memory = GrowingMemory(list(zip(past[::2], past[1::2], strict=True)))
+        hidden = self.backbone(x, positions, mask, memory)
+        return hidden[:, -1], *memory.new
+
+
+class DepthFrame(nn.Module):
+    """All draws of a frame in one graph.
+
+    Args:
+        depth: whose weights are used.
+        most: largest `top_k` that the graph serves.
+    """
+
+    def __init__(self, depth: DepthDecoder, most: int) -> None:
+        super().__init__()
+        self.depth, self.most = depth, most
+
+    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor) -> Tensor:
+        """See `DepthDecoder.forward`."""
+        codes: Tensor = self.depth(hidden, noise, temperature, top_k, self.most)
+        return codes
+
+
+class SoundStep(nn.Module):
+    """Mimi's decoder with its state as inputs and outputs.
+
+    Args:
+        decoder: whose weights are used.
+    """
+
+    def __init__(self, decoder: MimiDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """See `MimiDecoder.forward`."""
+        samples, after = self.decoder(codes, list(state))
+        return samples, *after
+
+
+def trace(module: nn.Module, example: Sequence[Tensor], dynamic: Sequence[Sequence[int]]) -> ov.Model:
+    """A graph of `module`.
+
+    Args:
+        module: to follow once with `example`.
+        example: inputs.
+        dynamic: for each input its dimensions of unknown size.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        # The tracer points out every Python branch; those taken here depend on shapes that are meant to be fixed.
+        warnings.simplefilter("ignore")
+        model = ov.convert_model(module.eval(), example_input=tuple(example))
+    shapes = {}
+    for port, tensor, free in zip(model.inputs, example, dynamic, strict=True):
+        sizes = [-1 if i in free else size for i, size in enumerate(tensor.shape)]
+        shapes[port] = ov.PartialShape(sizes)
+    model.reshape(shapes)
+    return model
+
+
+def quantise(model: ov.Model, precision: str) -> ov.Model:
+    """Compress the weights of all products; activations stay float32 until the device quantises them by the group."""
+    if precision == "float32":
+        return model
+    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_ASYM}
+    if precision == "int4":
+        options = {"mode": nncf.CompressWeightsMode.INT4_SYM, "group_size": INT4_GROUP, "ratio": 1.0, "all_layers": True}
+    return nncf.compress_weights(model, **options)

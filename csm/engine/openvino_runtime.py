@@ -1,0 +1,161 @@
+"""The runtime for CPUs: quantised weights in OpenVINO graphs, one call for the backbone and one for the depth decoder.
+
+Decoding on a CPU is bound by how many bytes of weights a frame reads; int8 reads a quarter of float32's, int4 an
+eighth. `docs/performance.md` holds the comparison with other runtimes that led to this one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor
+
+from csm.engine.api import Sampling
+from csm.engine.bundle import Bundle
+from csm.engine.runtime import BAD_CODE, RowState
+from csm.model.codec import encode
+from csm.model.memory import Prefix
+from csm.model.sampling import gumbel_noise
+
+STRIDE = 128
+"""Positions by which the memory of rows grows: a graph reads all of it, so it is kept as short as the longest row."""
+
+
+class DenseMemory:
+    """Keys and values per layer in arrays that a graph can read in place.
+
+    Args:
+        layers: of the transformer.
+        rows: of the batch.
+        kv_heads: per layer.
+        head_dim: per head.
+    """
+
+    def __init__(self, layers: int, rows: int, kv_heads: int, head_dim: int) -> None:
+        self._shape = (layers, 2, rows, 0, kv_heads, head_dim)
+        self.store = torch.zeros(self._shape)
+
+    @property
+    def capacity(self) -> int:
+        """Positions that each row can hold."""
+        return self.store.shape[3]
+
+    def reserve(self, positions: int) -> None:
+        """Make room for that many positions in each row, and give back what is far too much."""
+        capacity = -(-positions // STRIDE) * STRIDE
+        if capacity > self.capacity or capacity < self.capacity // 4:
+            kept, old = min(capacity, self.capacity), self.store
+            layers, two, rows, _, heads, dim = self._shape
+            self.store = torch.zeros(layers, two, rows, capacity, heads, dim)
+            self.store[:, :, :, :kept] = old[:, :, :, :kept]
+
+    def inputs(self, rows: int) -> list[ov.Tensor]:
+        """Keys and values in turn per layer, `[rows, capacity, kv_heads, head_dim]`, without a copy."""
+        arrays = self.store[:, :, :rows].flatten(0, 1)
+        return [ov.Tensor(array.numpy(), shared_memory=True) for array in arrays]
+
+    def append(self, outputs: Sequence[np.ndarray], positions: Tensor) -> None:
+        """Store what a step computed, at `positions` `[rows, time]`."""
+        rows = torch.arange(len(positions))[:, None]
+        for target, new in zip(self.store.flatten(0, 1), outputs, strict=True):
+            target[rows, positions] = torch.from_numpy(new)
+
+
+class OpenVinoRuntime:
+    """See `Runtime`.
+
+    Args:
+        bundle: compiled graphs and tables.
+        rows: of the batch.
+    """
+
+    prefill_chunk = 16
+
+    def __init__(self, bundle: Bundle, rows: int) -> None:
+        config = bundle.config
+        self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
+        self.codec, self.decoder, self.embeddings = bundle.codec, bundle.decoder, bundle.embeddings
+        self._backbone, self._depth = bundle.backbone.create_infer_request(), bundle.depth.create_infer_request()
+        shape = (config.num_key_value_heads, config.head_dim)
+        self._memory = DenseMemory(config.num_hidden_layers, rows, *shape)
+        self._reading = DenseMemory(config.num_hidden_layers, 1, *shape)
+        self._state = RowState(rows, torch.zeros(0), config.hidden_size)
+        self._codes = self.decoder.codebook_size
+
+    @torch.inference_mode()
+    def encode(self, samples: Tensor) -> Tensor:
+        """See `Runtime.encode`."""
+        return encode(self.codec, samples)
+
+    def load_prefix(self, prefix: Prefix) -> None:
+        """See `Runtime.load_prefix`."""
+        self._reading.reserve(prefix.shape[2])
+        self._reading.store[:, :, 0, : prefix.shape[2]] = prefix
+
+    @torch.inference_mode()
+    def prefill(self, x: Tensor, start: int) -> None:
+        """See `Runtime.prefill`."""
+        self._reading.reserve(start + len(x))
+        self._run(self._reading, x[None], torch.arange(start, start + len(x))[None])
+
+    def save_prefix(self, length: int) -> Prefix:
+        """See `Runtime.save_prefix`."""
+        return self._reading.store[:, :, 0, :length].clone()
+
+    def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
+        """See `Runtime.join`."""
+        self._memory.reserve(max(length + 1, self._memory.capacity if row else 0))
+        self._memory.store[:, :, row, :length] = self._reading.store[:, :, 0, :length]
+        self._state.set(row, length, x, sampling)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """See `Runtime.move`."""
+        self._memory.store[:, :, target, :length] = self._memory.store[:, :, source, :length]
+        self._state.move(source, target)
+
+    @torch.inference_mode()
+    def step(self, rows: int, length: int, top_k: int) -> Tensor:
+        """See `Runtime.step`."""
+        state = self._state
+        self._memory.reserve(max(length, self._memory.capacity))
+        hidden = self._run(self._memory, state.x[:rows, None], state.position[:rows, None])
+        noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)
+        codes = self._draw(hidden, noise, rows)
+        state.advance(rows, self.embeddings.embed_frames(codes))
+        finite = torch.from_numpy(np.isfinite(hidden).all(axis=-1, keepdims=True))
+        return codes.where(finite, BAD_CODE)
+
+    def _run(self, memory: DenseMemory, x: Tensor, positions: Tensor) -> np.ndarray:
+        """The backbone over `x`; remembers keys and values, and gives the last hidden states `[rows, dim]`."""
+        mask = past_mask(positions, memory.capacity)
+        inputs = [x.contiguous().numpy(), positions.contiguous().numpy(), mask.numpy(), *memory.inputs(len(x))]
+        for index, array in enumerate(inputs):
+            tensor = array if isinstance(array, ov.Tensor) else ov.Tensor(array, shared_memory=True)
+            self._backbone.set_input_tensor(index, tensor)
+        self._backbone.infer()
+        outputs = [tensor.data for tensor in self._backbone.output_tensors]
+        memory.append(outputs[1:], positions)
+        # A copy: the array belongs to the request, whose next call overwrites it.
+        return outputs[0].copy()
+
+    def _draw(self, hidden: np.ndarray, noise: Tensor, rows: int) -> Tensor:
+        temperature, top_k = self._state.temperature[:rows], self._state.top_k[:rows]
+        result = self._depth.infer([hidden, noise.numpy(), temperature.numpy(), top_k.numpy()])
+        return torch.from_numpy(result[0].copy())
+
+
+def past_mask(positions: Tensor, capacity: int) -> Tensor:
+    """True where a query may look, at `capacity` stored positions, then at those of this step.
+
+    Args:
+        positions: of the queries, `[rows, time]`, consecutive in each row.
+        capacity: stored positions, of which those before the row's first query are filled.
+
+    Returns:
+        `[rows, 1, time, capacity + time]`.
+    """
+    rows, time = positions.shape
+    stored = torch.arange(capacity) < positions[:, :1]
+    now = torch.ones(time, time, dtype=torch.bool).tril()
+    return torch.cat([stored[:, None].expand(rows, time, capacity), now.expand(rows, time, time)], dim=-1)[:, None]
