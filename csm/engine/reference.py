@@ -39,6 +39,7 @@ class ReferenceEngine:
         self._model.codec_model.float()
         self._decoder = MimiDecoder(self._model.codec_model)
         self._patience, self._running, self._failure = patience, 0, None
+        self._closed = False
         self._worker = ThreadPoolExecutor(1, "reference-engine")
         codec = checkpoint.config.codec_config
         self.info = EngineInfo(
@@ -54,7 +55,7 @@ class ReferenceEngine:
         self, conversation: Conversation, sampling: Sampling, max_frames: int, gone: Callable[[], bool]
     ) -> Generation:
         """See `Engine.generate`."""
-        generation = Generation(conversation, sampling, max_frames, gone, self._patience)
+        generation = Generation(conversation, sampling, max_frames, lambda: self._closed or gone(), self._patience)
         self._worker.submit(self._run, generation)
         return generation
 
@@ -64,6 +65,7 @@ class ReferenceEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
+        self._closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, generation: Generation) -> None:

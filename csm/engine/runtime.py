@@ -146,7 +146,10 @@ class TorchRuntime:
 
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """See `Runtime.step`."""
-        return self.frame(rows, length, top_k).cpu()
+        codes = self.frame(rows, length, top_k).cpu()
+        for row in (codes[:, 0] == BAD_CODE).nonzero().flatten().tolist():
+            self.memory.clear(row)
+        return codes
 
     @torch.inference_mode()
     def frame(self, rows: int, length: int, top_k: int) -> Tensor:

@@ -8,7 +8,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +22,7 @@ from csm.engine.generation import Generation
 from csm.engine.prompt import UNHURRIED, Prompt, Reading
 from csm.engine.runtime import BAD_CODE, Runtime
 from csm.engine.sound import SoundWorker, Work
-from csm.engine.voices import VoiceCache
+from csm.engine.voices import VoiceCache, VoiceState
 from csm.errors import Cancelled, CsmError, GenerationFailed, InvalidRequest
 from csm.model.conversation import Conversation, Tokenizer, Turn
 
@@ -82,11 +83,11 @@ class CsmEngine:
     ) -> Generation:
         """See `Engine.generate`. The voice is encoded here, in the caller's thread, while others' frames go on."""
         generation = Generation(conversation, sampling, max_frames, gone, self._patience)
-        prompt = Prompt.of(generation, self.voices.get(conversation.context), self._tokenizer)
+        prompt = Prompt.of(generation, self._voice(conversation), self._tokenizer)
         if prompt.length >= self._runtime.positions:
             raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
         with self._wake:
-            if self._closed or self._failure:
+            if self._closed or self.failure():
                 raise GenerationFailed("the engine has stopped")
             self._waiting.append(prompt)
             self._wake.notify()
@@ -97,7 +98,7 @@ class CsmEngine:
         began = self._step_began
         if began is not None and time.monotonic() - began > self._patience:
             return "the device does not answer"
-        return self._failure
+        return self._failure or self._sound.failure
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -136,7 +137,8 @@ class CsmEngine:
         while self._reading is None and self._waiting and len(self._slots) < self.info.slots:
             prompt = self._waiting.popleft()
             if not prompt.generation.cancelled:
-                self._reading = Reading(prompt, self._runtime)
+                with self._alone(prompt.generation):
+                    self._reading = Reading(prompt, self._runtime)
 
     def _read(self) -> None:
         """Read a piece no longer than a frame takes, or all at once where nobody waits; then let it join."""
@@ -146,14 +148,15 @@ class CsmEngine:
         if reading.prompt.generation.cancelled:
             self._reading = None
             return
-        while not reading.done:
-            reading.advance(self._runtime.prefill_chunk if self._slots else UNHURRIED)
-            if self._slots:
-                break
-        if reading.done:
-            self._reading = None
-            self.voices.trim()
-            self._join(reading)
+        with self._alone(reading.prompt.generation):
+            while not reading.done:
+                reading.advance(self._runtime.prefill_chunk if self._slots else UNHURRIED)
+                if self._slots:
+                    break
+            if reading.done:
+                self._reading = None
+                self.voices.trim()
+                self._join(reading)
 
     def _join(self, reading: Reading) -> None:
         prompt = reading.prompt
@@ -209,6 +212,19 @@ class CsmEngine:
 
     # -- when it goes wrong ----------------------------------------------------------------------------------
 
+    @contextmanager
+    def _alone(self, newcomer: Generation) -> Iterator[None]:
+        """What goes wrong with a newcomer ends the newcomer only, unless the device is lost with it."""
+        try:
+            yield
+        except Exception as error:
+            fatal, told = describe_failure(error)
+            self._reading = None
+            newcomer.finish(told)
+            if fatal:
+                raise
+            log.exception("a prompt could not be read")
+
     def _fail(self, error: Exception) -> None:
         """End the generations that the step was for; if the device is lost, end the engine."""
         fatal, told = describe_failure(error)
@@ -224,6 +240,14 @@ class CsmEngine:
         self._slots.clear()
         while waiting and self._waiting:
             self._waiting.popleft().generation.finish(error)
+
+    def _voice(self, conversation: Conversation) -> VoiceState:
+        try:
+            return self.voices.get(conversation.context)
+        except Exception as error:
+            fatal, told = describe_failure(error)
+            self._failure = fatal or self._failure
+            raise told from error
 
     def _encode(self, turn: Turn) -> Tensor:
         if turn.audio is None:

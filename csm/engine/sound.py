@@ -45,10 +45,14 @@ class SoundWorker:
     Args:
         decoder: Mimi's.
         device: of the decoder.
+
+    Attributes:
+        failure: why the device is lost, or None.
     """
 
     def __init__(self, decoder: MimiDecoder, device: torch.device) -> None:
         self._decoder, self._device = decoder, device
+        self.failure: str | None = None
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sound", daemon=True)
         self._thread.start()
@@ -87,7 +91,8 @@ class SoundWorker:
             results = _decoded(self._decoder, due)
         except Exception as error:
             log.exception("decoding failed")
-            _, told = describe_failure(error)
+            fatal, told = describe_failure(error)
+            self.failure = fatal or self.failure
             results = [told] * len(due)
         for work, result in zip(due, results, strict=True):
             if isinstance(result, CsmError):

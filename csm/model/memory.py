@@ -34,6 +34,10 @@ class RowMemory:
         """A copy of the first `length` positions of a row."""
         return self.store[:, :, row, :length].clone()
 
+    def clear(self, row: int) -> None:
+        """Forget a row that went wrong: a mask hides what is not a number no better than 0 times it is 0."""
+        self.store[:, :, row] = 0
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of one row over another."""
         self.store[:, :, target, :length] = self.store[:, :, source, :length]
