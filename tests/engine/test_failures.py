@@ -1,0 +1,255 @@
+"""What breaks, breaks for the one request it belongs to; what is lost is reported; the next request succeeds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from csm.engine.api import Chunk, Sampling
+from csm.engine.devices import describe_failure
+from csm.engine.runtime import BAD_CODE
+from csm.errors import CsmError, GenerationFailed, InvalidRequest
+from tests.engine.parts import CALLS, Engines, Request, Stepped, Watched, codes, handed_over, samples, until
+
+SHORT = Request("Brief.", frames=3, sampling=Sampling(seed=8))
+LONG = Request("A longer one.", speaker=1, frames=14, sampling=Sampling(seed=9))
+
+OUT_OF_MEMORY = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+PASSING = RuntimeError("something odd, in /a/secret/path")
+STICKY = [
+    "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA",
+    "CUDA error: device-side assert triggered",
+    "CUDA error: unspecified launch failure",
+    "CUDA error: uncorrectable ECC error encountered",
+]
+
+
+def at_call(wanted: int, error: Exception) -> Callable[[int, str], None]:
+    def fail(number: int, name: str) -> None:
+        if number == wanted:
+            raise error
+
+    return fail
+
+
+def expected(engines: Engines, request: Request) -> list[Chunk]:
+    engine = engines(Stepped)
+    generation = request.start(engine)
+    engine.run_dry()
+    return handed_over(generation)[0]
+
+
+def equal(heard: list[Chunk], wanted: list[Chunk]) -> bool:
+    return codes(heard).tolist() == codes(wanted).tolist() and bool(abs(samples(heard) - samples(wanted)).max() < 1e-5)
+
+
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, PASSING], ids=["out-of-memory", "other"])
+def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(engines: Engines, error: Exception) -> None:
+    wanted, broken = expected(engines, SHORT), set[str]()
+    for number in range(1, 100):
+        runtime = Watched(engines.runtime, at_call(number, error))
+        engine = engines(runtime=runtime, patience=20)
+        try:
+            heard = SHORT.run(engine)
+        except GenerationFailed as told:
+            broken.add(runtime.calls[number - 1][0])
+            assert "secret" not in str(told)
+            assert ("memory" in str(told)) == (error is OUT_OF_MEMORY)
+            until(lambda engine=engine: engine.running == 0)
+            assert engine.failure() is None
+            assert equal(SHORT.run(engine), wanted)
+            engine.close()
+        else:
+            assert equal(heard, wanted)
+            assert len(runtime.calls) < number
+            break
+    assert broken == {"encode", "prefill", "save_prefix", "join", "step"}
+
+
+@pytest.mark.parametrize("text", STICKY)
+def test_a_lost_device_at_any_call_is_reported_and_nobody_is_left_waiting(engines: Engines, text: str) -> None:
+    for number in (1, 2, 3, 4, 5, 7):
+        runtime = Watched(engines.runtime, at_call(number, RuntimeError(text)))
+        engine = engines(runtime=runtime, slots=1, patience=20)
+        with pytest.raises(GenerationFailed):
+            LONG.run(engine)
+        until(lambda engine=engine: engine.failure() is not None)
+        assert "device is lost" in engine.failure() and "\n" not in engine.failure()
+        with pytest.raises(GenerationFailed, match="stopped"):
+            SHORT.start(engine)
+        engine.close()
+
+
+@pytest.mark.parametrize("name", ["load_prefix", "prefill", "save_prefix", "join"])
+def test_an_error_while_a_newcomers_prompt_is_read_does_not_touch_who_speaks(engines: Engines, name: str) -> None:
+    wanted, broken = expected(engines, LONG), [False]
+
+    def fail(_: int, called: str) -> None:
+        if broken[0] and called == name:
+            broken[0] = False
+            raise OUT_OF_MEMORY
+
+    engine = engines(Stepped, Watched(engines.runtime, fail))
+    if name == "load_prefix":
+        SHORT.start(engine)
+        engine.run_dry()
+    speaking = LONG.start(engine)
+    engine.step()
+    newcomer = SHORT.start(engine)
+    broken[0] = True
+    engine.run_dry()
+    assert not broken[0]
+    chunks, end = handed_over(newcomer)
+    assert not chunks and isinstance(end, GenerationFailed)
+    heard, end = handed_over(speaking)
+    assert end is None and equal(heard, wanted)
+    assert engine.failure() is None
+
+
+def test_an_error_in_a_frame_fails_all_that_the_frame_was_for_and_who_waits_goes_on(engines: Engines) -> None:
+    wanted, broken = expected(engines, SHORT), [True]
+
+    def fail(_: int, name: str) -> None:
+        if broken[0] and name == "step":
+            broken[0] = False
+            raise OUT_OF_MEMORY
+
+    engine = engines(runtime=Watched(engines.runtime, fail), slots=1, patience=20)
+    speaking, waiting = LONG.start(engine), SHORT.start(engine)
+    with pytest.raises(GenerationFailed, match="memory"):
+        list(speaking)
+    assert equal(list(waiting), wanted)
+
+
+def test_a_state_that_is_not_a_number_ends_its_own_request_only(engines: Engines) -> None:
+    wanted = [expected(engines, request) for request in (LONG, SHORT)]
+    engine = engines(Stepped)
+    good, bad = LONG.start(engine), LONG.start(engine)
+    while engine.running < 2 or engine._reading:
+        engine.step()
+    engines.runtime.state.x[1] = float("nan")
+    engine.step()
+    # The longer row keeps the cells of the failed one in view of the next in its place.
+    after = SHORT.start(engine)
+    engine.run_dry()
+    assert isinstance(handed_over(bad)[1], GenerationFailed)
+    for generation, chunks in zip((good, after), wanted, strict=True):
+        heard, end = handed_over(generation)
+        assert end is None and equal(heard, chunks)
+
+
+def test_a_failed_row_does_not_poison_the_cells_of_a_shorter_one_after_it(engines: Engines) -> None:
+    wanted = expected(engines, SHORT)
+    engine = engines(Stepped, slots=2)
+    long = Request("A very long text indeed, much longer than all the others.", frames=40)
+    good, bad = long.start(engine), long.start(engine)
+    while engine.running < 2 or engine._reading:
+        engine.step()
+    engines.runtime.state.x[1] = float("nan")
+    engine.step()
+    after = SHORT.start(engine)
+    engine.run_dry()
+    heard, end = handed_over(after)
+    assert end is None and equal(heard, wanted)
+    assert handed_over(good)[1] is None and isinstance(handed_over(bad)[1], GenerationFailed)
+
+
+class Garbled(Watched):
+    """A runtime whose first row says an impossible code in its second frame.
+
+    Args:
+        runtime: the real one.
+        code: to be said.
+    """
+
+    def __init__(self, runtime: Any, code: int) -> None:
+        super().__init__(runtime)
+        self._code = code
+
+    def step(self, rows: int, length: int, top_k: int) -> torch.Tensor:
+        made = self._runtime.step(rows, length, top_k).clone()
+        self.calls.append(("step", ()))
+        if self.count("step") == 2:
+            made[0, -1] = self._code
+            if self._code == BAD_CODE:
+                made[0] = BAD_CODE
+        return made
+
+
+@pytest.mark.parametrize("code", [BAD_CODE, 64, 2050, 10**9, -7])
+def test_an_impossible_code_ends_its_own_request_only(engines: Engines, code: int) -> None:
+    wanted = expected(engines, LONG)
+    engine = engines(Stepped, Garbled(engines.runtime, code))
+    # Both are of one voice: the second joins before the first frame is made.
+    bad, good = Request("A.", frames=9).start(engine), LONG.start(engine)
+    engine.run_dry()
+    assert isinstance(handed_over(bad)[1], GenerationFailed)
+    heard, end = handed_over(good)
+    assert end is None and equal(heard, wanted)
+    assert engine.failure() is None
+
+
+class Muffled:
+    """Mimi's decoder, but broken for some time."""
+
+    def __init__(self, decoder: Any, error: Exception) -> None:
+        self._decoder, self._error, self.broken = decoder, error, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.broken:
+            raise self._error
+        return self._decoder(*arguments)
+
+
+class WithDecoder(Watched):
+    def __init__(self, runtime: Any, decoder: Any) -> None:
+        super().__init__(runtime)
+        self.decoder = decoder
+
+
+def test_a_codec_that_runs_out_of_memory_fails_the_request_and_the_next_succeeds(engines: Engines) -> None:
+    decoder = Muffled(engines.runtime.decoder, OUT_OF_MEMORY)
+    engine = engines(runtime=WithDecoder(engines.runtime, decoder), patience=20)
+    with pytest.raises(GenerationFailed, match="memory"):
+        LONG.run(engine)
+    decoder.broken = False
+    until(lambda: engine.running == 0)
+    assert engine.failure() is None
+    assert equal(SHORT.run(engine), expected(engines, SHORT))
+
+
+def test_a_device_lost_in_the_codec_is_reported(engines: Engines) -> None:
+    engine = engines(runtime=WithDecoder(engines.runtime, Muffled(engines.runtime.decoder, RuntimeError(STICKY[0]))))
+    with pytest.raises(GenerationFailed):
+        LONG.run(engine)
+    assert "device is lost" in engine.failure()
+    with pytest.raises(GenerationFailed, match="stopped"):
+        SHORT.start(engine)
+
+
+@pytest.mark.parametrize(
+    ("error", "fatal", "told"),
+    [
+        (RuntimeError(STICKY[0]), True, "server's log"),
+        (RuntimeError("an illegal memory access of some other kind"), False, "server's log"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), False, "CSM_SLOTS"),
+        (ValueError("odd"), False, "server's log"),
+        (InvalidRequest("as it is"), False, "as it is"),
+    ],
+)
+def test_what_ends_one_generation_is_told_from_what_ends_the_engine(error: Exception, fatal: bool, told: str) -> None:
+    reason, shown = describe_failure(error)
+    assert (reason is not None) == fatal
+    assert isinstance(shown, CsmError) and told in str(shown)
+    assert shown is error or shown.__cause__ is error
+
+
+def test_all_calls_of_a_runtime_are_watched() -> None:
+    from csm.engine.runtime import Runtime
+
+    asked = {name for name in vars(Runtime) if not name.startswith("_")}
+    assert asked == set(CALLS)
