@@ -60,16 +60,23 @@ def _finite(waveform: Waveform) -> Tensor:
         raise UnusableReference(f"The sample is empty; at least {MIN_SECONDS:g} s of speech is needed.")
     if not np.isfinite(waveform.samples).all():
         raise UnusableReference("The sample contains values that are not finite numbers: record or export it again.")
-    return torch.from_numpy(waveform.samples.astype(np.float64))
+    return torch.tensor(waveform.samples)
 
 
 def _centred(signal: Tensor) -> Tensor:
     """Without DC, at half of full scale: later filters clamp to -1..1, and a float file may be at any level."""
-    signal = signal - signal.mean()
+    swing = _peak(signal)
+    signal /= swing
+    signal -= signal.mean()
+    signal /= 2 * _peak(signal, least=_SILENT_PEAK / swing)
+    return signal
+
+
+def _peak(signal: Tensor, least: float = _SILENT_PEAK) -> float:
     peak = float(signal.abs().max())
-    if peak < _SILENT_PEAK:
+    if peak < least:
         raise UnusableReference("The sample is silent: check the microphone and record again.")
-    return (signal / (2 * peak)).float()
+    return peak
 
 
 def _resampled(signal: Tensor, sample_rate: int) -> Tensor:

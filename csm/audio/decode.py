@@ -114,12 +114,12 @@ def _parse_au(stream: bytes, max_seconds: float) -> Waveform:
         raise UndecodableAudio(f"The audio file cannot be decoded: {_REMEDY}.")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise UndecodableAudio(f"The sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used.")
-    samples = _floats(stream[start:])[: int(max_seconds * rate)]
+    samples = _floats(stream, start, int(max_seconds * rate))
     if not len(samples):
         raise UndecodableAudio(f"The audio file holds no samples; it may have been cut off: {_REMEDY}.")
     return Waveform(samples, rate)
 
 
-def _floats(body: bytes) -> Samples:
-    whole = len(body) - len(body) % 4
-    return np.frombuffer(body[:whole], ">f4").astype(np.float32)
+def _floats(stream: bytes, start: int, most: int) -> Samples:
+    count = min(max(len(stream) - start, 0) // 4, most)
+    return np.frombuffer(stream, ">f4", count, start if count else 0).astype(np.float32)

@@ -70,7 +70,8 @@ class CsmSynthesizer:
 
     def _voice(self, utterance: Utterance) -> Voice:
         longest = self._settings.max_reference_seconds
-        waveform = condition(decode(utterance.reference, max_seconds=longest), max_seconds=longest)
+        # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
+        waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
         return Voice(waveform, clean(utterance.transcript or ""))
 
     def _max_frames(self, text: str, max_seconds: float) -> int:
