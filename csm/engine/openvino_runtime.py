@@ -61,6 +61,10 @@ class DenseMemory:
         for target, new in zip(self.store.flatten(0, 1), outputs, strict=True):
             target[rows, positions] = torch.from_numpy(new)
 
+    def clear(self, rows: Tensor) -> None:
+        """Forget rows: what is not a number would spread through every product, masked or not."""
+        self.store[:, :, rows] = 0
+
 
 class OpenVinoRuntime:
     """See `Runtime`.
@@ -122,11 +126,10 @@ class OpenVinoRuntime:
         hidden = self._run(self._memory, state.x[:rows, None], state.position[:rows, None])
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)
         codes = self._draw(hidden, noise, rows)
-        state.advance(rows, self.embeddings.embed_frames(codes))
-        finite = torch.from_numpy(np.isfinite(hidden).all(axis=-1, keepdims=True))
-        return codes.where(finite, BAD_CODE)
+        state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
+        return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
 
-    def _run(self, memory: DenseMemory, x: Tensor, positions: Tensor) -> np.ndarray:
+    def _run(self, memory: DenseMemory, x: Tensor, positions: Tensor) -> Tensor:
         """The backbone over `x`; remembers keys and values, and gives the last hidden states `[rows, dim]`."""
         mask = past_mask(positions, memory.capacity)
         inputs = [x.contiguous().numpy(), positions.contiguous().numpy(), mask.numpy(), *memory.inputs(len(x))]
@@ -137,11 +140,14 @@ class OpenVinoRuntime:
         outputs = [tensor.data for tensor in self._backbone.output_tensors]
         memory.append(outputs[1:], positions)
         # A copy: the array belongs to the request, whose next call overwrites it.
-        return outputs[0].copy()
+        hidden = torch.from_numpy(outputs[0].copy())
+        if len(bad := (~hidden.isfinite().all(dim=-1)).nonzero().flatten()):
+            memory.clear(bad)
+        return hidden
 
-    def _draw(self, hidden: np.ndarray, noise: Tensor, rows: int) -> Tensor:
+    def _draw(self, hidden: Tensor, noise: Tensor, rows: int) -> Tensor:
         temperature, top_k = self._state.temperature[:rows], self._state.top_k[:rows]
-        result = self._depth.infer([hidden, noise.numpy(), temperature.numpy(), top_k.numpy()])
+        result = self._depth.infer([hidden.numpy(), noise.numpy(), temperature.numpy(), top_k.numpy()])
         return torch.from_numpy(result[0].copy())
 
 

@@ -83,10 +83,13 @@ class RowState:
         for tensor in (self.x, self.position, self.frame, self.seed, self.top_k, self.temperature):
             tensor[target] = tensor[source]
 
-    def advance(self, rows: int, x: Tensor) -> None:
-        """To the next frame, whose input is `x`."""
+    def advance(self, rows: int, x: Tensor, limit: int) -> None:
+        """To the next frame, whose input is `x`.
+
+        Rows that merely fill up a captured batch go on for ever, so positions stop at `limit`.
+        """
         self.x[:rows] = x
-        self.position[:rows] += 1
+        self.position[:rows] = (self.position[:rows] + 1).clamp(max=limit)
         self.frame[:rows] += 1
 
 
@@ -160,6 +163,6 @@ class TorchRuntime:
         hidden = self.backbone(state.x[:rows, None], positions, causal_mask(positions, length), memory)[:, 0]
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
         codes = self.depth(hidden, noise, state.temperature[:rows], state.top_k[:rows], top_k)
-        state.advance(rows, self.embeddings.embed_frames(codes))
+        state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
         # A draw from logits that are not numbers is code 0, which would pass for the end of the turn.
         return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)

@@ -6,6 +6,7 @@ The last position of the prompt is the first `x`: so a frame is the same computa
 last, and a prefill stops one position short.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,12 +83,30 @@ class DepthDecoder(nn.Module):
         Returns:
             Codes `[batch, codebooks]`.
         """
-        code = draw(self._known(self.first_head(hidden)), noise[:, 0], temperature, top_k, most)
+
+        def choose(codebook: int, logits: Tensor) -> Tensor:
+            return draw(logits, noise[:, codebook], temperature, top_k, most)
+
+        return self._unroll(hidden, choose)
+
+    def score(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        """Logits `[batch, codebooks, codebook_size]` of each code, given the codes `[batch, codebooks]` before it."""
+        scores: list[Tensor] = []
+
+        def choose(codebook: int, logits: Tensor) -> Tensor:
+            scores.append(logits)
+            return codes[:, codebook]
+
+        self._unroll(hidden, choose)
+        return torch.stack(scores, dim=1)
+
+    def _unroll(self, hidden: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Codebook by codebook: logits, a choice, and the choice as the next input."""
+        code = choose(0, self._known(self.first_head(hidden)))
         codes, memory = [code], GrowingMemory()
         x = torch.stack([self.project(hidden), self.embeddings[code]], dim=1)
         for step, head in enumerate(self.heads, start=1):
-            y = self._step(x, step, memory)
-            code = draw(self._known(head(y)), noise[:, step], temperature, top_k, most)
+            code = choose(step, self._known(head(self._step(x, step, memory))))
             codes.append(code)
             x = self.embeddings[code + step * self.vocab][:, None]
         return torch.stack(codes, dim=1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
+from csm.engine.cuda_runtime import CudaRuntime
 from csm.engine.devices import FLOATS, Placement, place
 from csm.engine.reference import ReferenceEngine
 from csm.engine.runtime import Runtime, TorchRuntime
@@ -62,6 +63,8 @@ def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placemen
     Raises:
         ModelUnavailable: quantised weights are asked for, but OpenVINO is not installed.
     """
+    if placement.device.type == "cuda":
+        return CudaRuntime(checkpoint, placement, slots)
     if placement.precision in FLOATS:
         return TorchRuntime(checkpoint, placement, slots)
     try:
