@@ -154,3 +154,15 @@ def test_the_input_is_left_as_it_was(speech):
     before = speech.samples.copy()
     condition(speech, 30.0)
     np.testing.assert_array_equal(speech.samples, before)
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        "volume=20dB,alimiter=limit=0.9:attack=1:release=20",
+        "acompressor=threshold=0.03:ratio=20:attack=1:release=50:makeup=8",
+        "highpass=300,lowpass=3400",
+    ],
+)
+def test_limited_compressed_and_telephone_speech_is_not_taken_for_clipped(effect):
+    assert condition(decode(encode("-af", effect, suffix=".wav"), 30.0), 30.0).seconds > 4

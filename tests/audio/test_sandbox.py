@@ -141,3 +141,12 @@ def test_many_threads_run_at_once():
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(lambda n: shell("cat", data=b"%d" % n), range(64)))
     assert [outcome.output for outcome in outcomes] == [b"%d" % n for n in range(64)]
+
+
+def test_without_memfd_the_input_is_an_unnamed_file(monkeypatch, tmp_path):
+    monkeypatch.setattr("csm.audio.sandbox._HAS_MEMFD", False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    program = "import os; os.lseek(0, 2, 0); os.write(1, os.read(0, 9) + os.readlink('/proc/self/fd/0').encode())"
+    output = python(program, data=b"0123").output
+    assert output.startswith(b"23" + bytes(tmp_path)) and output.endswith(b"(deleted)")
+    assert not list(tmp_path.iterdir())
