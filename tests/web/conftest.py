@@ -24,10 +24,7 @@ KEY = {"X-API-Key": "secret"}
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith("CSM_") or name == "PORT":
-            monkeypatch.delenv(name)
+def no_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
