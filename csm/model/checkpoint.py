@@ -1,7 +1,9 @@
 """A checkpoint as `transformers` saves it: configuration, tokenizer and weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -52,12 +54,33 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         ModelUnavailable: this is no CSM, or files are missing or damaged.
     """
-    try:
-        config = CsmConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailable(f"this is no CSM checkpoint ({type(error).__name__}: {error})") from error
-    lacking = [token for token in SPECIAL_TOKENS if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id)]
+    config = _read("configuration", lambda: _config(folder))
+    tokenizer = _read(
+        "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    )
+    known = tokenizer.get_vocab()
+    lacking = [token for token in SPECIAL_TOKENS if token not in known]
     if lacking:
         raise ModelUnavailable(f"the tokenizer lacks {', '.join(lacking)}")
     return Checkpoint(folder, config, tokenizer)
+
+
+def _config(folder: Path) -> CsmConfig:
+    """The configuration; `transformers` would take another model's with a mere warning."""
+    given, _ = CsmConfig.get_config_dict(folder, local_files_only=True)
+    if given.get("model_type") != CsmConfig.model_type:
+        raise ModelUnavailable("this is a checkpoint of another model than CSM: correct CSM_MODEL")
+    return CsmConfig.from_dict(given)
+
+
+def _read(what: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except ModelUnavailable:
+        raise
+    except Exception as error:
+        # The tokenizers library raises bare Exceptions.
+        raise ModelUnavailable(
+            f"the checkpoint's {what} cannot be read ({type(error).__name__}): is it a CSM for transformers? "
+            "If so, delete the folder and fetch it again"
+        ) from error

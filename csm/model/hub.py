@@ -88,15 +88,26 @@ def _explained(settings: Settings, download: Callable[[], str]) -> str:
             f"CSM_MODEL={name} is neither a folder here nor a repository that this token may read: "
             "check the spelling and HF_TOKEN, or try CSM_MODEL=demo"
         ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        raise ModelUnavailable(
-            f"{name} is not in the local cache and the Hub cannot be reached: check the network and HF_HUB_OFFLINE, "
-            "set CSM_MODEL to a local folder, or try CSM_MODEL=demo"
-        ) from None
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ModelUnavailable(_unreachable(name, error)) from None
     except EntryNotFoundError:
         raise ModelUnavailable(f"{name} holds no checkpoint for transformers (config.json is missing)") from None
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no"
-        raise ModelUnavailable(f"the Hub answered {status} for {name}: check HF_TOKEN and try again") from None
+        raise ModelUnavailable(_refused(name, error)) from None
     except OSError as error:
         raise ModelUnavailable(f"{name} cannot be fetched: {type(error).__name__}; check network and disk") from None
+
+
+def _unreachable(name: str, error: Exception) -> str:
+    """huggingface_hub says "not in the cache" of everything it has no error of its own for, such as a wrong token."""
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return _refused(name, error.__cause__)
+    return (
+        f"{name} is not in the local cache and the Hub cannot be reached: check the network and HF_HUB_OFFLINE, "
+        "set CSM_MODEL to a local folder, or try CSM_MODEL=demo"
+    )
+
+
+def _refused(name: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code if error.response is not None else "no"
+    return f"the Hub answered {status} for {name}: check HF_TOKEN and try again, or try CSM_MODEL=demo"
