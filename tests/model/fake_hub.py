@@ -1,0 +1,120 @@
+"""A Hub on loopback that answers as the real one does, and notes what it is asked for."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+FILES = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "chat_template.jinja": b"template",
+    "model-00001-of-00002.safetensors": b"first",
+    "model-00002-of-00002.safetensors": b"second",
+    "model.safetensors.index.json": b"{}",
+    "ckpt.pt": b"a pickle",
+    "pytorch_model.bin": b"another pickle",
+    "modeling_csm.py": b"code",
+    "prompts/conversational_a.wav": b"RIFF",
+    "prompts/secret.json": b"{}",
+    "README.md": b"# A model",
+}
+
+REFUSALS = {
+    "gated": (401, "GatedRepo", "Access to model is restricted. You must be authenticated to access it."),
+    "forbidden": (403, "GatedRepo", "Access to model is restricted and you are not in the authorized list."),
+    "private": (401, "RepoNotFound", "Repository not found"),
+    "missing": (404, "RepoNotFound", "Repository not found"),
+    "empty": (404, "EntryNotFound", "Entry not found"),
+    "token": (401, "", "Invalid credentials in Authorization header"),
+    "tea": (418, "", "I'm a teapot"),
+}
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories are called by how they refuse; `good/model` does not."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        self.server.asked.append(self.path)
+        parts = self.path.partition("?")[0].removeprefix("/api/models").strip("/").split("/")
+        owner, revision, file = parts[0], "".join(parts[3:4]), "/".join(parts[4:])
+        if owner in REFUSALS:
+            self._refuse(*REFUSALS[owner])
+        elif revision not in ("main", COMMIT):
+            self._refuse(404, "RevisionNotFound", "Invalid rev id")
+        elif self.path.startswith("/api/"):
+            self._send(json.dumps(_tree() if parts[2] == "tree" else _description()).encode())
+        elif file in FILES:
+            self._send(FILES[file])
+        else:
+            self._refuse(404, "EntryNotFound", "Entry not found")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self._send(b"", status, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})})
+
+    def _send(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        named = {
+            "Content-Length": str(len(body)),
+            "X-Repo-Commit": COMMIT,
+            "ETag": f'"{hashlib.sha1(body).hexdigest()}"',
+        }
+        for name, value in {**named, **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _tree() -> list[dict[str, object]]:
+    sizes = {name: len(data) for name, data in FILES.items()}
+    return [{"type": "file", "path": name, "size": size, "oid": COMMIT} for name, size in sizes.items()]
+
+
+def _description() -> dict[str, object]:
+    siblings = [{"rfilename": name, "size": len(data)} for name, data in FILES.items()]
+    return {
+        "id": "good/model",
+        "modelId": "good/model",
+        "sha": COMMIT,
+        "siblings": siblings,
+        "tags": [],
+        "private": False,
+    }

@@ -1,0 +1,144 @@
+"""Where checkpoints come from, against a Hub on loopback, each case as a process of its own would meet it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csm.errors import ModelUnavailable
+from csm.model import hub
+from csm.settings import load
+from tests.model import fake_hub
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ASK = """
+import json, sys
+from csm.errors import ModelUnavailable
+from csm.model import hub
+from csm.settings import load
+told = {}
+for name, ways in json.loads(sys.argv[1]).items():
+    model, _, revision = name.partition("@")
+    for way in ways:
+        try:
+            told[f"{way} {name}"] = str(getattr(hub, way)(load(None, model=model, revision=revision or None)))
+        except ModelUnavailable as error:
+            told[f"{way} {name}"] = f"REFUSED {error}"
+assert "torch" not in sys.modules
+print(json.dumps(told))
+"""
+
+
+def ask(cases: dict[str, list[str]], home: Path, **environment: str) -> dict[str, str]:
+    """What `hub.check` and `hub.fetch` say of each `repository@revision`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    given = {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": str(ROOT), **environment}
+    run = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps(cases)],
+        env=clean | given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=home,
+    )
+    assert run.returncode == 0, run.stderr
+    result: dict[str, str] = json.loads(run.stdout)
+    return result
+
+
+@pytest.fixture(scope="module")
+def online() -> Iterator[fake_hub.Hub]:
+    with fake_hub.hub() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def told(online: fake_hub.Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    both = ["check", "fetch"]
+    cases = {f"{owner}/model": both for owner in fake_hub.REFUSALS if owner != "empty"}
+    cases |= {"empty/model": ["check"], "good/model@nope": both, "not/a/name": both, "good/model": both}
+    return ask(cases, tmp_path_factory.mktemp("home"), HF_ENDPOINT=online.address)
+
+
+@pytest.mark.parametrize("way", ["check", "fetch"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gated/model", ["gated", "https://huggingface.co/gated/model", "HF_TOKEN", "CSM_MODEL=demo"]),
+        ("forbidden/model", ["gated", "https://huggingface.co/forbidden/model", "HF_TOKEN", "CSM_MODEL=demo"]),
+        ("private/model", ["neither a folder here nor a repository", "HF_TOKEN", "CSM_MODEL=demo"]),
+        ("missing/model", ["neither a folder here nor a repository", "spelling", "CSM_MODEL=demo"]),
+        ("not/a/name", ["neither a folder here nor a repository", "spelling"]),
+        ("good/model@nope", ["no revision nope", "CSM_REVISION"]),
+        ("token/model", ["401", "token/model", "HF_TOKEN"]),
+        ("tea/model", ["418", "tea/model"]),
+    ],
+)
+def test_a_refusal_is_one_line_that_names_the_remedy(
+    told: dict[str, str], way: str, name: str, words: list[str]
+) -> None:
+    message = told[f"{way} {name}"]
+    assert message.startswith("REFUSED") and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_repository_without_a_checkpoint_is_named_as_such(told: dict[str, str]) -> None:
+    assert "config.json is missing" in told["check empty/model"]
+
+
+def test_only_weights_without_code_are_fetched(told: dict[str, str], online: fake_hub.Hub) -> None:
+    folder = Path(told["fetch good/model"])
+    fetched = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert fetched == {name for name in fake_hub.FILES if name.endswith((".safetensors", ".json", ".jinja"))} - {
+        "prompts/secret.json"
+    }
+    assert (folder / "model-00002-of-00002.safetensors").read_bytes() == b"second"
+    assert not [path for path in online.asked if path.endswith((".pt", ".bin", ".py", ".wav"))]
+
+
+@pytest.mark.parametrize("way", ["offline", pytest.param("no-network", marks=pytest.mark.slow)])
+def test_without_the_hub_what_was_fetched_serves_and_the_rest_is_explained(
+    way: str, online: fake_hub.Hub, tmp_path: Path
+) -> None:
+    before = ask({"good/model": ["fetch"]}, tmp_path, HF_ENDPOINT=online.address)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = {"HF_ENDPOINT": f"http://127.0.0.1:{nobody.getsockname()[1]}"}
+        away |= {"HF_HUB_OFFLINE": "1"} if way == "offline" else {}
+        after = ask({"good/model": ["fetch"], "other/model": ["check"]}, tmp_path, **away)
+    assert after["fetch good/model"] == before["fetch good/model"]
+    message = after["check other/model"]
+    assert message.startswith("REFUSED") and "\n" not in message
+    assert "HF_HUB_OFFLINE" in message and "CSM_MODEL=demo" in message
+
+
+def settings(model: str) -> Any:
+    return load(None, model=model)
+
+
+def test_the_demo_is_here() -> None:
+    hub.check(settings("demo"))
+    assert hub.fetch(settings("demo")) == hub.DEMO_FOLDER
+    assert (hub.DEMO_FOLDER / "config.json").is_file()
+
+
+def test_a_folder_is_taken_as_it_is(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny()
+    assert hub.fetch(settings(str(folder))) == folder
+    monkeypatch.chdir(folder.parent)
+    assert hub.fetch(settings(f"./{folder.name}")).resolve() == folder
+    hub.check(settings(folder.name))
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./none", "~/none-such", "..\\windows", "EMPTY"])
+def test_a_folder_without_a_checkpoint_is_named_as_such(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"config\.json is missing"):
+        hub.check(settings(str(tmp_path) if name == "EMPTY" else name))
