@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +24,15 @@ from recipes.demo_model.speech import Sentence
 
 Samples = NDArray[np.float32]
 Scores = dict[str, float]
+Item = TypeVar("Item")
 
 LONGEST_FRAMES = 125
 
 
-def judge_codec(codec: MimiModel, sentences: Sequence[Sentence]) -> Scores:
+def judge_codec(codec: MimiModel, sentences: Sequence[Sentence], limit: int = 0) -> Scores:
     """Re-synthesise each sentence; compare words and voice with the original's."""
     rows = []
-    for sentence in sentences:
+    for sentence in evenly(sentences, limit):
         original = speech.load(sentence)
         again = resynthesise(codec, original)
         rows.append(
@@ -46,11 +48,11 @@ def judge_codec(codec: MimiModel, sentences: Sequence[Sentence]) -> Scores:
     return average(rows)
 
 
-def judge_model(folder: Path, sentences: Sequence[Sentence], seed: int = 0) -> Scores:
+def judge_model(folder: Path, sentences: Sequence[Sentence], limit: int = 0, seed: int = 0) -> Scores:
     """Clone each held-out voice with each text; compare with its own reference, a stranger's, and no reference."""
     rows = []
     speaker = Cloner(folder)
-    for own, target, stranger in trials(sentences, seed):
+    for own, target, stranger in evenly(list(trials(sentences, seed)), limit):
         reference, other = speech.load(own), speech.load(stranger)
         cloned = speaker.say(target.text, own.text, reference, seed)
         alone = speaker.say(target.text, None, None, seed)
@@ -109,6 +111,11 @@ def resynthesise(codec: MimiModel, samples: Samples) -> Samples:
     return codec.decode(codec.encode(sound).audio_codes).audio_values[0, 0, : len(samples)].numpy()
 
 
+def evenly(items: Sequence[Item], limit: int) -> Sequence[Item]:
+    """At most `limit` of them, spread over all; 0 takes all."""
+    return items[:: -(-len(items) // limit)] if limit else items
+
+
 def average(rows: Sequence[Scores]) -> Scores:
     """Means over the rows, rounded to what their number can tell."""
     means = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in rows[0]}
@@ -121,15 +128,14 @@ def main() -> None:
     parser.add_argument("what", choices=("codec", "model"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--speech", type=Path, required=True, help="held-out speech")
-    parser.add_argument("--limit", type=int, default=0, help="judge this many sentences, evenly chosen; 0: all")
+    parser.add_argument("--limit", type=int, default=0, help="judge at most this many, evenly chosen; 0: all")
     parser.add_argument("--out", type=Path, help="a JSON file for the scores")
     arguments = parser.parse_args()
     sentences = speech.read_index(arguments.speech)
-    sentences = sentences[:: -(-len(sentences) // arguments.limit)] if arguments.limit else sentences
     if arguments.what == "codec":
-        scores = judge_codec(load_codec(arguments.folder), sentences)
+        scores = judge_codec(load_codec(arguments.folder), sentences, arguments.limit)
     else:
-        scores = judge_model(arguments.folder, sentences)
+        scores = judge_model(arguments.folder, sentences, arguments.limit)
     print(json.dumps(scores, indent=2))
     if arguments.out:
         arguments.out.write_text(json.dumps(scores, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Judges whose weights come inside packages (see requirements.txt): they need no network and no account.
+"""Judges whose weights come inside packages (see requirements-quality.txt): they need no network and no account.
 
 The words by Whisper tiny.en (Radford et al. 2022), the voice by Resemblyzer's GE2E encoder (Wan et al. 2018), the
 naturalness by DistillMOS (Stahl & Gamper 2025).
@@ -27,6 +27,16 @@ class JudgeMissing(ImportError):
     """A judge's package is not installed."""
 
 
+def load() -> None:
+    """Load all judges now.
+
+    Raises:
+        JudgeMissing: a package is not installed.
+    """
+    for judge in (_whisper, _resemblyzer, _distillmos):
+        judge()
+
+
 def word_error_rate(said: str, heard: str) -> float:
     """Edit distance in words per word said, case and punctuation aside; may exceed 1.
 
@@ -52,7 +62,7 @@ def words(text: str) -> list[str]:
 def transcribe(samples: Samples, rate: int) -> str:
     """What Whisper hears."""
     segments, _ = _whisper().transcribe(
-        to_judges_rate(samples, rate), language="en", beam_size=1, condition_on_previous_text=False
+        to_judges_rate(samples, rate), language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
     )
     return " ".join(segment.text.strip() for segment in segments)
 
@@ -110,4 +120,4 @@ def _package(name: str) -> ModuleType:
             warnings.simplefilter("ignore")  # their own dependencies' deprecations are not ours to fix
             return importlib.import_module(name)
     except ImportError as error:
-        raise JudgeMissing(f"{name} is not installed: see recipes/demo_model/requirements.txt") from error
+        raise JudgeMissing(f"{name} is not installed: see requirements-quality.txt") from error
