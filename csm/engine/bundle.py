@@ -86,11 +86,11 @@ def device_properties() -> dict[str, Any]:
 
 def _read(config: CsmConfig, folder: Path) -> Bundle:
     core = ov.Core()
-    graphs = [_import(core, folder / f"{name}.blob") for name in ("backbone", "depth")]
+    backbone, depth = (_import(core, folder / f"{name}.blob") for name in ("backbone", "depth"))
     tables = load_file(folder / "embeddings.safetensors")
     embeddings = Embeddings(tables["text"], tables["audio"], config.num_codebooks, torch.float32)
     codec = MimiModel.from_pretrained(folder / "codec", dtype=torch.float32).eval().requires_grad_(False)
-    return Bundle(config, *graphs, embeddings, codec, MimiDecoder(codec))
+    return Bundle(config, backbone, depth, embeddings, codec, MimiDecoder(codec))
 
 
 def _import(core: ov.Core, path: Path) -> ov.CompiledModel:

@@ -8,11 +8,12 @@ import logging
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from csm.engine.devices import Placement
+from csm.engine.devices import Placement, side_stream
 from csm.engine.runtime import TorchRuntime
 from csm.model.checkpoint import Checkpoint
 
@@ -54,8 +55,8 @@ class CudaRuntime(TorchRuntime):
         graph.replay()
         return codes[:rows]
 
-    def _capture(self, key: tuple[int, int, int], pool: tuple[int, int]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        side = torch.cuda.Stream(self.device)
+    def _capture(self, key: tuple[int, int, int], pool: Any) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        side = side_stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):

@@ -44,6 +44,12 @@ def place(settings: Settings) -> Placement:
     return Placement(device, precision)
 
 
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """A CUDA stream beside the current one."""
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

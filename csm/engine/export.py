@@ -114,5 +114,10 @@ def quantise(model: ov.Model, precision: str) -> ov.Model:
         return model
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_ASYM}
     if precision == "int4":
-        options = {"mode": nncf.CompressWeightsMode.INT4_SYM, "group_size": INT4_GROUP, "ratio": 1.0, "all_layers": True}
+        options = {
+            "mode": nncf.CompressWeightsMode.INT4_SYM,
+            "group_size": INT4_GROUP,
+            "ratio": 1.0,
+            "all_layers": True,
+        }
     return nncf.compress_weights(model, **options)

@@ -6,6 +6,7 @@ as a fallback with `CSM_ENGINE=transformers`.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -38,7 +39,8 @@ class ReferenceEngine:
         self._model = checkpoint.load(placement.dtype, placement.device)
         self._model.codec_model.float()
         self._decoder = MimiDecoder(self._model.codec_model)
-        self._patience, self._running, self._failure = patience, 0, None
+        self._patience, self._running = patience, 0
+        self._failure: str | None = None
         self._closed = False
         self._worker = ThreadPoolExecutor(1, "reference-engine")
         codec = checkpoint.config.codec_config
@@ -89,7 +91,7 @@ class ReferenceEngine:
             raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
         stream = _FrameStream(generation, self._decoder, self._config.codebook_eos_token_id)
         torch.manual_seed(generation.sampling.seed)
-        try:
+        with suppress(_EndFrame):
             self._model.generate(
                 input_ids=ids,
                 **audio,
@@ -99,8 +101,6 @@ class ReferenceEngine:
                 output_audio=False,
                 **self._sampling(generation.sampling),
             )
-        except _EndFrame:
-            pass
         stream.flush()
 
     def _sampling(self, sampling: Sampling) -> dict[str, object]:

@@ -165,4 +165,5 @@ class TorchRuntime:
         codes = self.depth(hidden, noise, state.temperature[:rows], state.top_k[:rows], top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
         # A draw from logits that are not numbers is code 0, which would pass for the end of the turn.
-        return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
+        checked: Tensor = codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
+        return checked

@@ -66,7 +66,8 @@ class CsmEngine:
         self._waiting: deque[Prompt] = deque()
         self._reading: Reading | None = None
         self._slots: list[Slot] = []
-        self._wake, self._closed, self._failure = threading.Condition(), False, None
+        self._wake, self._closed = threading.Condition(), False
+        self._failure: str | None = None
         self._step_began: float | None = None
         self._thread = threading.Thread(target=self._run, name="frames", daemon=True)
         self._thread.start()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from csm.engine.api import Chunk
 from csm.engine.chunks import SoundStream, decode
-from csm.engine.devices import describe_failure
+from csm.engine.devices import describe_failure, side_stream
 from csm.engine.generation import Generation
 from csm.errors import CsmError
 from csm.model.codec import MimiDecoder
@@ -67,7 +68,7 @@ class SoundWorker:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        side = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        side = side_stream(self._device) if self._device.type == "cuda" else None
         with torch.cuda.stream(side):
             while (works := self._take()) is not None:
                 for batch in batches(works):
@@ -105,7 +106,7 @@ class SoundWorker:
                 work.generation.finish(work.error)
 
 
-def _decoded(decoder: MimiDecoder, due: Sequence[Work]) -> list[object]:
+def _decoded(decoder: MimiDecoder, due: Sequence[Work]) -> list[Chunk | CsmError]:
     codes = [work.codes for work in due if work.codes is not None]
     return [*decode(decoder, [work.stream for work in due], torch.stack(codes))] if due else []
 

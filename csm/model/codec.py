@@ -9,7 +9,8 @@ streams of different ages decode in one batch.
 Source: Kyutai, "Moshi: a speech-text foundation model for real-time dialogue", 2024, section 3.3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,7 @@ class StreamingConvTranspose1d(nn.Module):
 class StreamingResnetBlock(nn.Module):
     """SEANet's residual block."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_streaming(layer) for layer in block.block)
         self.shortcut = _streaming(block.shortcut)
@@ -104,7 +105,9 @@ class Pointwise(nn.Module):
 class StreamingTransformer(nn.Module):
     """Mimi's decoder transformer with keys and values kept for one sliding window."""
 
-    def __init__(self, transformer: nn.Module, config: MimiConfig) -> None:
+    inv_freq: Tensor
+
+    def __init__(self, transformer: Any, config: MimiConfig) -> None:
         super().__init__()
         self.layers = transformer.layers
         self.heads, self.head_dim, self.window = config.num_attention_heads, config.head_dim, config.sliding_window
@@ -136,15 +139,16 @@ class StreamingTransformer(nn.Module):
         return angles.cos(), angles.sin()
 
     def _mask(self, age: Tensor, time: int) -> Tensor:
-        """True where query i of this chunk sees key j of (window - 1 past ones, then this chunk): `[batch, 1, i, j]`."""
+        """True where query i of this chunk sees key j of past and chunk: `[batch, 1, time, window - 1 + time]`."""
         query = torch.arange(time, device=age.device)[:, None]
         key = torch.arange(self.window - 1 + time, device=age.device)[None, :]
         within = (key >= query) & (key <= query + self.window - 1)
         exists = key + age[:, None, None] >= self.window - 1
-        return (within & exists)[:, None]
+        mask: Tensor = (within & exists)[:, None]
+        return mask
 
     def _attend(
-        self, layer: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past: Iterator[Tensor], now: State
+        self, layer: Any, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past: Iterator[Tensor], now: State
     ) -> Tensor:
         batch, time, _ = x.shape
 
@@ -211,12 +215,17 @@ class MimiDecoder(nn.Module):
 class Codebooks(nn.Module):
     """Residual codebooks: codes `[batch, codebooks, frames]` to latents `[batch, dim, frames]`."""
 
-    def __init__(self, quantizer: nn.Module) -> None:
+    table: Tensor
+    offsets: Tensor
+
+    def __init__(self, quantizer: Any) -> None:
         super().__init__()
         tables = torch.stack([layer.codebook.embed.detach() for layer in quantizer.layers])
         count, self.size, _ = tables.shape
         self.register_buffer("table", tables.flatten(0, 1), persistent=False)
-        self.register_buffer("offsets", torch.arange(count, device=tables.device)[:, None] * self.size, persistent=False)
+        self.register_buffer(
+            "offsets", torch.arange(count, device=tables.device)[:, None] * self.size, persistent=False
+        )
         self.projection = quantizer.output_proj or nn.Identity()
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -240,7 +249,7 @@ def encode(codec: MimiModel, samples: Tensor) -> Tensor:
     return codes[0].T
 
 
-def _streaming(layer: nn.Module) -> nn.Module:
+def _streaming(layer: Any) -> Any:
     """The streaming counterpart of one layer of `MimiModel`."""
     if hasattr(layer, "block"):
         return StreamingResnetBlock(layer)
@@ -250,11 +259,11 @@ def _streaming(layer: nn.Module) -> nn.Module:
     return StreamingConv1d(conv) if isinstance(conv, nn.Conv1d) else Pointwise(layer)
 
 
-def _initial_state(layers: list[nn.Module], batch: int) -> State:
+def _initial_state(layers: Sequence[Any], batch: int) -> State:
     return [tensor for layer in layers for tensor in layer.initial_state(batch)]
 
 
-def _decoder_parts(codec: MimiModel) -> tuple[nn.Module, nn.Module, nn.Module]:
+def _decoder_parts(codec: Any) -> tuple[Any, Any, Any]:
     """Upsampling, transformer and SEANet; transformers 5.23 moved them below `codec.decoder`."""
     owner = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec
     return owner.upsample, owner.decoder_transformer, getattr(owner, "decoder_seanet", codec.decoder)

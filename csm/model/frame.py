@@ -28,6 +28,8 @@ class Embeddings(nn.Module):
         dtype: of the results; the tables may be kept in another.
     """
 
+    offsets: Tensor
+
     def __init__(self, text: Tensor, audio: Tensor, codebooks: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.text, self.audio, self._dtype = text, audio, dtype
@@ -58,6 +60,8 @@ class DepthDecoder(nn.Module):
     Args:
         model: `CsmForConditionalGeneration`.
     """
+
+    embeddings: Tensor
 
     def __init__(self, model: Any) -> None:
         super().__init__()

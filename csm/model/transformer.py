@@ -43,7 +43,9 @@ class Attention(nn.Module):
         self.qkv = fuse(source.q_proj, source.k_proj, source.v_proj)
         self.out = source.o_proj
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int
+    ) -> Tensor:
         """`[batch, time, dim]`, unchanged in shape."""
         batch, time, _ = x.shape
         heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
@@ -65,7 +67,9 @@ class Block(nn.Module):
         self.gate_up = fuse(source.mlp.gate_proj, source.mlp.up_proj)
         self.down = source.mlp.down_proj
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int) -> Tensor:
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int
+    ) -> Tensor:
         """`[batch, time, dim]`, unchanged in shape."""
         x = x + self.attention(self.attention_norm(x), rope, mask, memory, layer)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
@@ -81,6 +85,9 @@ class Transformer(nn.Module):
             that the weights are never held twice.
         positions: length of the table of rotations.
     """
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, source: Any, positions: int) -> None:
         super().__init__()
@@ -125,7 +132,8 @@ class RMSNorm(nn.Module):
         """Normalise the last dimension."""
         wide = x.float()
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        result: Tensor = self.weight * wide.to(x.dtype)
+        return result
 
 
 def fuse(*layers: nn.Linear) -> nn.Linear:

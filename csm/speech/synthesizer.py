@@ -95,7 +95,8 @@ class CsmSynthesizer:
                 _close(generation)
             log.warning("the model ended its turn before the first frame (attempt %d)", attempt + 1)
         raise GenerationFailed(
-            "the model ended its turn before saying anything: rephrase the text, check the transcript, or try another sample"
+            "the model ended its turn before saying anything: rephrase the text, check the transcript, "
+            "or try another sample"
         )
 
 

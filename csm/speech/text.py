@@ -23,7 +23,7 @@ def clean(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
     while SPECIAL_TOKEN.search(text):
         text = SPECIAL_TOKEN.sub(" ", text)
-    visible = ("".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c for c in text))
+    visible = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c for c in text)
     return " ".join(visible.split())
 
 
