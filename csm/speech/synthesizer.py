@@ -43,7 +43,9 @@ class CsmSynthesizer:
         state: State = "unhealthy" if failure else "draining" if self._draining else "healthy"
         reason = failure or ("the server is shutting down" if self._draining else None)
         waiting = max(0, self._admission.inside - running)
-        return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, self._details)
+        # Only a new process gets a lost device back.
+        details = self._details | ({"restart": True} if failure else {})
+        return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, details)
 
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
         """See `Synthesizer.speak`."""
