@@ -1,6 +1,6 @@
 """Damage as it happens: bits flip, pieces go missing, come twice or come from elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -11,10 +11,11 @@ _EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\x
 Damage = Callable[[bytearray, np.random.Generator], bytes]
 
 
-def mutants(case: Case, count: int, seed: int) -> list[Case]:
+def mutants(case: Case, count: int, seed: int) -> Iterator[Case]:
     """`count` damaged relatives of `case`; the same seed gives the same bytes."""
     rng = np.random.default_rng([seed, len(case.data), *case.name.encode()])
-    return [_mutant(case, number, rng) for number in range(count)]
+    for number in range(count):
+        yield _mutant(case, number, rng)
 
 
 def _mutant(case: Case, number: int, rng: np.random.Generator) -> Case:
