@@ -27,14 +27,14 @@ class LoadingSynthesizer:
         self._settings, self._build = settings, build or _build
         self._ready: Synthesizer | None = None
         self._failure: str | None = None
-        self._closed = False
+        self._draining = self._closed = False
         threading.Thread(target=self._load, name="model-loader", daemon=True).start()
 
     def status(self) -> Status:
         """See `Synthesizer.status`."""
         if self._ready is not None:
             return self._ready.status()
-        state: State = "unhealthy" if self._failure else "draining" if self._closed else "loading"
+        state: State = "unhealthy" if self._failure else "draining" if self._draining else "loading"
         reasons = {"loading": "the model is being loaded", "draining": "the server is shutting down"}
         return Status(state, self._settings.model, reason=self._failure or reasons[state])
 
@@ -46,13 +46,13 @@ class LoadingSynthesizer:
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""
-        self._closed = True
+        self._draining = True
         if self._ready is not None:
             self._ready.drain()
 
     def close(self) -> None:
         """See `Synthesizer.close`."""
-        self._closed = True
+        self._draining = self._closed = True
         if self._ready is not None:
             self._ready.close()
 
@@ -69,8 +69,11 @@ class LoadingSynthesizer:
             log.exception("the model could not be loaded")
         else:
             self._ready = synthesizer
-            if self._closed:
+            # Told so while there was nobody to tell.
+            if self._draining:
                 synthesizer.drain()
+            if self._closed:
+                synthesizer.close()
             log.info("ready after %.1f s", monotonic() - started)
 
 
