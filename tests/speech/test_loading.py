@@ -1,0 +1,110 @@
+"""The port answers before the model is there, and says why when it will never be."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csm.errors import ModelUnavailable, NotReady
+from csm.settings import Settings
+from csm.speech.loading import LoadingSynthesizer
+from csm.speech.synthesizer import CsmSynthesizer
+from tests.speech.parts import FakeEngine, settings, utterance
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Builder:
+    """Builds when it is allowed to, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.allowed, self.error, self.engine = threading.Event(), error, FakeEngine()
+
+    def __call__(self, given: Settings) -> CsmSynthesizer:
+        assert self.allowed.wait(30)
+        if self.error:
+            raise self.error
+        return CsmSynthesizer(given, self.engine, {})
+
+
+@pytest.fixture
+def builder() -> Iterator[Builder]:
+    made = Builder()
+    yield made
+    made.allowed.set()
+
+
+def until(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
+    loading = LoadingSynthesizer(settings(), builder)
+    status = loading.status()
+    assert (status.state, status.model, status.device) == ("loading", "demo", None) and status.reason
+    with pytest.raises(NotReady, match="being loaded") as told:
+        next(loading.speak(utterance(), lambda: False))
+    assert told.value.retry_after > 0
+    builder.allowed.set()
+    until(lambda: loading.status().state == "healthy")
+    assert len(list(loading.speak(utterance(), lambda: False))) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ModelUnavailable("accept the terms at such a page"), "accept the terms"),
+        (RuntimeError("in /a/secret/path"), "RuntimeError"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error: Exception, words: str) -> None:
+    builder = Builder(error)
+    builder.allowed.set()
+    loading = LoadingSynthesizer(settings(), builder)
+    until(lambda: loading.status().state != "loading")
+    status = loading.status()
+    assert status.state == "unhealthy" and words in str(status.reason) and "secret" not in str(status.reason)
+    with pytest.raises(NotReady, match=words):
+        next(loading.speak(utterance(), lambda: False))
+
+
+def test_draining_while_loading_never_becomes_healthy(builder: Builder) -> None:
+    loading = LoadingSynthesizer(settings(), builder)
+    loading.drain()
+    assert loading.status().state == "draining"
+    builder.allowed.set()
+    until(lambda: loading._ready is not None)
+    until(lambda: loading.status().state == "draining" and loading._ready._draining)
+    with pytest.raises(NotReady):
+        next(loading.speak(utterance(), lambda: False))
+
+
+def test_closing_while_loading_closes_the_model_when_it_comes(builder: Builder) -> None:
+    loading = LoadingSynthesizer(settings(), builder)
+    loading.close()
+    builder.allowed.set()
+    until(lambda: builder.engine.is_closed)
+    assert loading.status().state == "draining"
+
+
+def test_drain_and_close_reach_the_model(builder: Builder) -> None:
+    builder.allowed.set()
+    loading = LoadingSynthesizer(settings(), builder)
+    until(lambda: loading.status().state == "healthy")
+    loading.drain()
+    assert loading.status().state == "draining" and not builder.engine.is_closed
+    loading.close()
+    assert builder.engine.is_closed
+
+
+def test_it_needs_no_torch_before_it_loads() -> None:
+    code = "import csm.speech.loading, sys; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

@@ -1,0 +1,253 @@
+"""From an upload to PCM over an engine that does as it is told."""
+
+import struct
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from csm.errors import (
+    Busy,
+    Cancelled,
+    CsmError,
+    DeadlineExceeded,
+    GenerationFailed,
+    InvalidRequest,
+    NotReady,
+    UndecodableAudio,
+    UnusableReference,
+)
+from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
+from csm.speech.text import longest_seconds
+from tests.speech.parts import FakeEngine, sample, settings, utterance
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def synthesizer(engine: FakeEngine) -> CsmSynthesizer:
+    return CsmSynthesizer(settings(), engine, {"demo": True})
+
+
+def inside(synthesizer: CsmSynthesizer) -> int:
+    return synthesizer._admission.inside
+
+
+def test_chunks_leave_as_pcm_as_they_come(synthesizer: CsmSynthesizer) -> None:
+    chunks = list(synthesizer.speak(utterance(), never))
+    assert [len(chunk) for chunk in chunks] == [3840, 3840]
+    assert struct.unpack("<h", chunks[1][:2]) == (round(32767 / 8),)
+
+
+def test_the_conversation_is_the_voice_then_the_text_in_one_role(
+    synthesizer: CsmSynthesizer, engine: FakeEngine
+) -> None:
+    list(synthesizer.speak(utterance("Say <|AUDIO|> this.", transcript=" Heard\n<|x|>before. "), never))
+    heard, target = engine.calls[0].conversation.turns
+    assert (heard.role, heard.text, target.role, target.text) == ("0", "Heard before.", "0", "Say this.")
+    assert heard.audio is not None and heard.audio.sample_rate == 24_000 and target.audio is None
+    assert 1.0 < heard.audio.seconds <= 2.2
+
+
+def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    list(synthesizer.speak(utterance(transcript=None), never))
+    assert engine.calls[0].conversation.context[0].text == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "max_seconds", "most", "frames"),
+    [
+        ("Hello there.", 90.0, 90.0, round(longest_seconds("Hello there.") * 12.5)),
+        ("word " * 300, 90.0, 90.0, 1125),
+        ("word " * 300, 90.0, 8.0, 100),
+        ("word " * 300, 4.0, 90.0, 50),
+        ("Hello there.", 0.01, 90.0, 1),
+    ],
+)
+def test_frames_are_capped_by_text_request_and_settings(
+    engine: FakeEngine, text: str, max_seconds: float, most: float, frames: int
+) -> None:
+    synthesizer = CsmSynthesizer(settings(max_audio_seconds=most), engine, {})
+    list(synthesizer.speak(utterance(text, max_seconds=max_seconds), never))
+    assert engine.calls[0].max_frames == frames
+
+
+def test_sampling_is_the_callers(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    list(synthesizer.speak(utterance(temperature=0.3, top_k=7, seed=2**63 - 1), never))
+    sampling = engine.calls[0].sampling
+    assert (sampling.temperature, sampling.top_k, sampling.seed) == (0.3, 7, 2**63 - 1)
+
+
+def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    for _ in range(8):
+        list(synthesizer.speak(utterance(), never))
+    seeds = {call.sampling.seed for call in engine.calls}
+    assert len(seeds) == 8 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
+def test_a_turn_that_ends_before_it_began_is_tried_again_with_another_seed(silent: int) -> None:
+    engine = FakeEngine(silent=silent)
+    chunks = list(CsmSynthesizer(settings(), engine, {}).speak(utterance(seed=2**63 - 1), never))
+    assert len(chunks) == 2
+    assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
+
+
+def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
+    engine = FakeEngine(silent=ATTEMPTS)
+    synthesizer = CsmSynthesizer(settings(), engine, {})
+    with pytest.raises(GenerationFailed, match="rephrase"):
+        next(synthesizer.speak(utterance(), never))
+    assert len(engine.calls) == ATTEMPTS and all(call.closed for call in engine.calls)
+    assert inside(synthesizer) == 0
+
+
+def test_the_caller_is_asked_through_to_the_engine(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    gone = [False]
+    speaking = synthesizer.speak(utterance(), lambda: gone[0])
+    next(speaking)
+    assert engine.calls[0].gone() is False
+    gone[0] = True
+    assert engine.calls[0].gone() is True
+    speaking.close()
+
+
+def test_exactly_slots_and_queue_are_admitted_and_the_rest_turned_away_at_once() -> None:
+    engine = FakeEngine(slots=2)
+    synthesizer = CsmSynthesizer(settings(queue=3), engine, {})
+    speaking = [synthesizer.speak(utterance(), never) for _ in range(5)]
+    for one in speaking:
+        next(one)
+    calls = len(engine.calls)
+    with pytest.raises(Busy) as told:
+        next(synthesizer.speak(utterance(reference=b"not even looked at"), never))
+    assert told.value.retry_after > 0 and len(engine.calls) == calls
+    for one in speaking:
+        one.close()
+    assert inside(synthesizer) == 0
+
+
+def drained(synthesizer: CsmSynthesizer) -> None:
+    list(synthesizer.speak(utterance(), never))
+
+
+def closed_midway(synthesizer: CsmSynthesizer) -> None:
+    speaking = synthesizer.speak(utterance(), never)
+    next(speaking)
+    assert inside(synthesizer) == 1
+    speaking.close()
+
+
+def dropped_midway(synthesizer: CsmSynthesizer) -> None:
+    next(synthesizer.speak(utterance(), never))
+
+
+def closed_before_the_first(synthesizer: CsmSynthesizer) -> None:
+    synthesizer.speak(utterance(), never).close()
+
+
+def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer], None]:
+    def fail(synthesizer: CsmSynthesizer) -> None:
+        with pytest.raises(kind):
+            list(synthesizer.speak(utterance(**given), never))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        drained,
+        closed_midway,
+        dropped_midway,
+        closed_before_the_first,
+        failing(UndecodableAudio, reference=b"text, not sound"),
+        failing(UndecodableAudio, reference=b""),
+        failing(UnusableReference, reference=sample(0.3)),
+        failing(InvalidRequest, text="<|AUDIO|> \u200b"),
+    ],
+)
+def test_a_place_is_free_again_however_a_request_ends(
+    leave: Callable[[CsmSynthesizer], None], synthesizer: CsmSynthesizer, engine: FakeEngine
+) -> None:
+    leave(synthesizer)
+    assert inside(synthesizer) == 0 and engine.running == 0
+    assert all(call.closed for call in engine.calls)
+
+
+@pytest.mark.parametrize("kind", [GenerationFailed, DeadlineExceeded, Cancelled, InvalidRequest])
+@pytest.mark.parametrize("chunks", [0, 2])
+def test_a_place_is_free_again_when_the_engine_fails(kind: type[CsmError], chunks: int) -> None:
+    synthesizer = CsmSynthesizer(settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
+    heard = []
+    with pytest.raises(kind, match="so it goes"):
+        heard.extend(iter(synthesizer.speak(utterance(), never)))
+    assert inside(synthesizer) == 0
+
+
+def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    idle = synthesizer.status()
+    assert (idle.state, idle.model, idle.device, idle.running, idle.waiting) == ("healthy", "demo", "cpu", 0, 0)
+    assert idle.details["demo"] is True and idle.reason is None
+    speaking = [synthesizer.speak(utterance(), never) for _ in range(2)]
+    for one in speaking:
+        next(one)
+    engine.running = 1
+    busy = synthesizer.status()
+    assert (busy.running, busy.waiting) == (1, 1)
+    engine.running = 2
+    for one in speaking:
+        one.close()
+
+
+def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
+    synthesizer: CsmSynthesizer, engine: FakeEngine
+) -> None:
+    speaking = synthesizer.speak(utterance(), never)
+    next(speaking)
+    synthesizer.drain()
+    assert synthesizer.status().state == "draining" and synthesizer.status().reason
+    with pytest.raises(NotReady, match="shutting down") as told:
+        next(synthesizer.speak(utterance(), never))
+    assert told.value.retry_after > 0
+    assert len(list(speaking)) == 1 and not engine.is_closed
+    synthesizer.close()
+    assert engine.is_closed
+
+
+def test_a_lost_device_makes_it_unhealthy() -> None:
+    engine = FakeEngine(lost="the device is lost: some error")
+    synthesizer = CsmSynthesizer(settings(), engine, {})
+    assert (synthesizer.status().state, synthesizer.status().reason) == ("unhealthy", engine.lost)
+    with pytest.raises(NotReady, match="device is lost"):
+        next(synthesizer.speak(utterance(), never))
+
+
+def test_many_threads_share_the_places() -> None:
+    engine = FakeEngine(slots=2)
+    engine.hold.clear()
+    synthesizer = CsmSynthesizer(settings(queue=2), engine, {})
+    results: list[object] = []
+
+    def come() -> None:
+        try:
+            results.append(len(list(synthesizer.speak(utterance(), never))))
+        except Busy:
+            results.append("busy")
+            if results.count("busy") == 6:
+                engine.hold.set()
+
+    threads = [threading.Thread(target=come) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(map(str, results)) == ["2"] * 4 + ["busy"] * 6
+    assert inside(synthesizer) == 0
