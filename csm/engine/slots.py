@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -83,6 +83,8 @@ class CsmEngine:
         self, conversation: Conversation, sampling: Sampling, max_frames: int, gone: Callable[[], bool]
     ) -> Generation:
         """See `Engine.generate`. The voice is encoded here, in the caller's thread, while others' frames go on."""
+        # A top-k beyond the codes there are means all of them.
+        sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
         generation = Generation(conversation, sampling, max_frames, gone, self._patience)
         prompt = Prompt.of(generation, self._voice(conversation), self._tokenizer)
         if prompt.length >= self._runtime.positions:

@@ -279,3 +279,13 @@ def test_the_conversation_without_a_voice_is_spoken_too(engines: Engines) -> Non
     chunks = list(engine.generate(Conversation((Turn("0", "Alone."),)), GREEDY, 3, lambda: False))
     assert len(codes(chunks)) == 3
     assert codes(chunks).tolist() != codes(list(engine.generate(said("Alone."), GREEDY, 3, lambda: False))).tolist()
+
+
+def test_more_codes_than_there_are_means_all_of_them(engines: Engines) -> None:
+    engine = engines(Stepped)
+    running = Request(frames=9).start(engine)
+    asked = [Request(sampling=Sampling(seed=4, temperature=1.0, top_k=top_k)).start(engine) for top_k in (64, 2051)]
+    engine.run_dry()
+    one, other = (handed_over(generation) for generation in asked)
+    assert one[1] is None and other[1] is None and handed_over(running)[1] is None
+    assert codes(one[0]).tolist() == codes(other[0]).tolist()
