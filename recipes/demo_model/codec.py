@@ -187,7 +187,7 @@ def main() -> None:
     sentences = speech.read_training(arguments.speech)
     clips = [speech.load(sentence) for sentence in sentences]
     print(f"{len(clips)} sentences, {sum(sentence.seconds for sentence in sentences) / 60:.0f} minutes, on {device}")
-    progress = Progress(arguments.steps, arguments.minutes)
+    progress = Progress(arguments.steps, arguments.minutes).stop_on_sigterm()
     done = train(CodecTrainer(codec, plan, device), clips, arguments.out, progress)
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
 

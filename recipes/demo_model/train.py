@@ -127,7 +127,8 @@ def main() -> None:
     validation = Corpus(unheard, make_tokenizer()) if unheard else None
     print(f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers, on {device}", flush=True)
     trainer = Trainer(initialise(load_codec(arguments.codec), seed=plan.seed), plan, device)
-    done = train(trainer, corpus, validation, arguments.out, Progress(plan.steps, arguments.minutes))
+    progress = Progress(plan.steps, arguments.minutes).stop_on_sigterm()
+    done = train(trainer, corpus, validation, arguments.out, progress)
     facts = facts_of(trainer.model, trained=True, scores={})
     export(trainer.model.cpu(), arguments.out / "weights", facts)
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")

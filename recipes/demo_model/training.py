@@ -88,10 +88,14 @@ class Progress:
         self._interrupted = False
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
+
+    def stop_on_sigterm(self) -> "Progress":
+        """From now on SIGTERM ends the run after the present step, with a checkpoint."""
         signal.signal(signal.SIGTERM, self._interrupt)
+        return self
 
     def over(self, step: int) -> bool:
-        """Whether the steps are done, the time is up, or SIGTERM has come."""
+        """Whether the steps are done, the time is up, or the run was told to stop."""
         return step >= self.steps or self._interrupted or time.monotonic() > self._deadline
 
     def report(self, step: int, **values: float) -> None:

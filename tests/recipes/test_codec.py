@@ -1,5 +1,7 @@
 """The codec stage at toy size: the quantiser is Mimi's, the loss falls, a resumed run equals one that never stopped."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,20 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     ours, theirs = whole.codec.state_dict(), second.codec.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert any(not torch.equal(ours[name], value) for name, value in first.codec.state_dict().items())
+
+
+def test_sigterm_ends_a_run_after_the_present_step_with_a_checkpoint(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    trainer = _trainer(steps=50)
+    progress = Progress(50, minutes=5).stop_on_sigterm()
+    report = progress.report
+    progress.report = lambda step, **values: (report(step, **values), os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[method-assign]
+    try:
+        done = train(trainer, _tones(), tmp_path, progress)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == 1
+    assert _trainer(steps=50).checkpoint(tmp_path / "state.pt").load() == 1
 
 
 def test_quantiser_outside_training_is_mimis_own() -> None:
