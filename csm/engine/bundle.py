@@ -18,7 +18,6 @@ from typing import Any
 import openvino as ov
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import CsmConfig, MimiModel
 
 from csm.engine import export
@@ -108,8 +107,8 @@ def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
     model.codec_model.save_pretrained(partial / "codec")
     _save_tables(model, partial / "embeddings.safetensors")
     # One after the other, each letting go of its weights before the next.
-    _compile("depth", lambda: _depth_graph(model), precision, partial)
-    _compile("backbone", lambda: _backbone_graph(model), precision, partial)
+    _compile("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)
+    _compile("backbone", lambda: export.backbone_graph(Backbone(model)), precision, partial)
     (partial / DONE).write_text(json.dumps({"format": FORMAT, "precision": precision}))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -126,27 +125,6 @@ def _save_tables(model: Any, path: Path) -> None:
     """Text and audio embeddings in bfloat16, the precision that CSM was published in."""
     tables = Embeddings.of(model)
     save_file({"text": tables.text.detach().bfloat16(), "audio": tables.audio.detach().bfloat16()}, path)
-
-
-def _depth_graph(model: Any) -> ov.Model:
-    depth = DepthDecoder(model)
-    hidden = torch.zeros(2, model.config.hidden_size)
-    noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
-    example = (hidden, noise, torch.ones(2), torch.full((2,), 2))
-    return export.trace(export.DepthFrame(depth, depth.codebook_size), example, [[0]] * 4)
-
-
-def _backbone_graph(model: Any) -> ov.Model:
-    backbone, config = Backbone(model), model.config
-    past = torch.zeros(2, 5, config.num_key_value_heads, config.head_dim)
-    example: list[Tensor] = [
-        torch.zeros(2, 3, config.hidden_size),
-        torch.arange(5, 8).repeat(2, 1),
-        torch.ones(2, 1, 3, 8, dtype=torch.bool),
-        *[past] * (2 * config.num_hidden_layers),
-    ]
-    dynamic = [[0, 1], [0, 1], [0, 2, 3], *[[0, 1]] * (2 * config.num_hidden_layers)]
-    return export.trace(export.BackboneStep(backbone), example, dynamic)
 
 
 def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:

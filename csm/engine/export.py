@@ -88,6 +88,45 @@ class SoundStep(nn.Module):
         return samples, *after
 
 
+class DepthScores(nn.Module):
+    """Logits of codes that are given, for comparing precisions.
+
+    Args:
+        depth: whose weights are used.
+    """
+
+    def __init__(self, depth: DepthDecoder) -> None:
+        super().__init__()
+        self.depth = depth
+
+    def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        """See `DepthDecoder.score`."""
+        return self.depth.score(hidden, codes)
+
+
+def backbone_graph(backbone: Backbone) -> ov.Model:
+    """`BackboneStep` for any batch, time and past."""
+    transformer = backbone.transformer
+    past = torch.zeros(2, 5, transformer.kv_heads, transformer.head_dim)
+    memory = [past] * (2 * len(transformer.blocks))
+    mask = torch.ones(2, 1, 3, 8, dtype=torch.bool)
+    example = [torch.zeros(2, 3, transformer.dim), torch.arange(5, 8).repeat(2, 1), mask, *memory]
+    return trace(BackboneStep(backbone), example, [[0, 1], [0, 1], [0, 2, 3], *[[0, 1] for _ in memory]])
+
+
+def depth_graph(depth: DepthDecoder) -> ov.Model:
+    """`DepthFrame` for any batch and any `top_k`."""
+    noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
+    example = [torch.zeros(2, depth.project.in_features), noise, torch.ones(2), torch.full((2,), 2)]
+    return trace(DepthFrame(depth, depth.codebook_size), example, [[0]] * 4)
+
+
+def score_graph(depth: DepthDecoder) -> ov.Model:
+    """`DepthScores` for any batch."""
+    codes = torch.zeros(2, depth.codebooks, dtype=torch.long)
+    return trace(DepthScores(depth), [torch.zeros(2, depth.project.in_features), codes], [[0]] * 2)
+
+
 def trace(module: nn.Module, example: Sequence[Tensor], dynamic: Sequence[Sequence[int]]) -> ov.Model:
     """A graph of `module`.
 

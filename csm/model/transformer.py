@@ -94,7 +94,7 @@ class Transformer(nn.Module):
         config = source.config
         if config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
             raise ValueError("only CSM's own layers are known: no biases, SiLU")
-        self.head_dim, self.kv_heads = config.head_dim, config.num_key_value_heads
+        self.dim, self.head_dim, self.kv_heads = config.hidden_size, config.head_dim, config.num_key_value_heads
         self.blocks = nn.ModuleList(Block(source.layers[i], config) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(source.norm)
         cos, sin = _rotations(source.rotary_emb, positions)

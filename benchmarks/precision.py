@@ -1,0 +1,135 @@
+"""`python -m benchmarks.precision`: what quantising the weights does to the distributions that codes are drawn from.
+
+Float32 speaks; then every precision is asked, frame by frame, for its distribution of each code given the codes
+that float32 drew. Printed per precision: the mean KL divergence from float32's distribution, and how often both
+find the same code likeliest.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor
+
+from benchmarks.pairs import say
+from csm.engine import export
+from csm.engine.bundle import device_properties
+from csm.model.checkpoint import Checkpoint, open_checkpoint
+from csm.model.conversation import Turn, text_ids
+from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
+from csm.model.hub import DEMO_FOLDER
+from csm.model.memory import GrowingMemory
+from csm.model.sampling import gumbel_noise
+
+TEXT = "Precision is measured on a sentence of ordinary length."
+TEMPERATURE, TOP_K, SEED = 0.9, 50, 0
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """What float32 said.
+
+    Attributes:
+        inputs: of the backbone, `[positions, dim]`: the prompt, then all frames but the last.
+        start: position of the first frame's input.
+        codes: `[frames, codebooks]`.
+        logits: `[frames, codebooks, codes]`.
+    """
+
+    inputs: Tensor
+    start: int
+    codes: Tensor
+    logits: Tensor
+
+
+@torch.inference_mode()
+def speak(
+    checkpoint: Checkpoint, embeddings: Embeddings, backbone: Backbone, depth: DepthDecoder, frames: int
+) -> Speech:
+    """Draw some frames in float32, as a generation without a voice would."""
+    ids = torch.tensor(text_ids(Turn("0", TEXT), checkpoint.tokenizer))
+    inputs, memory, drawn, logits = embeddings.embed_text(ids), GrowingMemory(), [], []
+    x, at = inputs, 0
+    for frame in range(frames):
+        positions = torch.arange(at, at + len(x))[None]
+        hidden = backbone(x[None], positions, causal_mask(positions, at + len(x)), memory)[:, -1]
+        at += len(x)
+        noise = gumbel_noise(torch.tensor([SEED]), torch.tensor([frame]), depth.codebooks, depth.codebook_size)
+        codes = depth(hidden, noise, torch.tensor([TEMPERATURE]), torch.tensor([TOP_K]), TOP_K)
+        logits.append(depth.score(hidden, codes)[0])
+        drawn.append(codes[0])
+        x = embeddings.embed_frames(codes)
+        inputs = torch.cat([inputs, x])
+        say(f"float32: frame {frame + 1} of {frames}")
+    return Speech(inputs[:-1], len(ids) - 1, torch.stack(drawn), torch.stack(logits))
+
+
+class Quantised:
+    """Backbone and depth decoder as the CPU runtime has them.
+
+    Args:
+        backbone: whose weights are quantised.
+        depth: likewise.
+        precision: `int8` or `int4`.
+    """
+
+    def __init__(self, backbone: Backbone, depth: DepthDecoder, precision: str) -> None:
+        core = ov.Core()
+        graphs = (export.backbone_graph(backbone), export.score_graph(depth))
+        self._backbone, self._scores = (
+            core.compile_model(export.quantise(graph, precision), "CPU", device_properties()) for graph in graphs
+        )
+        transformer = backbone.transformer
+        self._layers = len(transformer.blocks)
+        self._empty = np.zeros((1, 0, transformer.kv_heads, transformer.head_dim), np.float32)
+
+    def hidden(self, inputs: Tensor, start: int) -> Iterator[np.ndarray]:
+        """The backbone's hidden state `[1, dim]` at each position from `start` on."""
+        memory, at = [self._empty] * (2 * self._layers), 0
+        for end in range(start + 1, len(inputs) + 1):
+            positions = torch.arange(at, end)[None]
+            mask = causal_mask(positions, end).numpy()
+            result = self._backbone([inputs[None, at:end].numpy(), positions.numpy(), mask, *memory])
+            memory = [np.concatenate(parts, axis=1) for parts in zip(memory, list(result.values())[1:], strict=True)]
+            at = end
+            yield result[0]
+
+    def logits(self, speech: Speech) -> Tensor:
+        """`[frames, codebooks, codes]`, given what was said."""
+        states = self.hidden(speech.inputs, speech.start)
+        pairs = zip(states, speech.codes, strict=True)
+        return torch.stack(
+            [torch.from_numpy(self._scores([hidden, codes[None].numpy()])[0][0]) for hidden, codes in pairs]
+        )
+
+
+def divergence(exact: Tensor, other: Tensor) -> tuple[float, float]:
+    """Mean KL divergence in nats, and the share of draws in which both have the same likeliest code."""
+    p, q = (torch.log_softmax(logits / TEMPERATURE, dim=-1) for logits in (exact, other))
+    kl = (p.exp() * (p - q)).sum(dim=-1).mean()
+    return float(kl), float((exact.argmax(-1) == other.argmax(-1)).float().mean())
+
+
+def main() -> None:
+    """Speak, compare, print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=DEMO_FOLDER, help="a folder; the demo by default")
+    parser.add_argument("--frames", type=int, default=25)
+    args = parser.parse_args()
+    checkpoint = open_checkpoint(args.checkpoint)
+    model = checkpoint.load(torch.float32, torch.device("cpu"))
+    embeddings, depth, backbone = Embeddings.of(model), DepthDecoder(model), Backbone(model)
+    speech = speak(checkpoint, embeddings, backbone, depth, args.frames)
+    print("| precision | KL divergence, nats | same likeliest code |\n| --- | --- | --- |")
+    for precision in ("float32", "int8", "int4"):
+        say(f"compiling in {precision}")
+        kl, same = divergence(speech.logits, Quantised(backbone, depth, precision).logits(speech))
+        print(f"| {precision} | {kl:.2e} | {same:.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
