@@ -21,8 +21,8 @@ service, offline and in seconds, and says nothing. It is not CSM-1B, and no soun
 TRAINED = """\
 # Demo checkpoint: a small CSM trained from scratch
 
-**Demo voice, not CSM-1B quality.** A model of CSM's shape, about a hundred times smaller, trained on synthetic speech alone so that
-the service can be heard and its cloning measured offline. No sound it makes tells anything about CSM-1B.
+**Demo voice, not CSM-1B quality.** A model of CSM's shape, about a hundred times smaller, trained on synthetic speech
+alone so that the service can be heard and its cloning measured offline. No sound it makes tells anything about CSM-1B.
 """
 
 SHAPE = """

@@ -96,6 +96,18 @@ class CodecTrainer:
         self._descend(loss, rate)
         return report
 
+    @torch.no_grad()
+    def validate(self, clips: Sequence[NDArray[np.float32]]) -> float:
+        """The spectral loss of whole clips through all codebooks."""
+        self.codec.eval()
+        values = []
+        for clip in clips:
+            real = torch.from_numpy(clip)[None].to(self.device)
+            heard, _ = quantise(self.codec, self.codec.encoder(real[:, None]).latents, randomness(0, 0), dropout=0.0)
+            made = self.codec.decoder(heard).audio_values[:, 0, : real.shape[1]]
+            values.append(self.spectral(made, real).item())
+        return float(np.mean(values))
+
     def _pass_through(self, real: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         self.codec.train()
         with mixed_precision(self.device):
@@ -155,7 +167,13 @@ def draw_clips(clips: Sequence[NDArray[np.float32]], count: int, samples: int, r
     return torch.from_numpy(batch)
 
 
-def train(trainer: CodecTrainer, clips: Sequence[NDArray[np.float32]], out: Path, progress: Progress) -> int:
+def train(
+    trainer: CodecTrainer,
+    clips: Sequence[NDArray[np.float32]],
+    unheard: Sequence[NDArray[np.float32]],
+    out: Path,
+    progress: Progress,
+) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
     checkpoint = trainer.checkpoint(out / "state.pt")
     step = checkpoint.load()
@@ -164,10 +182,8 @@ def train(trainer: CodecTrainer, clips: Sequence[NDArray[np.float32]], out: Path
         step += 1
         progress.report(step, **values)
         if progress.time_to_save(step):
-            checkpoint.save(step)
-            save_codec(trainer.codec, out / "weights")
-    checkpoint.save(step)
-    save_codec(trainer.codec, out / "weights")
+            _save(trainer, checkpoint, step, unheard, out)
+    _save(trainer, checkpoint, step, unheard, out)
     return step
 
 
@@ -188,13 +204,24 @@ def main() -> None:
     clips = [speech.load(sentence) for sentence in sentences]
     print(f"{len(clips)} sentences, {sum(sentence.seconds for sentence in sentences) / 60:.0f} minutes, on {device}")
     progress = Progress(arguments.steps, arguments.minutes).stop_on_sigterm()
-    done = train(CodecTrainer(codec, plan, device), clips, arguments.out, progress)
+    unheard = [speech.load(one) for one in speech.read_index(arguments.held_out)] if arguments.held_out else []
+    done = train(CodecTrainer(codec, plan, device), clips, unheard[::4], arguments.out, progress)
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
+
+
+def _save(
+    trainer: CodecTrainer, checkpoint: Checkpoint, step: int, unheard: Sequence[NDArray[np.float32]], out: Path
+) -> None:
+    checkpoint.save(step)
+    save_codec(trainer.codec, out / "weights")
+    if unheard:
+        print(f"step {step}: voices never heard: spectral {trainer.validate(unheard):.3f}", flush=True)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
+    parser.add_argument("--held-out", type=Path, help="the judges' speech: a quarter of it is scored at checkpoints")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a codec to go on from when --out has no checkpoint yet")
     parser.add_argument("--steps", type=int, default=20_000)

@@ -32,17 +32,23 @@ def _trainer(steps: int, adversarial_from: int | None = None) -> CodecTrainer:
 
 def test_loss_falls_on_tones() -> None:
     trainer = _trainer(steps=60)
-    spectral = [trainer.step(step, _tones())["spectral"] for step in range(60)]
+    validated = []
+    spectral = []
+    for step in range(60):
+        spectral.append(trainer.step(step, _tones())["spectral"])
+        if step in (0, 59):
+            validated.append(trainer.validate([tone[: 4 * 1920] for tone in _tones()]))
     assert np.mean(spectral[-5:]) < 0.75 * np.mean(spectral[:5])
+    assert validated[1] < 0.75 * validated[0]
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = _trainer(steps=6, adversarial_from=2)
-    assert train(whole, _tones(), tmp_path / "whole", Progress(6, minutes=5)) == 6
+    assert train(whole, _tones(), _tones(), tmp_path / "whole", Progress(6, minutes=5)) == 6
     first = _trainer(steps=6, adversarial_from=2)
-    assert train(first, _tones(), tmp_path / "parts", Progress(3, minutes=5)) == 3
+    assert train(first, _tones(), [], tmp_path / "parts", Progress(3, minutes=5)) == 3
     second = _trainer(steps=6, adversarial_from=2)
-    assert train(second, _tones(), tmp_path / "parts", Progress(6, minutes=5)) == 6
+    assert train(second, _tones(), [], tmp_path / "parts", Progress(6, minutes=5)) == 6
     ours, theirs = whole.codec.state_dict(), second.codec.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert any(not torch.equal(ours[name], value) for name, value in first.codec.state_dict().items())
@@ -55,7 +61,7 @@ def test_sigterm_ends_a_run_after_the_present_step_with_a_checkpoint(tmp_path: P
     report = progress.report
     progress.report = lambda step, **values: (report(step, **values), os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[method-assign]
     try:
-        done = train(trainer, _tones(), tmp_path, progress)
+        done = train(trainer, _tones(), [], tmp_path, progress)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert done == 1
