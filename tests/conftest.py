@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import tables
+
 OURS = ("CSM_", "HF_")
 
 
@@ -31,3 +33,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folders[name]
 
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for table in config.stash.get(tables.KEY, []):
+        terminalreporter.write_line("\n" + table)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from csm.audio.decode import ffmpeg_path
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
 from csm.engine.cuda_runtime import CudaRuntime
@@ -30,8 +31,9 @@ def build(settings: Settings) -> CsmSynthesizer:
     """Fetch, load and warm up the model.
 
     Raises:
-        ModelUnavailable: it cannot be had, read or run here; the message names the remedy.
+        ModelUnavailable: it cannot be had, read or run here, or ffmpeg is missing; the message names the remedy.
     """
+    ffmpeg_path()  # so that a server that could not decode a sample never says that it is healthy
     folder = hub.fetch(settings)
     engine = make_engine(settings, folder)
     warm_up(engine)
