@@ -4,6 +4,7 @@ Free of torch until the loading thread begins: the port answers while the rest i
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -78,6 +79,9 @@ class LoadingSynthesizer:
 
 
 def _build(settings: Settings) -> Synthesizer:
+    # Read when torch loads. Spinning threads are quick on an idle machine; where others work too, as ffmpeg does
+    # here and neighbours do in the cloud, each wait at a barrier burns the time slice that would end it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imports torch and transformers, which takes seconds: that is what the thread is for.
     from csm.speech.build import build
 
