@@ -34,7 +34,6 @@ def build(settings: Settings) -> CsmSynthesizer:
         ModelUnavailable: it cannot be had, read or run here, or ffmpeg is missing; the message names the remedy.
     """
     ffmpeg_path()  # so that a server that could not decode a sample never says that it is healthy
-    ffmpeg_path()
     folder = hub.fetch(settings)
     engine = make_engine(settings, folder)
     warm_up(engine)
