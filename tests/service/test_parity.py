@@ -1,0 +1,82 @@
+"""What comes out of the socket is what `transformers` makes of the same sample and text, sample for sample."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from transformers import AutoProcessor, CsmForConditionalGeneration
+
+from csm.audio.condition import condition
+from csm.audio.decode import decode
+from csm.model.hub import DEMO_FOLDER
+from tests.running import VOICE, Running, running, speak
+
+TEXT = "Please call Stella."
+TRANSCRIPT = (VOICE.parent / "voice.txt").read_text().strip()
+FRAMES = 20
+
+
+def pcm(wav: bytes) -> NDArray[np.int16]:
+    return np.frombuffer(wav[44:], "<i2")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def expected(one_thread: None) -> NDArray[np.float32]:
+    """Samples by the processor's prompt and `generate`, with nothing of ours but decoding and conditioning."""
+    model: Any = CsmForConditionalGeneration.from_pretrained(DEMO_FOLDER, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(DEMO_FOLDER)
+    voice = condition(decode(VOICE.read_bytes(), max_seconds=30), max_seconds=30).samples
+    conversation = [
+        {"role": "0", "content": [{"type": "text", "text": TRANSCRIPT}, {"type": "audio", "path": voice}]},
+        {"role": "0", "content": [{"type": "text", "text": TEXT}]},
+    ]
+    prompt = processor.apply_chat_template(conversation, tokenize=True, return_dict=True)
+    unknown = list(range(model.config.codec_config.codebook_size, model.config.vocab_size))
+    rules = {"do_sample": False, "temperature": None, "top_k": None, "suppress_tokens": unknown}
+    output = model.generate(
+        **prompt,
+        max_new_tokens=FRAMES,
+        output_audio=True,
+        return_dict_in_generate=True,
+        **rules,
+        **{f"depth_decoder_{name}": value for name, value in rules.items()},
+    )
+    return output.audio[0].numpy()
+
+
+def heard(server: Running) -> NDArray[np.int16]:
+    form = {"text": TEXT, "transcript": TRANSCRIPT, "temperature": "0", "max_seconds": str(FRAMES * 0.08)}
+    answer = server.ask(speak(**form))
+    assert (answer.status, answer.is_complete) == (200, True)
+    return pcm(answer.body)
+
+
+def same(heard: NDArray[np.int16], expected: NDArray[np.float32]) -> bool:
+    wanted = np.rint(expected.clip(-1, 1) * 32767)
+    return len(heard) == len(wanted) > 0 and bool(np.abs(heard - wanted).max() <= 1)
+
+
+def test_the_csm_engine_over_http_equals_transformers(server: Running, expected: NDArray[np.float32]) -> None:
+    assert server.health()["engine"] == "csm"
+    assert same(heard(server), expected)
+    # Again, from the voice that is now kept.
+    assert same(heard(server), expected)
+
+
+@pytest.mark.slow
+def test_the_reference_engine_over_http_equals_transformers(tmp_path: Path, expected: NDArray[np.float32]) -> None:
+    with running(tmp_path, engine="transformers") as server:
+        assert server.health()["engine"] == "transformers"
+        assert same(heard(server), expected)
