@@ -23,7 +23,7 @@ from transformers import CsmConfig, MimiModel
 from csm.engine import export
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
-from csm.model.codec import MimiDecoder
+from csm.model.codec import MimiDecoder, State
 from csm.model.frame import Backbone, DepthDecoder, Embeddings
 from csm.settings import Settings
 
@@ -44,16 +44,18 @@ class Bundle:
         backbone: compiled `export.BackboneStep`.
         depth: compiled `export.DepthFrame`.
         embeddings: of text and frames.
-        codec: Mimi, for encoding references.
-        decoder: Mimi's decoder.
+        sound: compiled `export.SoundStep`.
+        codec: Mimi, for encoding references; its decoder is left out.
+        silence: the state of one stream of sound that has not begun.
     """
 
     config: CsmConfig
     backbone: ov.CompiledModel
     depth: ov.CompiledModel
     embeddings: Embeddings
+    sound: ov.CompiledModel
     codec: MimiModel
-    decoder: MimiDecoder
+    silence: State
 
 
 def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> Bundle:
@@ -85,11 +87,13 @@ def device_properties() -> dict[str, Any]:
 
 def _read(config: CsmConfig, folder: Path) -> Bundle:
     core = ov.Core()
-    backbone, depth = (_import(core, folder / f"{name}.blob") for name in ("backbone", "depth"))
+    backbone, depth, sound = (_import(core, folder / f"{name}.blob") for name in ("backbone", "depth", "sound"))
     tables = load_file(folder / "embeddings.safetensors")
     embeddings = Embeddings(tables["text"], tables["audio"], config.num_codebooks, torch.float32)
     codec = MimiModel.from_pretrained(folder / "codec", dtype=torch.float32).eval().requires_grad_(False)
-    return Bundle(config, backbone, depth, embeddings, codec, MimiDecoder(codec))
+    silence = MimiDecoder(codec).initial_state(1)
+    codec.decoder = None
+    return Bundle(config, backbone, depth, embeddings, sound, codec, silence)
 
 
 def _import(core: ov.Core, path: Path) -> ov.CompiledModel:
@@ -106,7 +110,8 @@ def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
     model = checkpoint.load(torch.float32, torch.device("cpu"))
     model.codec_model.save_pretrained(partial / "codec")
     _save_tables(model, partial / "embeddings.safetensors")
-    # One after the other, each letting go of its weights before the next.
+    # Sound is heard: it stays in float32. One after the other, each letting go of its weights before the next.
+    _compile("sound", lambda: export.sound_graph(MimiDecoder(model.codec_model)), "float32", partial)
     _compile("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)
     _compile("backbone", lambda: export.backbone_graph(Backbone(model)), precision, partial)
     (partial / DONE).write_text(json.dumps({"format": FORMAT, "precision": precision}))

@@ -1,6 +1,7 @@
 """From single frames to chunks of sound, for one stream or for many in a batch."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,7 +9,19 @@ from torch import Tensor
 
 from csm.engine.api import CHUNK_FRAMES, Chunk
 from csm.errors import GenerationFailed
-from csm.model.codec import MimiDecoder
+from csm.model.codec import State
+
+
+class SoundDecoder(Protocol):
+    """`csm.model.codec.MimiDecoder`, or the same in another runtime."""
+
+    codebook_size: int
+
+    def initial_state(self, batch: int) -> State:
+        """See `MimiDecoder.initial_state`."""
+
+    def __call__(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `MimiDecoder.forward`."""
 
 
 class SoundStream:
@@ -18,7 +31,7 @@ class SoundStream:
         decoder: of all streams; the state is this stream's own.
     """
 
-    def __init__(self, decoder: MimiDecoder) -> None:
+    def __init__(self, decoder: SoundDecoder) -> None:
         self.state = decoder.initial_state(1)
         self._pending: list[Tensor] = []
         self._chunks = 0
@@ -39,7 +52,7 @@ class SoundStream:
         return codes
 
 
-def decode(decoder: MimiDecoder, streams: Sequence[SoundStream], codes: Tensor) -> list[Chunk | GenerationFailed]:
+def decode(decoder: SoundDecoder, streams: Sequence[SoundStream], codes: Tensor) -> list[Chunk | GenerationFailed]:
     """Decode the next frames of several streams in one batch.
 
     Args:
@@ -55,7 +68,7 @@ def decode(decoder: MimiDecoder, streams: Sequence[SoundStream], codes: Tensor) 
         state = [torch.cat(parts) for parts in zip(*(stream.state for stream in streams), strict=True)]
         samples, state = decoder(codes.where(known, 0).mT.to(state[0].device), state)
         sound = samples.float().cpu()
-        rows = zip(*(tensor.split(1) for tensor in state), strict=True)
+        rows = zip(*(torch.chunk(tensor, len(streams)) for tensor in state), strict=True)
     for stream, row in zip(streams, rows, strict=True):
         stream.state = list(row)
     return [_checked(*parts) for parts in zip(codes, sound, known.flatten(1).all(1).tolist(), strict=True)]

@@ -121,6 +121,13 @@ def depth_graph(depth: DepthDecoder) -> ov.Model:
     return trace(DepthFrame(depth, depth.codebook_size), example, [[0]] * 4)
 
 
+def sound_graph(decoder: MimiDecoder) -> ov.Model:
+    """`SoundStep` for any batch and any number of frames."""
+    state = decoder.initial_state(2)
+    codes = torch.zeros(2, decoder.codebooks, 3, dtype=torch.long)
+    return trace(SoundStep(decoder), [codes, *state], [[0, 2], *[[0] for _ in state]])
+
+
 def score_graph(depth: DepthDecoder) -> ov.Model:
     """`DepthScores` for any batch."""
     codes = torch.zeros(2, depth.codebooks, dtype=torch.long)

@@ -14,7 +14,7 @@ from torch import Tensor
 from csm.engine.api import Sampling
 from csm.engine.bundle import Bundle
 from csm.engine.runtime import BAD_CODE, RowState
-from csm.model.codec import encode
+from csm.model.codec import State, encode
 from csm.model.memory import Prefix
 from csm.model.sampling import gumbel_noise
 
@@ -66,6 +66,28 @@ class DenseMemory:
         self.store[:, :, rows] = 0
 
 
+class OpenVinoDecoder:
+    """Mimi's decoder as a graph; see `csm.model.codec.MimiDecoder`.
+
+    Args:
+        bundle: that holds the graph.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.codebook_size = bundle.config.codec_config.codebook_size
+        self._request, self._silence = bundle.sound.create_infer_request(), bundle.silence
+
+    def initial_state(self, batch: int) -> State:
+        """See `MimiDecoder.initial_state`."""
+        return [tensor.repeat(batch, *[1] * (tensor.dim() - 1)) for tensor in self._silence]
+
+    def __call__(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `MimiDecoder.forward`."""
+        inputs = [tensor.contiguous().numpy() for tensor in (codes, *state)]
+        samples, *after = (torch.from_numpy(array.copy()) for array in self._request.infer(inputs).values())
+        return samples, after
+
+
 class OpenVinoRuntime:
     """See `Runtime`.
 
@@ -79,7 +101,7 @@ class OpenVinoRuntime:
     def __init__(self, bundle: Bundle, rows: int) -> None:
         config = bundle.config
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
-        self.codec, self.decoder, self.embeddings = bundle.codec, bundle.decoder, bundle.embeddings
+        self.codec, self.decoder, self.embeddings = bundle.codec, OpenVinoDecoder(bundle), bundle.embeddings
         self._backbone, self._depth = bundle.backbone.create_infer_request(), bundle.depth.create_infer_request()
         shape = (config.num_key_value_heads, config.head_dim)
         self._memory = DenseMemory(config.num_hidden_layers, rows, *shape)

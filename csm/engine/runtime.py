@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from csm.engine.api import Sampling
+from csm.engine.chunks import SoundDecoder
 from csm.engine.devices import Placement
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder, encode
@@ -23,14 +24,16 @@ class Runtime(Protocol):
     Attributes:
         positions: that a row can hold.
         prefill_chunk: positions that take about as long as one frame.
-        decoder: Mimi's, shared by all streams.
         embeddings: of text and frames.
     """
 
     positions: int
     prefill_chunk: int
-    decoder: MimiDecoder
     embeddings: Embeddings
+
+    @property
+    def decoder(self) -> SoundDecoder:
+        """Mimi's, shared by all streams."""
 
     def encode(self, samples: Tensor) -> Tensor:
         """Codes `[frames, codebooks]` of a reference `[samples]`."""

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from csm.engine.api import Chunk
-from csm.engine.chunks import SoundStream, decode
+from csm.engine.chunks import SoundDecoder, SoundStream, decode
 from csm.engine.devices import describe_failure, side_stream
 from csm.engine.generation import Generation
 from csm.errors import CsmError
-from csm.model.codec import MimiDecoder
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class SoundWorker:
         failure: why the device is lost, or None.
     """
 
-    def __init__(self, decoder: MimiDecoder, device: torch.device) -> None:
+    def __init__(self, decoder: SoundDecoder, device: torch.device) -> None:
         self._decoder, self._device = decoder, device
         self.failure: str | None = None
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
@@ -106,7 +105,7 @@ class SoundWorker:
                 work.generation.finish(work.error)
 
 
-def _decoded(decoder: MimiDecoder, due: Sequence[Work]) -> list[Chunk | CsmError]:
+def _decoded(decoder: SoundDecoder, due: Sequence[Work]) -> list[Chunk | CsmError]:
     codes = [work.codes for work in due if work.codes is not None]
     return [*decode(decoder, [work.stream for work in due], torch.stack(codes))] if due else []
 

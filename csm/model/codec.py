@@ -180,7 +180,7 @@ class MimiDecoder(nn.Module):
         upsample, transformer, seanet = _decoder_parts(codec)
         self.quantizers = nn.ModuleList(_split_quantizer(codec))
         self.semantic = config.num_semantic_quantizers
-        self.codebook_size = config.codebook_size
+        self.codebooks, self.codebook_size = config.num_quantizers, config.codebook_size
         self.upsample = _streaming(upsample)
         self.transformer = StreamingTransformer(transformer, config)
         self.seanet = nn.ModuleList(_streaming(layer) for layer in seanet.layers)
