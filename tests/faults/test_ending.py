@@ -1,0 +1,40 @@
+"""SIGTERM with requests in slots and queue: all of them are finished, unless a second one insists."""
+
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.running import LONG, running, speak
+from tests.web.conftest import answers, until
+
+pytestmark = pytest.mark.slow
+
+
+def inside(server):
+    health = server.health()
+    return health.get("running", 0) + health.get("waiting", 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_what_was_admitted_is_finished(tmp_path, count):
+    with running(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
+        speaking = [pool.submit(server.ask, speak(**(LONG | {"max_seconds": "2"}))) for _ in range(count)]
+        until(lambda: inside(server) == count)
+        server.process.send_signal(signal.SIGTERM)
+        answered = [future.result() for future in speaking]
+        assert server.process.wait(30) == 0, server.log.read_text()
+        assert [(answer.status, answer.is_complete) for answer in answered] == [(200, True)] * count
+        assert not answers(server.port)
+
+
+def test_who_insists_ends_it_at_once(tmp_path):
+    with running(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
+        speaking = [pool.submit(server.ask, speak(**LONG)) for _ in range(5)]
+        until(lambda: inside(server) == 5)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.health().get("status") == "draining")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(10)
+        assert not any(future.result().status == 200 and future.result().is_complete for future in speaking)
+        assert not answers(server.port)
