@@ -5,9 +5,9 @@ tables of embeddings are mapped from disk, so only the rows in use take memory.
 """
 
 import hashlib
-import io
 import json
 import logging
+import mmap
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import openvino as ov
 import torch
 from safetensors.torch import load_file, save_file
@@ -47,6 +48,7 @@ class Bundle:
         sound: compiled `export.SoundStep`.
         codec: Mimi, for encoding references; its decoder is left out.
         silence: the state of one stream of sound that has not begun.
+        files: the mapped blobs of the graphs.
     """
 
     config: CsmConfig
@@ -56,6 +58,16 @@ class Bundle:
     sound: ov.CompiledModel
     codec: MimiModel
     silence: State
+    files: tuple[mmap.mmap, ...]
+
+    def let_go(self) -> None:
+        """Drop the blobs from memory once each graph has run: it then works on weights that it has rearranged.
+
+        Should a graph look at its blob again, the kernel reads that part back from the file.
+        """
+        for file in self.files:
+            if hasattr(mmap, "MADV_DONTNEED"):
+                file.madvise(mmap.MADV_DONTNEED)
 
 
 def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> Bundle:
@@ -87,18 +99,25 @@ def device_properties() -> dict[str, Any]:
 
 def _read(config: CsmConfig, folder: Path) -> Bundle:
     core = ov.Core()
-    backbone, depth, sound = (_import(core, folder / f"{name}.blob") for name in ("backbone", "depth", "sound"))
+    files = tuple(_mapped(folder / f"{name}.blob") for name in ("backbone", "depth", "sound"))
+    backbone, depth, sound = (_import(core, file) for file in files)
     tables = load_file(folder / "embeddings.safetensors")
     embeddings = Embeddings(tables["text"], tables["audio"], config.num_codebooks, torch.float32)
     codec = MimiModel.from_pretrained(folder / "codec", dtype=torch.float32).eval().requires_grad_(False)
     silence = MimiDecoder(codec).initial_state(1)
     codec.decoder = None
-    return Bundle(config, backbone, depth, embeddings, sound, codec, silence)
+    return Bundle(config, backbone, depth, embeddings, sound, codec, silence, files)
 
 
-def _import(core: ov.Core, path: Path) -> ov.CompiledModel:
-    with path.open("rb") as blob:
-        return core.import_model(io.BytesIO(blob.read()), "CPU", device_properties())
+def _mapped(path: Path) -> mmap.mmap:
+    """A file as memory; writable in name only, because OpenVINO takes no other: nothing is ever written back."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def _import(core: ov.Core, file: mmap.mmap) -> ov.CompiledModel:
+    blob = ov.Tensor(np.frombuffer(file, dtype=np.uint8), shared_memory=True)
+    return core.import_model(blob, "CPU", device_properties())
 
 
 def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:

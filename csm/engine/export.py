@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import nncf
 import openvino as ov
 import torch
 from torch import Tensor, nn
@@ -158,6 +157,9 @@ def quantise(model: ov.Model, precision: str) -> ov.Model:
     """Compress the weights of all products; activations stay float32 until the device quantises them by the group."""
     if precision == "float32":
         return model
+    # Large, and needed only while a bundle is made.
+    import nncf
+
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_ASYM}
     if precision == "int4":
         options = {

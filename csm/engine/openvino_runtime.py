@@ -108,6 +108,8 @@ class OpenVinoRuntime:
         self._reading = DenseMemory(config.num_hidden_layers, 1, *shape)
         self._state = RowState(rows, torch.zeros(0), config.hidden_size)
         self._codes = self.decoder.codebook_size
+        self._run_once()
+        bundle.let_go()
 
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
@@ -150,6 +152,13 @@ class OpenVinoRuntime:
         codes = self._draw(hidden, noise, rows)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
         return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
+
+    @torch.inference_mode()
+    def _run_once(self) -> None:
+        """Every graph once, so that each has arranged its weights."""
+        self.prefill(self._state.x[:1], 0)
+        self.step(1, 1, 1)
+        self.decoder(torch.zeros(1, self.codebooks, 1, dtype=torch.long), self.decoder.initial_state(1))
 
     def _run(self, memory: DenseMemory, x: Tensor, positions: Tensor) -> Tensor:
         """The backbone over `x`; remembers keys and values, and gives the last hidden states `[rows, dim]`."""
