@@ -1,0 +1,187 @@
+"""`python -m benchmarks.runtimes`: how fast CPU runtimes read weights; why the server runs on the one that it does.
+
+Every runtime gets the same stack of products, and all take turns in one process. OpenVINO's graphs also hold the 31
+steps of a frame in one call, which shows what a call costs. ONNX Runtime takes part after
+`pip install onnxruntime onnxscript`.
+"""
+
+import argparse
+import contextlib
+import copy
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import nncf
+import numpy as np
+import torch
+
+from benchmarks.pairs import say
+from benchmarks.report import bandwidth, hardware, table
+from benchmarks.stack import (
+    GROUP,
+    Call,
+    Int4Linear,
+    Int8Linear,
+    Sizes,
+    Stack,
+    dynamic_int8,
+    eager,
+    onnx_blocks,
+    onnx_float,
+    onnx_int8,
+    onnxruntime,
+    openvino,
+    swapped,
+)
+
+STEPS = 31
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One way to run a stack.
+
+    Attributes:
+        name: for the table.
+        bytes: that a weight and its share of the scales take.
+        build: makes it from a stack that it may change.
+        steps: per call, to be tried one after the other.
+    """
+
+    name: str
+    bytes: float
+    build: Callable[[Stack], Call]
+    steps: tuple[int, ...] = (1,)
+
+
+def runtimes() -> list[Runtime]:
+    """All that are compared; the first is what the others are held against."""
+    four, both = 0.5 + 2 / GROUP, (1, STEPS)
+    blocks = {(bits, level): partial(onnx_blocks, bits=bits, level=level) for bits in (8, 4) for level in (1, 4)}
+    return [
+        Runtime("torch float32", 4, eager),
+        Runtime("torch bfloat16", 2, partial(eager, dtype=torch.bfloat16)),
+        Runtime("torch int8, dynamic (FBGEMM)", 1, partial(dynamic_int8, library="fbgemm")),
+        Runtime("torch int8, dynamic (oneDNN)", 1, partial(dynamic_int8, library="onednn")),
+        Runtime("torch int8, weights only", 1, partial(swapped, product=Int8Linear)),
+        Runtime("torch int4, weights only", 0.5 + 8 / GROUP, partial(swapped, product=Int4Linear)),
+        Runtime("OpenVINO float32", 4, partial(openvino, precision="float32"), both),
+        Runtime("OpenVINO int8, weights only", 1, partial(openvino, precision="int8"), both),
+        Runtime("OpenVINO int8, dynamic", 1, partial(openvino, precision="int8", activations=32), both),
+        Runtime("OpenVINO int4, weights only", four, partial(openvino, precision="int4"), both),
+        Runtime("OpenVINO int4, dynamic", four, partial(openvino, precision="int4", activations=32), both),
+        Runtime("ONNX Runtime float32", 4, partial(onnxruntime, quantise=onnx_float)),
+        Runtime("ONNX Runtime int8, dynamic", 1, partial(onnxruntime, quantise=onnx_int8)),
+        Runtime("ONNX Runtime int8, weights only", 1 + 4 / GROUP, partial(onnxruntime, quantise=blocks[8, 1])),
+        Runtime("ONNX Runtime int8, in groups", 1 + 4 / GROUP, partial(onnxruntime, quantise=blocks[8, 4])),
+        Runtime("ONNX Runtime int4, weights only", 0.5 + 4 / GROUP, partial(onnxruntime, quantise=blocks[4, 1])),
+        Runtime("ONNX Runtime int4, dynamic", 0.5 + 4 / GROUP, partial(onnxruntime, quantise=blocks[4, 4])),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A runtime that is ready, and what was seen of it.
+
+    Attributes:
+        runtime: which.
+        steps: per call.
+        call: it.
+        error: relative root mean square of the first step's logits against torch float32.
+        seconds: per step, in each round.
+    """
+
+    runtime: Runtime
+    steps: int
+    call: Call
+    error: float
+    seconds: list[float] = field(default_factory=list)
+
+
+def prepare(stack: Stack, x: np.ndarray, chosen: list[Runtime]) -> tuple[list[Entry], list[str]]:
+    """Runtimes that are ready to be called, and why the others are not."""
+    ready, skipped, exact = [], [], eager(copy.deepcopy(stack))(x)
+    for runtime in chosen:
+        for steps in runtime.steps:
+            say(f"preparing {runtime.name}, steps a call: {steps}")
+            own = copy.deepcopy(stack)
+            own.steps = steps
+            try:
+                call = runtime.build(own)
+                ready.append(Entry(runtime, steps, call, relative_error(call(x)[:, :1], exact)))
+            except (ImportError, AttributeError, RuntimeError) as reason:
+                skipped.append(f"{runtime.name}, steps a call: {steps}: not measured: {reason}")
+    return ready, skipped
+
+
+def relative_error(values: np.ndarray, exact: np.ndarray) -> float:
+    """Root mean square of the difference, in terms of the exact values' own."""
+    return float(np.linalg.norm(values - exact) / np.linalg.norm(exact))
+
+
+def take_turns(ready: list[Entry], x: np.ndarray, rounds: int) -> None:
+    """Time 31 steps of each in every round."""
+    for turn in range(rounds):
+        say(f"round {turn + 1} of {rounds}")
+        for entry in ready:
+            # Threads of the runtime before may still be spinning.
+            time.sleep(0.02)
+            calls = STEPS // entry.steps
+            began = time.perf_counter()
+            for _ in range(calls):
+                entry.call(x)
+            entry.seconds.append((time.perf_counter() - began) / (calls * entry.steps))
+
+
+def row(entry: Entry, first: Entry, weights: int) -> dict[str, Any]:
+    """A line of the table; `times` is how often as fast as the first, as the median over rounds."""
+    seconds = median(entry.seconds)
+    return {
+        "runtime": entry.runtime.name,
+        "steps a call": entry.steps,
+        "ms a step": seconds * 1e3,
+        "least": min(entry.seconds) * 1e3,
+        "G weights/s": weights / seconds / 1e9,
+        "GB/s": weights * entry.runtime.bytes / seconds / 1e9,
+        "error": entry.error,
+        "times": median(theirs / ours for theirs, ours in zip(first.seconds, entry.seconds, strict=True)),
+    }
+
+
+def main() -> None:
+    """Build, time, print a table, write JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--layers", type=int, default=Sizes.layers, help="fewer for a try")
+    parser.add_argument("--only", default="", help="runtimes with this in their name, and torch float32")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="where the JSON goes")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    stack = Stack(Sizes(layers=args.layers))
+    x = np.random.default_rng(0).normal(size=stack.shape).astype(np.float32)
+    exact, *others = runtimes()
+    chosen = [exact, *(other for other in others if args.only in other.name)]
+    # Standard output is for the table; libraries report there too.
+    nncf.set_log_level(logging.WARNING)
+    with contextlib.redirect_stdout(sys.stderr):
+        ready, skipped = prepare(stack, x, chosen)
+    take_turns(ready, x, args.rounds)
+    lines = [row(entry, ready[0], stack.weights) for entry in ready]
+    machine = hardware() | {"read GB/s": bandwidth() / 1e9, "weights": stack.weights}
+    print(machine, table(lines), *skipped, sep="\n")
+    rounds = [{"runtime": e.runtime.name, "steps": e.steps, "seconds": e.seconds} for e in ready]
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = {"hardware": machine, "table": lines, "skipped": skipped, "rounds": rounds}
+    (args.out / "runtimes.json").write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
