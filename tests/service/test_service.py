@@ -136,7 +136,8 @@ def test_what_is_no_speech_is_refused_with_a_reason(server: Running, sample: byt
 def test_sigterm_lets_a_request_in_flight_finish_and_takes_no_new_one(tmp_path: Path) -> None:
     with running(tmp_path) as server, raw.connect(server.port, 120) as connection:
         # Long enough to be told apart from one that was over anyway, short enough to wait for.
-        connection.sendall(speak(text="word " * 60, seed="3", max_seconds="6"))
+        spoken = speak(text="word " * 60, seed="3", max_seconds="6")
+        connection.sendall(spoken.replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1))
         received = first_sound(connection)
         assert server.health()["running"] == 1
         server.process.send_signal(signal.SIGTERM)
