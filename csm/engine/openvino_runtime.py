@@ -99,7 +99,8 @@ class OpenVinoRuntime:
     prefill_chunk = 16
 
     def __init__(self, bundle: Bundle, rows: int) -> None:
-        config = bundle.config
+        # Held for as long as the graphs run: they read from its mapped files.
+        self._bundle, config = bundle, bundle.config
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
         self.codec, self.decoder, self.embeddings = bundle.codec, OpenVinoDecoder(bundle), bundle.embeddings
         self._backbone, self._depth = bundle.backbone.create_infer_request(), bundle.depth.create_infer_request()

@@ -1,5 +1,6 @@
 """Where a checkpoint's files come from: the embedded demo, a local folder, or the Hugging Face Hub."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from csm.settings import Settings
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
 
 # Nothing that could carry code is fetched: neither pickles (`ckpt.pt`) nor Python files.
-FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
+CONFIGURATION, WEIGHTS = ["*.json", "*.jinja"], "*.safetensors"
 
 
 def check(settings: Settings) -> None:
@@ -44,17 +45,20 @@ def fetch(settings: Settings) -> Path:
     folder = local_folder(settings)
     if folder is not None:
         return folder
-    return Path(
-        _explained(
-            settings,
-            lambda: snapshot_download(
-                settings.model,
-                revision=settings.revision,
-                allow_patterns=FILES,
-                # Prompt recordings of the upstream repository; the checkpoint does not need them.
-                ignore_patterns=["prompts/*", "transformers/prompts/*"],
-            ),
-        )
+    return Path(_explained(settings, lambda: _download(settings.model, settings.revision)))
+
+
+def _download(name: str, revision: str | None) -> str:
+    config = json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text())
+    # CSM-1B's repository also holds the weights in their original layout: as many gigabytes again, never read.
+    named = config.get("transformers_weights")
+    weights = f"{named.partition('.')[0]}{WEIGHTS}" if named else WEIGHTS
+    return snapshot_download(
+        name,
+        revision=revision,
+        allow_patterns=[*CONFIGURATION, weights],
+        # Prompt recordings of the upstream repository; the checkpoint does not need them.
+        ignore_patterns=["prompts/*", "transformers/prompts/*"],
     )
 
 

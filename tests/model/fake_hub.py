@@ -10,12 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 FILES = {
-    "config.json": b"{}",
+    "config.json": b'{"transformers_weights": "transformers.safetensors.index.json"}',
     "tokenizer.json": b"{}",
     "chat_template.jinja": b"template",
-    "model-00001-of-00002.safetensors": b"first",
-    "model-00002-of-00002.safetensors": b"second",
-    "model.safetensors.index.json": b"{}",
+    "transformers-00001-of-00002.safetensors": b"first",
+    "transformers-00002-of-00002.safetensors": b"second",
+    "transformers.safetensors.index.json": b"{}",
+    "model.safetensors": b"the same in the original layout",
     "ckpt.pt": b"a pickle",
     "pytorch_model.bin": b"another pickle",
     "modeling_csm.py": b"code",

@@ -98,9 +98,10 @@ def test_only_weights_without_code_are_fetched(told: dict[str, str], online: fak
     folder = Path(told["fetch good/model"])
     fetched = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert fetched == {name for name in fake_hub.FILES if name.endswith((".safetensors", ".json", ".jinja"))} - {
-        "prompts/secret.json"
+        "prompts/secret.json",
+        "model.safetensors",
     }
-    assert (folder / "model-00002-of-00002.safetensors").read_bytes() == b"second"
+    assert (folder / "transformers-00002-of-00002.safetensors").read_bytes() == b"second"
     assert not [path for path in online.asked if path.endswith((".pt", ".bin", ".py", ".wav"))]
 
 
