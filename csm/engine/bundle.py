@@ -38,7 +38,7 @@ DONE = "complete.json"
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """Everything that the runtime needs.
+    """Everything that the runtime needs. To be held for as long as a graph runs: graphs read from the mapped files.
 
     Attributes:
         config: of the checkpoint.
@@ -128,7 +128,7 @@ def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
     partial.mkdir(parents=True)
     model = checkpoint.load(torch.float32, torch.device("cpu"))
     model.codec_model.save_pretrained(partial / "codec")
-    _save_tables(model, partial / "embeddings.safetensors")
+    _save_tables(model, checkpoint.config.dtype or torch.float32, partial / "embeddings.safetensors")
     # Sound is heard: it stays in float32. One after the other, each letting go of its weights before the next.
     _compile("sound", lambda: export.sound_graph(MimiDecoder(model.codec_model)), "float32", partial)
     _compile("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)
@@ -145,10 +145,10 @@ def _compile(name: str, graph: Callable[[], ov.Model], precision: str, folder: P
     log.info("%s compiled after %.0f s", name, monotonic() - started)
 
 
-def _save_tables(model: Any, path: Path) -> None:
-    """Text and audio embeddings in bfloat16, the precision that CSM was published in."""
+def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
+    """Text and audio embeddings in the precision of the checkpoint's own files: nothing is lost."""
     tables = Embeddings.of(model)
-    save_file({"text": tables.text.detach().bfloat16(), "audio": tables.audio.detach().bfloat16()}, path)
+    save_file({"text": tables.text.detach().to(dtype), "audio": tables.audio.detach().to(dtype)}, path)
 
 
 def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:

@@ -154,7 +154,11 @@ def trace(module: nn.Module, example: Sequence[Tensor], dynamic: Sequence[Sequen
 
 
 def quantise(model: ov.Model, precision: str) -> ov.Model:
-    """Compress the weights of all products; activations stay float32 until the device quantises them by the group."""
+    """Compress the weights of all products and the table of depth embeddings; activations stay float32.
+
+    The tables of rotations are left alone: they are small, and every position hangs on them. In int4 the embeddings
+    and sizes that do not divide into groups keep int8.
+    """
     if precision == "float32":
         return model
     # Large, and needed only while a bundle is made.
@@ -162,10 +166,8 @@ def quantise(model: ov.Model, precision: str) -> ov.Model:
 
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_ASYM}
     if precision == "int4":
-        options = {
-            "mode": nncf.CompressWeightsMode.INT4_SYM,
-            "group_size": INT4_GROUP,
-            "ratio": 1.0,
-            "all_layers": True,
-        }
-    return nncf.compress_weights(model, **options)
+        fallback = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.IGNORE)
+        options = {"mode": nncf.CompressWeightsMode.INT4_SYM, "group_size": INT4_GROUP, "ratio": 1.0}
+        options |= {"advanced_parameters": fallback}
+    rotations = nncf.IgnoredScope(patterns=[".*transformer/aten::index/Gather.*"], validate=False)
+    return nncf.compress_weights(model, ignored_scope=rotations, **options)

@@ -75,11 +75,11 @@ class OpenVinoDecoder:
 
     def __init__(self, bundle: Bundle) -> None:
         self.codebook_size = bundle.config.codec_config.codebook_size
-        self._request, self._silence = bundle.sound.create_infer_request(), bundle.silence
+        self._bundle, self._request = bundle, bundle.sound.create_infer_request()
 
     def initial_state(self, batch: int) -> State:
         """See `MimiDecoder.initial_state`."""
-        return [tensor.repeat(batch, *[1] * (tensor.dim() - 1)) for tensor in self._silence]
+        return [tensor.repeat(batch, *[1] * (tensor.dim() - 1)) for tensor in self._bundle.silence]
 
     def __call__(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         """See `MimiDecoder.forward`."""
@@ -99,7 +99,6 @@ class OpenVinoRuntime:
     prefill_chunk = 16
 
     def __init__(self, bundle: Bundle, rows: int) -> None:
-        # Held for as long as the graphs run: they read from its mapped files.
         self._bundle, config = bundle, bundle.config
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
         self.codec, self.decoder, self.embeddings = bundle.codec, OpenVinoDecoder(bundle), bundle.embeddings
@@ -117,6 +116,7 @@ class OpenVinoRuntime:
         """See `Runtime.encode`."""
         return encode(self.codec, samples)
 
+    @torch.inference_mode()
     def load_prefix(self, prefix: Prefix) -> None:
         """See `Runtime.load_prefix`."""
         self._reading.reserve(prefix.shape[2])
@@ -128,16 +128,19 @@ class OpenVinoRuntime:
         self._reading.reserve(start + len(x))
         self._run(self._reading, x[None], torch.arange(start, start + len(x))[None])
 
+    @torch.inference_mode()
     def save_prefix(self, length: int) -> Prefix:
         """See `Runtime.save_prefix`."""
         return self._reading.store[:, :, 0, :length].clone()
 
+    @torch.inference_mode()
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
         self._memory.reserve(max(length + 1, self._memory.capacity if row else 0))
         self._memory.store[:, :, row, :length] = self._reading.store[:, :, 0, :length]
         self._state.set(row, length, x, sampling)
 
+    @torch.inference_mode()
     def move(self, source: int, target: int, length: int) -> None:
         """See `Runtime.move`."""
         self._memory.store[:, :, target, :length] = self._memory.store[:, :, source, :length]
