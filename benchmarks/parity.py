@@ -1,0 +1,56 @@
+"""`python -m benchmarks.parity`: greedy codes of our engine against `transformers.generate`, both in float32."""
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.pairs import say
+from benchmarks.worker import TEXT, voice
+from csm.engine.api import Sampling
+from csm.model.hub import DEMO_FOLDER
+from csm.settings import load
+from csm.speech.build import make_engine
+from csm.speech.voice import conversation
+
+
+def codes(engine: str, folder: Path, device: str, frames: int) -> NDArray[np.int64]:
+    """The first frames `[frames, codebooks]` that an engine says greedily in a voice of three seconds."""
+    say(f"{engine} on {device}: {folder.name}")
+    settings = load(
+        None, model=str(folder), engine=engine, precision="float32", device=device, slots=1, deadline_seconds=3600
+    )
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    with contextlib.closing(make_engine(settings, folder)) as made:
+        said = conversation(voice(0, 3.0, made.info.sample_rate), TEXT)
+        chunks = list(made.generate(said, Sampling(0, temperature=0.0), frames, never))
+    return np.concatenate([chunk.codes for chunk in chunks])
+
+
+def agree(folder: Path, device: str, frames: int) -> bool:
+    """Compare, print, and tell whether every code is the same."""
+    # Products in reduced precision would differ between the two for no fault of either.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    ours, theirs = (codes(engine, folder, device, frames) for engine in ("csm", "transformers"))
+    shared = min(len(ours), len(theirs))
+    same = int((ours[:shared] == theirs[:shared]).all(axis=1).cumprod().sum())
+    print(f"{folder.name}: {same} of {frames} frames equal, code for code", flush=True)
+    return same == frames
+
+
+def main() -> None:
+    """Exit with 1 where codes differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=DEMO_FOLDER, help="a folder; the demo by default")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--frames", type=int, default=50)
+    args = parser.parse_args()
+    raise SystemExit(not agree(args.checkpoint, args.device, args.frames))
+
+
+if __name__ == "__main__":
+    main()
