@@ -3,7 +3,7 @@
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from csm.engine.api import Sampling
 from csm.engine.chunks import SoundDecoder
@@ -96,6 +96,16 @@ class RowState:
         self.frame[:rows] += 1
 
 
+def lay_out_by_columns(module: nn.Module) -> None:
+    """Store the weights of all linear layers by input instead of by output.
+
+    For a batch of a few rows, torch's CPU product then streams through memory a third faster (docs/performance.md).
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            layer.weight = nn.Parameter(layer.weight.detach().T.contiguous().T, requires_grad=False)
+
+
 class TorchRuntime:
     """Eager PyTorch in float precision; see `Runtime`.
 
@@ -112,6 +122,9 @@ class TorchRuntime:
         self.decoder = MimiDecoder(self.codec)
         self.embeddings = Embeddings.of(model)
         self.depth, self.backbone = DepthDecoder(model), Backbone(model)
+        if placement.device.type == "cpu":
+            for part in (self.depth, self.backbone):
+                lay_out_by_columns(part)
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
         self.prefill_chunk = 256 if placement.device.type == "cuda" else 16
         like, shape = self.embeddings.audio, (config.num_key_value_heads, config.head_dim)
