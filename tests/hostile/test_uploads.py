@@ -1,0 +1,168 @@
+"""The whole corpus over HTTP, against the real server with the demo model behind it."""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from csm.audio import wav
+from csm.audio.decode import decode
+from tests import tables
+from tests.corpus import Bait, cases, mutants, watch
+from tests.corpus.multipart import cases as multipart_cases
+from tests.corpus.valid import valid
+from tests.running import VOICE, running, speak
+from tests.web.conftest import KEY, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+SEED = 2026
+LONGEST_SECONDS = 12.0
+MOST_MEMORY_MB = 600
+"""Peak above what a warm worker has: a minute at 192 kHz takes 46 MB, and conditioning holds several copies of it."""
+
+SLOW = f"no answer within {LONGEST_SECONDS:.0f} s"
+EMPTY = frozenset({400})
+PROBLEM = {"type", "title", "status", "detail", "request_id", "error"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request of the corpus.
+
+    Attributes:
+        group: its row in the table.
+        name: of its class.
+        request: every byte of it.
+        expect: statuses that are right.
+    """
+
+    group: str
+    name: str
+    request: bytes
+    expect: frozenset[int]
+
+
+@dataclass
+class Trap:
+    """What nobody may touch: a recording and a port."""
+
+    bait: Bait
+    listener: watch.Listener
+    watch: watch.FileWatch
+
+
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory):
+    speech = decode(VOICE.read_bytes(), 5.0)
+    canary = tmp_path_factory.mktemp("canary") / "canary.wav"
+    body = wav.pcm16(speech.samples)
+    canary.write_bytes(wav.header(speech.sample_rate, len(body)) + body)
+    with watch.Listener() as listener, watch.FileWatch([canary], watch.ANYTHING) as seen:
+        yield Trap(Bait(str(canary), listener.port), listener, seen)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Where the server runs, and where it would put temporary files."""
+    return tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def server(folders):
+    home, temporary = folders
+    surroundings = {"TMPDIR": str(temporary)}
+    # Voices are kept within bounds of their own, which are not the question here.
+    settings = {"slots": 1, "queue": 2, "voice_cache_mb": 8, "log_level": "WARNING"}
+    with running(home, environment=surroundings, **settings) as server:
+        server.assert_serves()
+        yield server
+
+
+@contextmanager
+def nothing_left(config, server, trap, temporary):
+    """Afterwards: the same worker, as many descriptors, no child, no file, no visit to the trap, little memory."""
+    pid = server.worker
+    watch.reset_peak(pid)
+    files, memory, folder = watch.descriptors(pid), watch.resident_peak_mb(pid), set(temporary.iterdir())
+    with watch.FileWatch([temporary], watch.WRITES) as writes:
+        yield
+        assert not writes.events()
+    assert set(temporary.iterdir()) == folder
+    server.assert_serves()
+    assert server.worker == pid
+    until(lambda: not watch.children(pid))
+    until(lambda: watch.descriptors(pid) <= files + 2, 20)
+    assert not trap.watch.events() and not trap.listener.visitors()
+    grown = watch.resident_peak_mb(pid) - memory
+    tables.add(config, "Memory of the worker, MB", ("before", "grown by at most"), [(memory, grown)])
+    assert grown < MOST_MEMORY_MB
+
+
+def fault(server, attempt: Attempt) -> str | None:
+    """What is wrong with the answer, or None."""
+    started = time.monotonic()
+    try:
+        answer = server.ask(attempt.request, timeout=LONGEST_SECONDS)
+    except TimeoutError:
+        return SLOW
+    if time.monotonic() - started > LONGEST_SECONDS:
+        return SLOW
+    if answer.status not in attempt.expect:
+        return f"{answer.status} instead of {sorted(attempt.expect)}: {answer.body[:200]!r}"
+    if not answer.is_complete:
+        return "torn"
+    if answer.status == 200:
+        return None if answer.body.startswith(b"RIFF") else "no WAV"
+    return None if json.loads(answer.body).keys() >= PROBLEM else "no problem document"
+
+
+def send(config, title, server, attempts: Iterable[Attempt]) -> list[str]:
+    """Send all, add the table, return what went wrong."""
+    tried: Counter[str] = Counter()
+    suspects: list[tuple[Attempt, str]] = []
+    for attempt in attempts:
+        tried[attempt.group] += 1
+        if found := fault(server, attempt):
+            suspects.append((attempt, found))
+    # Once more: other work on the machine may have delayed it, but a hang is a hang.
+    judged = [(attempt, fault(server, attempt) if found == SLOW else found) for attempt, found in suspects]
+    wrong = [(attempt, found) for attempt, found in judged if found]
+    failed = Counter(attempt.group for attempt, _ in wrong)
+    rows = [(group, count, count - failed[group]) for group, count in tried.items()]
+    rows.append(("all", tried.total(), tried.total() - failed.total()))
+    tables.add(config, title, ("class", "tried", "passed"), rows)
+    return [f"{attempt.name}: {found}" for attempt, found in wrong]
+
+
+def upload(group, case):
+    """An empty file is refused with the form, before anybody tries to decode it."""
+    return Attempt(group, case.name, speak(case.data, case.filename), case.expect if case.data else EMPTY)
+
+
+def test_every_class_of_upload(pytestconfig, server, trap, folders):
+    formats = {case.name for case in valid()}
+    attempts = [
+        upload("format" if case.name in formats else case.name.partition("-")[0], case)
+        for case in cases(SEED, trap.bait)
+    ]
+    attempts += [
+        Attempt("multipart", f"multipart-{case.name}", case.raw, case.expect) for case in multipart_cases(SEED, KEY)
+    ]
+    assert len({attempt.name for attempt in attempts}) >= 60
+    with nothing_left(pytestconfig, server, trap, folders[1]):
+        assert not send(pytestconfig, "Uploads of strangers", server, attempts)
+
+
+def test_damaged_recordings(pytestconfig, server, trap, folders):
+    count = math.ceil(pytestconfig.getoption("mutants", 300) / len(valid()))
+    attempts = (
+        upload(mutant.name.rpartition("-")[2], mutant) for case in valid() for mutant in mutants(case, count, SEED)
+    )
+    with nothing_left(pytestconfig, server, trap, folders[1]):
+        assert not send(pytestconfig, "Damaged recordings", server, attempts)
