@@ -34,10 +34,10 @@ from benchmarks.stack import (
     Stack,
     dynamic_int8,
     eager,
-    onnx_blocks,
     onnx_float,
     onnx_int8,
     onnxruntime,
+    onnxruntime_blocks,
     openvino,
     swapped,
 )
@@ -65,7 +65,6 @@ class Runtime:
 def runtimes() -> list[Runtime]:
     """All that are compared; the first is what the others are held against."""
     four, both = 0.5 + 2 / GROUP, (1, STEPS)
-    blocks = {(bits, level): partial(onnx_blocks, bits=bits, level=level) for bits in (8, 4) for level in (1, 4)}
     return [
         Runtime("torch float32", 4, eager),
         Runtime("torch bfloat16", 2, partial(eager, dtype=torch.bfloat16)),
@@ -80,10 +79,9 @@ def runtimes() -> list[Runtime]:
         Runtime("OpenVINO int4, dynamic", four, partial(openvino, precision="int4", activations=32), both),
         Runtime("ONNX Runtime float32", 4, partial(onnxruntime, quantise=onnx_float)),
         Runtime("ONNX Runtime int8, dynamic", 1, partial(onnxruntime, quantise=onnx_int8)),
-        Runtime("ONNX Runtime int8, weights only", 1 + 4 / GROUP, partial(onnxruntime, quantise=blocks[8, 1])),
-        Runtime("ONNX Runtime int8, in groups", 1 + 4 / GROUP, partial(onnxruntime, quantise=blocks[8, 4])),
-        Runtime("ONNX Runtime int4, weights only", 0.5 + 4 / GROUP, partial(onnxruntime, quantise=blocks[4, 1])),
-        Runtime("ONNX Runtime int4, dynamic", 0.5 + 4 / GROUP, partial(onnxruntime, quantise=blocks[4, 4])),
+        Runtime("ONNX Runtime int8, dynamic, in groups", 1 + 4 / GROUP, partial(onnxruntime_blocks, bits=8, level=4)),
+        Runtime("ONNX Runtime int4, weights only", 0.5 + 4 / GROUP, partial(onnxruntime_blocks, bits=4, level=1)),
+        Runtime("ONNX Runtime int4, dynamic", 0.5 + 4 / GROUP, partial(onnxruntime_blocks, bits=4, level=4)),
     ]
 
 

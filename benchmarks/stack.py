@@ -201,3 +201,8 @@ def onnx_blocks(model: Any, bits: int, level: int) -> Any:
     quantiser = tools.MatMulNBitsQuantizer(model, bits=bits, block_size=GROUP, is_symmetric=True, accuracy_level=level)
     quantiser.process()
     return quantiser.model.model
+
+
+def onnxruntime_blocks(stack: Stack, bits: int, level: int) -> Call:
+    """ONNX Runtime with `onnx_blocks`."""
+    return onnxruntime(stack, lambda model: onnx_blocks(model, bits, level))
