@@ -1,6 +1,7 @@
 """Candidates against the reference: both loaded, taking turns, so that a machine's mood hits both alike."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -86,7 +87,11 @@ class Worker:
         options |= {"folder": str(plan.folder), "cache": str(plan.cache), "slots": str(slots)}
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
         command = [sys.executable, "-m", "benchmarks.worker", *flags]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # As the server sets it for itself (csm/speech/loading.py); the reference keeps what it is used to.
+        patience = {"OMP_WAIT_POLICY": "PASSIVE"} if candidate.engine == "csm" else {}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | patience
+        )
         self.ready = self._answer()
 
     def __enter__(self) -> "Worker":
