@@ -77,4 +77,4 @@ def test_ci_runs_the_checks_and_all_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
-    assert re.findall(r"^make (\S+)$", script.read_text(), re.MULTILINE) == ["check", "test", "test-slow"]
+    assert re.findall(r"^make (\S+)", script.read_text(), re.MULTILINE) == ["check", "test", "test-slow"]
