@@ -4,6 +4,7 @@ Making it takes minutes and, for a moment, the memory of the float32 model; open
 tables of embeddings are mapped from disk, so only the rows in use take memory.
 """
 
+import ctypes
 import hashlib
 import json
 import logging
@@ -38,7 +39,7 @@ DONE = "complete.json"
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """Everything that the runtime needs. To be held for as long as a graph runs: graphs read from the mapped files.
+    """Everything that the runtime needs.
 
     Attributes:
         config: of the checkpoint.
@@ -110,9 +111,15 @@ def _read(config: CsmConfig, folder: Path) -> Bundle:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    """A file as memory; writable in name only, because OpenVINO takes no other: nothing is ever written back."""
+    """A file as memory; writable in name only, because OpenVINO takes no other: nothing is ever written back.
+
+    It stays mapped for as long as the process lives: the graphs behind OpenVINO's objects are freed at a time of their
+    own, and read from the file until then.
+    """
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(mapped))
+    return mapped
 
 
 def _import(core: ov.Core, file: mmap.mmap) -> ov.CompiledModel:
