@@ -26,9 +26,9 @@ class RowMemory:
         """The first `rows` rows, to be written at `positions` `[rows, time]` and read up to `length`."""
         return RowView(self.store, rows, positions, length)
 
-    def load(self, row: int, prefix: Prefix, start: int = 0) -> None:
-        """Put a prefix into a row."""
-        self.store[:, :, row, start : start + prefix.shape[2]] = prefix
+    def load(self, row: int, prefix: Prefix) -> None:
+        """Put a prefix at the beginning of a row."""
+        self.store[:, :, row, : prefix.shape[2]] = prefix
 
     def save(self, row: int, length: int) -> Prefix:
         """A copy of the first `length` positions of a row."""
