@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         return self.model == DEMO
 
     @property
+    def cache_folder(self) -> Path:
+        """Where what was compiled is kept, by us and by libraries; it need not exist."""
+        return self.cache_dir or Path(os.path.expanduser("~")) / ".cache" / "csm"
+
+    @property
     def max_upload_bytes(self) -> int:
         """`max_upload_mb` in bytes."""
         return int(self.max_upload_mb * 1_000_000)

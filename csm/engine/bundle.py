@@ -77,8 +77,7 @@ def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> B
     Raises:
         ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
     """
-    cache = settings.cache_dir or Path.home() / ".cache" / "csm"
-    folder = cache / _fingerprint(checkpoint, precision)
+    folder = settings.cache_folder / _fingerprint(checkpoint, precision)
     try:
         if not (folder / DONE).exists():
             _make(checkpoint, precision, folder)

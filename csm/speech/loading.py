@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 
 from csm.errors import ModelUnavailable, NotReady
@@ -79,6 +80,7 @@ class LoadingSynthesizer:
 
 
 def _build(settings: Settings) -> Synthesizer:
+    _name_a_cache(settings.cache_folder / "inductor")
     # Read when torch loads. Spinning threads are quick on an idle machine; where others work too, as ffmpeg does
     # here and neighbours do in the cloud, each wait at a barrier burns the time slice that would end it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -86,3 +88,18 @@ def _build(settings: Settings) -> Synthesizer:
     from csm.speech.build import build
 
     return build(settings)
+
+
+def _name_a_cache(folder: Path) -> None:
+    """Name the folder for compiled kernels that torch makes when it is imported, whether anything is compiled or not.
+
+    By default that is one below `/tmp`, and where nothing can be written there, the import fails. A folder that exists
+    already is made without an error even on a read-only disk.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(__file__).parent
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

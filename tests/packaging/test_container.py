@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples import demo
+from tests import namespaces
 from tests.packaging.dockerfile import ROOT, Dockerfile, enters_the_build
 
 ours = Dockerfile.ours()
@@ -38,14 +39,7 @@ exec setpriv --reuid {UID} --regid {UID} --clear-groups --no-new-privs \
 """
 
 
-def may_unshare() -> bool:
-    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
-
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux" or not may_unshare(), reason="needs root and mount namespaces"),
-]
+pytestmark = [pytest.mark.slow, namespaces.needed]
 
 
 @pytest.fixture(scope="module")

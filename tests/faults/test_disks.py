@@ -1,0 +1,73 @@
+"""Disks that take nothing: read-only or full everywhere, the server starts and serves, for it needs to write nothing."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import namespaces
+from tests.running import ROOT, Running, running, speak
+
+pytestmark = [pytest.mark.slow, namespaces.needed]
+
+# Shared memory is no disk: gunicorn's heartbeat is in it, and containers with a read-only root have it too.
+READ_ONLY = """
+set -e
+for place in /tmp /; do
+    mountpoint -q $place || mount --bind $place $place
+    mount -o remount,bind,ro $place
+done
+"""
+FULL = """
+set -e
+for place in /tmp /var/tmp /dev/shm; do
+    mount -t tmpfs -o size=16k tmpfs $place
+    dd if=/dev/zero of=$place/rest 2>/dev/null || true
+done
+export HOME=/tmp
+cd /tmp
+"""
+PROOF = """
+for place in /tmp /var/tmp "$HOME" .; do
+    if echo proof 2>/dev/null >"$place/proof"; then exit 99; fi
+done
+exec "$@"
+"""
+
+
+def inside(script: str, *command: str) -> tuple[str, ...]:
+    """A command in a namespace of its own, where not even a word can be written, or it is not run."""
+    return ("unshare", "--mount", "--propagation", "private", "bash", "-c", script + PROOF, "bash", *command)
+
+
+@pytest.fixture(scope="module", params=[READ_ONLY, FULL], ids=["read-only", "full"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    command = inside(request.param, sys.executable, str(ROOT / "sesame_server.py"))
+    with running(tmp_path_factory.mktemp("disk"), command) as server:
+        yield server
+
+
+def test_it_serves(server: Running) -> None:
+    server.assert_serves()
+
+
+def test_a_large_sample_needs_no_disk_either(server: Running, minute: bytes) -> None:
+    answer = server.ask(speak(minute, "voice.wav"))
+    assert (answer.status, answer.is_complete) == (200, True)
+
+
+@pytest.fixture(scope="module")
+def minute() -> bytes:
+    """Ten megabytes, nearly."""
+    from tests.speech.parts import sample
+
+    return sample(seconds=95)
+
+
+def test_no_room_for_a_compiled_model_is_said(tmp_path: Path) -> None:
+    command = inside(FULL, sys.executable, str(ROOT / "sesame_server.py"))
+    with running(tmp_path, command, healthy=False, precision="int8") as server:
+        health = server.await_status("healthy", "unhealthy")
+        assert health["status"] == "unhealthy" and "CSM_CACHE_DIR" in health["reason"]
+        assert server.ask(speak()).status == 503
