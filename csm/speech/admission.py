@@ -24,15 +24,23 @@ class Admission:
         """Requests admitted and not yet done."""
         return self._inside
 
+    def check(self) -> None:
+        """Take nothing, but say so if there is nothing to take.
+
+        Raises:
+            Busy: no place is free; with the time after which one may be.
+        """
+        if self._inside >= self._capacity:
+            raise Busy("all slots and the queue are taken: try again later", self._typical_seconds / self._slots)
+
     def enter(self) -> "Ticket":
         """Take a place.
 
         Raises:
-            Busy: none is free; with the time after which one may be.
+            Busy: see `check`.
         """
         with self._lock:
-            if self._inside >= self._capacity:
-                raise Busy("all slots and the queue are taken: try again later", self._typical_seconds / self._slots)
+            self.check()
             self._inside += 1
         return Ticket(self)
 

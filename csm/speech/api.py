@@ -62,6 +62,13 @@ class Synthesizer(Protocol):
     def status(self) -> Status:
         """The present state; never blocks, never waits for the model."""
 
+    def check(self) -> None:
+        """Say whether `speak` would refuse at once; cheap enough to ask before a request is even read.
+
+        Raises:
+            Busy, NotReady: as `speak` does. It may still do so later: places are given to who comes first.
+        """
+
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
         """Yield PCM16 little-endian mono chunks at `SAMPLE_RATE` while they are generated.
 

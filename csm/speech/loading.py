@@ -40,11 +40,13 @@ class LoadingSynthesizer:
         reasons = {"loading": "the model is being loaded", "draining": "the server is shutting down"}
         return Status(state, self._settings.model, reason=self._failure or reasons[state])
 
+    def check(self) -> None:
+        """See `Synthesizer.check`."""
+        self._loaded().check()
+
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
         """See `Synthesizer.speak`."""
-        if self._ready is None:
-            raise NotReady(f"the server is not ready: {self.status().reason}", retry_after=10)
-        return self._ready.speak(utterance, cancelled)
+        return self._loaded().speak(utterance, cancelled)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""
@@ -57,6 +59,11 @@ class LoadingSynthesizer:
         self._draining = self._closed = True
         if self._ready is not None:
             self._ready.close()
+
+    def _loaded(self) -> Synthesizer:
+        if self._ready is None:
+            raise NotReady(f"the server is not ready: {self.status().reason}", retry_after=10)
+        return self._ready
 
     def _load(self) -> None:
         started = monotonic()

@@ -47,10 +47,15 @@ class CsmSynthesizer:
         details = self._details | ({"restart": True} if failure else {})
         return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, details)
 
-    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
-        """See `Synthesizer.speak`."""
+    def check(self) -> None:
+        """See `Synthesizer.check`."""
         if (status := self.status()).state != "healthy":
             raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
+        self._admission.check()
+
+    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+        """See `Synthesizer.speak`."""
+        self.check()
         with self._admission.enter():
             # Decoding waits until a place is ours: a flood of uploads must not become a flood of ffmpegs.
             voice = self._voice(utterance)

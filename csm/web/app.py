@@ -48,12 +48,13 @@ def check(settings: Settings) -> None:
 
 
 def _install(app: Flask, settings: Settings, synthesizer: Synthesizer) -> None:
-    """The order is the order of the checks: identity, then key, then quota, and only then the body."""
+    """The order is the order of the checks: identity, then key, then room, then quota, and only then the body."""
     uploads.install(app, settings)
     access.install(app)
     problems.install(app, settings)
     cors.install(app, settings)
     auth.install(app, Keyring.of(settings))
+    app.before_request(clone.turn_away(synthesizer))
     limiter = limits.install(app, settings)
     app.register_blueprint(health.blueprint(synthesizer))
     cloning = clone.blueprint(settings, synthesizer)

@@ -1,5 +1,7 @@
 """POST /clone-voice: a sample and a text in, the text in the sample's voice out."""
 
+from collections.abc import Callable
+
 from flask import Blueprint, Response, request
 
 from csm.settings import Settings
@@ -8,10 +10,22 @@ from csm.web import access, fields, streaming, uploads
 from csm.web.connection import hang_up
 from csm.web.problems import InvalidField
 
+NAME = "clone"
+
+
+def turn_away(synthesizer: Synthesizer) -> Callable[[], None]:
+    """A check before requests: while there is no place, they need neither be read nor counted against a quota."""
+
+    def check() -> None:
+        if request.blueprint == NAME:
+            synthesizer.check()
+
+    return check
+
 
 def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
     """The one resource that speaks."""
-    routes = Blueprint("clone", __name__)
+    routes = Blueprint(NAME, __name__)
 
     @routes.post("/clone-voice")
     def clone() -> Response:

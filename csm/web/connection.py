@@ -18,6 +18,10 @@ logger = logging.getLogger("csm.web")
 
 Environ = dict[str, Any]
 
+CLOSE = "csm.close"
+"""In the environment where our worker runs: called, it makes the answer the last one of its connection, and the worker
+takes in whatever the caller still sends."""
+
 
 def hang_up(environ: Environ) -> Callable[[], bool]:
     """A cheap check, without blocking, whether the caller has closed the connection.

@@ -13,7 +13,7 @@ from werkzeug.wsgi import get_input_stream
 
 from csm import log
 from csm.settings import Settings
-from csm.web.connection import Environ, Patience
+from csm.web.connection import CLOSE, Environ, Patience
 
 logger = logging.getLogger("csm.web")
 
@@ -124,7 +124,11 @@ def _drain_later(response: flask.Response) -> flask.Response:
     """Many clients send all of their body before they look at the answer, and lose it if we hang up meanwhile."""
     environ = flask.request.environ
     is_read = "form" in vars(flask.request)  # kept there once the body has been parsed to its end
-    if not is_read and (environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING")):
+    if is_read or not (environ.get("CONTENT_LENGTH", "0") != "0" or environ.get("HTTP_TRANSFER_ENCODING")):
+        return response
+    if CLOSE in environ:
+        environ[CLOSE]()
+    else:
         response.call_on_close(lambda: _drain(environ))
     return response
 

@@ -2,10 +2,10 @@
 
 What is added to `gunicorn.workers.gthread` (27.0), and why:
 
-* A connection takes a thread only once its first byte is there, its header must arrive within `HEADER_SECONDS`, and
-  an answer must make progress within `SEND_SECONDS`; otherwise a handful of idle sockets would occupy every thread.
-* The wait for the caller's end of a closing connection happens in the thread that served it, not in the main loop,
-  which would neither accept nor answer for up to two seconds each time.
+* A connection takes a thread only while there is work to do. Before the header of a request is complete, and after
+  the answer, it waits in the main loop; otherwise a handful of slow or silent callers would occupy every thread. An
+  answer must make progress within `SEND_SECONDS`.
+* When there are as many connections as may be, those go that only wait, the longest first.
 * On SIGTERM the port stays open until nothing runs any more: `/health` says draining, new work is turned away with
   503, what runs is finished. Plain gunicorn would leave new connections unanswered in the backlog.
 * A request that is no HTTP is answered with a problem like any other error, and neither answer nor log quotes it.
@@ -13,14 +13,14 @@ What is added to `gunicorn.workers.gthread` (27.0), and why:
 """
 
 import contextlib
+import errno
 import logging
 import os
-import selectors
 import socket
 import struct
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 from gunicorn import util
@@ -28,15 +28,20 @@ from gunicorn.http import errors as http
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from csm import log
-from csm.speech import Status
-from csm.web import problems, request_id
+from csm.speech import Status, Synthesizer
+from csm.web import problems, request_id, waiting
 from csm.web.app import synthesizer_of
-from csm.web.connection import Patience
+from csm.web.connection import CLOSE, Environ
+from csm.web.waiting import Waiting
 
 logger = logging.getLogger("csm.web")
 
 HEADER_SECONDS = 15.0
 SEND_SECONDS = 15
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 64_000_000
+SPARE_CONNECTIONS = 16
+"""That are given up together when there is no room for more."""
 STATUS: dict[type[Exception], int] = {
     http.LimitRequestLine: 414,
     http.LimitRequestHeaders: 431,
@@ -55,38 +60,39 @@ RESPAWN_SECONDS = 5.0
 class Worker(ThreadWorker):  # type: ignore[misc]
     """One process that serves the application with threads."""
 
+    wsgi: Any
+    _application: Callable[..., Iterable[bytes]]
+    _synthesizer: Synthesizer
+    _arriving: Waiting
+    _leaving: Waiting
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._patience: dict[TConn, Patience] = {}
         self._respawn_at: float | None = None
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Hand a connection to a thread, but a new one only after its first byte."""
-        if conn.initialized or conn.data_ready:
+        """Hand a connection to a thread once the header of a request is there."""
+        if not conn.initialized:
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
+            conn.init()
+        if waiting.has_header(conn):
             super().enqueue_req(conn)
-            return
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + HEADER_SECONDS
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+        else:
+            self._arriving.add(conn, self._arrive)
 
-    def handle(self, conn: TConn) -> Any:
-        """Serve one request, in a thread; whether the connection is kept."""
-        with Patience(conn.sock, HEADER_SECONDS) as patience:
-            self._patience[conn] = patience
-            try:
-                kept = super().handle(conn)
-            finally:
-                del self._patience[conn]
-        if not kept:
-            _close(conn.sock)
-        return kept
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection in; out of descriptors, make room instead of letting the process die."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._make_room(SPARE_CONNECTIONS)
 
-    def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Called when the header is complete: from here on, the application bounds how long it waits."""
-        self._patience[conn].cancel()
-        return super().handle_request(req, conn)
+    def serve(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """The application, which is told how to make its answer the last of a connection."""
+        environ[CLOSE] = start_response.__self__.force_close
+        return self._application(environ, start_response)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what did not get as far as the application."""
@@ -99,10 +105,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             client.sendall(_refusal(status, fresh))
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
-        """Back in the main loop: keep the connection, or forget it, for its thread has closed it."""
+        """Back in the main loop: keep the connection for more, or part with the caller."""
         if fs.cancelled() or fs.exception() is not None or not fs.result():
-            self.nr_conns -= 1
-            util.close(conn.sock)
+            self._part(conn)
         else:
             super().finish_request(conn, fs)
 
@@ -121,21 +126,78 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().set_accept_enabled(enabled or not (self.alive or self._idle()))
 
     def notify(self) -> None:
-        """The heartbeat, about once a second."""
+        """The heartbeat: in every turn of the main loop, at least once a second."""
         super().notify()
+        self._give_up()
         if not self.alive and self._idle():
             super().set_accept_enabled(False)
-            self._forget_silent_callers()
+            # Browsers open connections in advance: they would delay the end.
+            self._forget(self._arriving.take_oldest(len(self._arriving)))
         if self._status().details.get("restart"):
             self._respawn()
 
+    def load_wsgi(self) -> None:
+        """Load the application, and stand before it."""
+        super().load_wsgi()
+        self._application, self._synthesizer = self.wsgi, synthesizer_of(self.wsgi)
+        self.wsgi = self.serve
+
     def run(self) -> None:
         """Serve until told to stop, then release the device."""
+        self._arriving = Waiting(self.poller, HEADER_SECONDS)
+        self._leaving = Waiting(self.poller, LINGER_SECONDS)
         super().run()
-        synthesizer_of(self.wsgi).close()
+        self._synthesizer.close()
+
+    def _arrive(self, conn: TConn) -> None:
+        """Something of a header came, or the caller left."""
+        there = waiting.read_ahead(conn)
+        if there and not waiting.has_header(conn) and not waiting.is_endless(conn):
+            return
+        self._arriving.remove(conn)
+        if not there:
+            self._forget([conn])
+        elif waiting.has_header(conn):
+            super().enqueue_req(conn)
+        else:
+            self.handle_error(None, conn.sock, conn.client, http.LimitRequestHeaders("header too large"))
+            self._part(conn)
+
+    def _part(self, conn: TConn) -> None:
+        """Close a connection so that the caller reads the whole answer, while we take in what still comes."""
+        conn.left = LINGER_BYTES
+        if waiting.take_leave(conn):
+            self._leaving.add(conn, self._leave)
+        else:
+            self._forget([conn])
+
+    def _leave(self, conn: TConn) -> None:
+        received = waiting.discard(conn)
+        conn.left -= received
+        if not received or conn.left < 0:
+            self._leaving.remove(conn)
+            self._forget([conn])
+
+    def _give_up(self) -> None:
+        """Who has waited too long, and who waits while there is no room for newcomers."""
+        for crowd in (self._leaving, self._arriving):
+            self._forget(crowd.take_expired())
+        if self.nr_conns >= self.worker_connections:
+            self._make_room(SPARE_CONNECTIONS)
+
+    def _make_room(self, count: int) -> None:
+        for crowd in (self._leaving, self._arriving):
+            taken = list(crowd.take_oldest(count))
+            self._forget(taken)
+            count -= len(taken)
+
+    def _forget(self, conns: Iterable[TConn]) -> None:
+        for conn in conns:
+            self.nr_conns -= 1
+            util.close(conn.sock)
 
     def _status(self) -> Status:
-        return synthesizer_of(self.wsgi).status()
+        return self._synthesizer.status()
 
     def _idle(self) -> bool:
         status = self._status()
@@ -143,12 +205,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _drain(self) -> None:
         logger.info("draining")
-        synthesizer_of(self.wsgi).drain()
-
-    def _forget_silent_callers(self) -> None:
-        """Connections that never sent a byte, such as browsers open in advance, would delay the end."""
-        for conn in self.pending_conns:
-            conn.timeout = time.monotonic()
+        self._synthesizer.drain()
 
     def _respawn(self) -> None:
         now = time.monotonic()
@@ -169,15 +226,3 @@ def _refusal(status: int, fresh: str) -> bytes:
         f"{request_id.HEADER}: {fresh}",
     )
     return "\r\n".join((*lines, "", "")).encode() + body
-
-
-def _close(connection: socket.socket) -> None:
-    """Close so that the caller reads the whole answer, or at once where the answer asked for a reset."""
-    try:
-        resets, _ = struct.unpack("ii", connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
-    except OSError:
-        return
-    if resets:
-        util.close(connection)
-    else:
-        util.close_graceful(connection)

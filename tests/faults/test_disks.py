@@ -1,4 +1,4 @@
-"""Disks that take nothing: read-only or full everywhere, the server starts and serves, for it needs to write nothing."""
+"""Disks that take nothing, read-only or full: the server starts and serves, for it needs to write nothing."""
 
 import sys
 from collections.abc import Iterator

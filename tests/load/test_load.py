@@ -3,31 +3,24 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from tests import tables
+from tests.load import crowd
 from tests.running import LONG, running, speak
-from tests.web import raw
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SLOTS, QUEUE = 2, 4
-SECONDS = "3"
+SECONDS = "2"
 """Of audio: long enough that all callers have come before the first is served."""
 
-GENEROUS = 10.0
-"""Bound in seconds on what takes milliseconds on a machine that does nothing else."""
-
-
-@dataclass
-class Heard:
-    """One caller's answer, and how long after the last byte of the request its first byte came."""
-
-    answer: raw.Answer
-    first_byte: float
+REFUSED_SECONDS = 0.1
+HEALTH_SECONDS = 0.2
+ATTEMPTS = 3
+"""At measuring times: other work on the machine may disturb one, but not each."""
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +30,10 @@ def server(tmp_path_factory):
         yield server
 
 
-def call(server, start: threading.Barrier) -> Heard:
-    request = speak(**(LONG | {"max_seconds": SECONDS})).replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1)
-    with raw.connect(server.port, 300) as connection:
-        start.wait()
-        connection.sendall(request)
-        sent = time.monotonic()
-        first = connection.recv(65536)
-        waited = time.monotonic() - sent
-        return Heard(raw.parse(first + raw.read_to_end(connection)), waited)
-
-
 class Watcher(threading.Thread):
     """Asks for `/health` without a pause for breath, and notes what it hears and how long that takes."""
 
-    def __init__(self, server) -> None:
+    def __init__(self, server):
         super().__init__()
         self._server, self._over = server, threading.Event()
         self.seconds: list[float] = []
@@ -81,28 +63,35 @@ def rows(pytestconfig):
     tables.add(pytestconfig, f"Callers at once, {SLOTS} slots and {QUEUE} in the queue; seconds", header, found)
 
 
-def percentile(seconds, share):
-    return float(np.percentile(seconds, share)) if len(seconds) else 0.0
+def p99(seconds):
+    return float(np.percentile(seconds, 99)) if seconds else 0.0
+
+
+def call(server, callers):
+    """All at once, while somebody watches over `/health`."""
+    with Watcher(server) as watcher:
+        heard = crowd.at_once(server.port, [speak(**(LONG | {"max_seconds": SECONDS}))] * callers)
+    admitted = [caller for caller in heard if caller.answer.status == 200]
+    refused = [caller for caller in heard if caller.answer.status == 503]
+    assert len(admitted) == min(callers, SLOTS + QUEUE)
+    assert len(admitted) + len(refused) == callers
+    assert all(caller.answer.is_complete for caller in heard), "a torn answer"
+    assert all(int(caller.answer.headers["retry-after"]) >= 1 for caller in refused)
+    assert max(watcher.inside) <= SLOTS + QUEUE
+    server.await_idle()
+    return admitted, refused, watcher
 
 
 @pytest.mark.parametrize("callers", [1, SLOTS + QUEUE, 20, 100])
 def test_exactly_as_many_as_there_are_places(server, rows, callers):
-    start = threading.Barrier(callers)
-    with Watcher(server) as watcher, ThreadPoolExecutor(callers) as pool:
-        heard = list(pool.map(lambda _: call(server, start), range(callers)))
-    admitted = [one for one in heard if one.answer.status == 200]
-    refused = [one for one in heard if one.answer.status == 503]
-    refusals, firsts = [one.first_byte for one in refused], [one.first_byte for one in admitted]
-    health = percentile(watcher.seconds, 50), percentile(watcher.seconds, 99)
-    rows.append((callers, len(admitted), len(refused), percentile(refusals, 99), percentile(firsts, 50), *health))
-
-    assert len(admitted) == min(callers, SLOTS + QUEUE)
-    assert len(admitted) + len(refused) == callers
-    assert all(one.answer.is_complete for one in heard), "a torn answer"
-    assert all(int(one.answer.headers["retry-after"]) >= 1 for one in refused)
-    assert max(watcher.inside) <= SLOTS + QUEUE
-    assert max(refusals, default=0) < GENEROUS and max(watcher.seconds) < GENEROUS
-    server.await_idle()
+    for _ in range(ATTEMPTS):
+        admitted, refused, watcher = call(server, callers)
+        first = float(np.median([caller.waited for caller in admitted]))
+        refusal, health = p99([caller.waited for caller in refused]), p99(watcher.seconds)
+        rows.append((callers, len(admitted), len(refused), refusal, first, float(np.median(watcher.seconds)), health))
+        if refusal < REFUSED_SECONDS and health < HEALTH_SECONDS:
+            return
+    raise AssertionError(f"a refusal took {refusal:.3f} s, /health {health:.3f} s")
 
 
 def test_each_hears_its_own(server):

@@ -82,13 +82,16 @@ class Fake:
         reason = None if self.state == "healthy" else f"it is {self.state}"
         return Status(self.state, "fake", "cpu", reason, self.running, 0, self.details)
 
+    def check(self) -> None:
+        if self.state != "healthy":
+            raise errors.NotReady("not now", retry_after=7)
+        if self.running >= self.places:
+            raise errors.Busy("all places are taken", retry_after=2.5)
+
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
         script = Script.parse(utterance.text)
         with self.lock:
-            if self.state != "healthy":
-                raise errors.NotReady("not now", retry_after=7)
-            if self.running >= self.places:
-                raise errors.Busy("all places are taken", retry_after=2.5)
+            self.check()
             self.running += 1
         self.spoken.append(utterance)
         self.note("begin", reference=len(utterance.reference))

@@ -66,8 +66,13 @@ def ask(port: int, request: bytes, timeout: float = 20) -> Answer:
     """Send all of it, then read all of the answer; the connection is not reused."""
     with connect(port, timeout) as connection:
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            connection.sendall(request.replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1))
+            connection.sendall(closing(request))
         return parse(read_to_end(connection))
+
+
+def closing(request: bytes) -> bytes:
+    """The same request, but the last one of its connection."""
+    return request.replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1)
 
 
 def parse(raw: bytes) -> Answer:

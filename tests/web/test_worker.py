@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import time
@@ -164,16 +165,93 @@ def test_a_caller_who_lingers_after_the_answer_delays_nobody(server):
         connection.close()
 
 
+SLOW = {
+    "header": b"POST /clone-voice HTTP/1.1\r\nHost: t",
+    "leaving": b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+    "body": b"POST /clone-voice HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n--",
+}
+
+
+@pytest.fixture
+def slow(server, request):
+    """Far more callers without a key than there are threads, who stop in the middle of something."""
+    callers = [raw.connect(server.port) for _ in range(300)]
+    for connection in callers:
+        connection.sendall(SLOW[request.param])
+    time.sleep(0.5)
+    yield callers
+    for connection in callers:
+        connection.close()
+
+
+@pytest.mark.parametrize("slow", SLOW, indirect=True)
+def test_slow_callers_take_no_thread_away(server, slow):
+    for _ in range(5):
+        started = time.monotonic()
+        assert server.health()["status"] == "healthy"
+        assert time.monotonic() - started < 1
+    assert server.ask(speak()).is_complete
+
+
 @pytest.mark.slow
-def test_a_header_that_never_ends_is_given_up(serve):
-    server = serve(slots=1, queue=0)
-    slow = [raw.connect(server.port) for _ in range(40)]  # more than there are threads
+@pytest.mark.parametrize(("slow", "seconds"), [("header", 15), ("leaving", 5), ("body", 5)], indirect=["slow"])
+def test_slow_callers_are_given_up(server, slow, seconds):
+    started = time.monotonic()
     for connection in slow:
-        connection.sendall(b"POST /clone-voice HTTP/1.1\r\nHost: t")
-    until(lambda: raw.ask(server.port, b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n", 60).status == 200, 60)
-    for connection in slow:
-        connection.settimeout(2 * worker.HEADER_SECONDS)
-        assert connection.recv(10) == b""
+        connection.settimeout(2 * seconds)
+        raw.read_to_end(connection)
+    # What is sent to a connection that was closed, and not only half of it, is answered with a reset.
+    until(lambda: all([is_reset(connection) for connection in slow]), 2 * seconds)
+    assert time.monotonic() - started < 2 * seconds
+
+
+def is_reset(connection):
+    try:
+        connection.sendall(b"-")
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    return False
+
+
+def test_a_header_in_pieces(server):
+    with raw.connect(server.port) as connection:
+        for piece in (b"GET /hea", b"lth HTTP/1.1\r", b"\nHost: t\r\n\r", b"\nGET /health/live HTTP/1.1\r\n", b"\r\n"):
+            connection.sendall(piece)
+            time.sleep(0.05)
+        received = b""
+        while received.count(b"HTTP/1.1 200 OK") < 2:
+            data = connection.recv(65536)
+            assert data, received
+            received += data
+
+
+def test_a_header_without_end_is_refused(server):
+    request = b"GET /health HTTP/1.1\r\nHost: t\r\nX-Long: " + b"x" * 40_000
+    answer = server.ask(request)
+    assert (answer.status, answer.headers["content-type"]) == (431, "application/problem+json")
+
+
+def test_who_only_waits_makes_room_for_who_comes(serve):
+    """As many connections as may be, from one who opens them and says nothing."""
+    server = serve()
+    pid = worker_pid(server)
+    silent = [raw.connect(server.port) for _ in range(1300)]
+    assert server.health()["status"] == "healthy"
+    assert server.ask(speak()).is_complete
+    assert worker_pid(server) == pid
+    for connection in silent:
+        connection.close()
+
+
+def test_out_of_descriptors(serve):
+    server = serve()
+    pid = worker_pid(server)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (100, 100))
+    silent = [raw.connect(server.port) for _ in range(200)]
+    assert server.health()["status"] == "healthy"
+    assert server.ask(speak()).is_complete
+    assert worker_pid(server) == pid
+    for connection in silent:
         connection.close()
 
 
