@@ -53,6 +53,8 @@ def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
     with pytest.raises(NotReady, match="being loaded") as told:
         next(loading.speak(utterance(), lambda: False))
     assert told.value.retry_after > 0
+    with pytest.raises(NotReady, match="being loaded"):
+        loading.check()
     builder.allowed.set()
     until(lambda: loading.status().state == "healthy")
     assert len(list(loading.speak(utterance(), lambda: False))) == 2

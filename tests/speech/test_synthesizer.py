@@ -129,8 +129,11 @@ def test_exactly_slots_and_queue_are_admitted_and_the_rest_turned_away_at_once()
     with pytest.raises(Busy) as told:
         next(synthesizer.speak(utterance(reference=b"not even looked at"), never))
     assert told.value.retry_after > 0 and len(engine.calls) == calls
+    with pytest.raises(Busy):
+        synthesizer.check()
     for one in speaking:
         one.close()
+    synthesizer.check()
     assert inside(synthesizer) == 0
 
 

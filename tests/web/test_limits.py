@@ -90,5 +90,5 @@ def test_who_finds_no_place_is_told_before_the_body_is_read_and_keeps_the_quota(
     assert [answer.status_code for answer in answers] == [503] * 3
     assert all(answer.headers["Retry-After"] for answer in answers)
     assert client.post("/clone-voice", data=b"no form").status_code == 401
-    fake.places = 1
+    fake.places = 9
     assert statuses(client, 2) == [200, 429]
