@@ -14,7 +14,8 @@ from torch import Tensor
 from csm.engine.api import Sampling
 from csm.engine.bundle import Bundle
 from csm.engine.runtime import BAD_CODE, RowState
-from csm.model.codec import State, encode
+from csm.model.codec import State
+from csm.model.encoder import encode
 from csm.model.memory import Prefix
 from csm.model.sampling import gumbel_noise
 

@@ -17,8 +17,9 @@ from csm.engine.devices import Placement, describe_failure
 from csm.engine.generation import Generation
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
-from csm.model.codec import MimiDecoder, encode
+from csm.model.codec import MimiDecoder
 from csm.model.conversation import Conversation, input_ids
+from csm.model.encoder import encode
 
 
 class _EndFrame(Exception):

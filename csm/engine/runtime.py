@@ -9,7 +9,8 @@ from csm.engine.api import Sampling
 from csm.engine.chunks import SoundDecoder
 from csm.engine.devices import Placement
 from csm.model.checkpoint import Checkpoint
-from csm.model.codec import MimiDecoder, encode
+from csm.model.codec import MimiDecoder
+from csm.model.encoder import encode
 from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
 from csm.model.memory import Prefix, RowMemory
 from csm.model.sampling import gumbel_noise

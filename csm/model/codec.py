@@ -235,20 +235,6 @@ class Codebooks(nn.Module):
         return latents
 
 
-def encode(codec: MimiModel, samples: Tensor) -> Tensor:
-    """Codes of a whole reference.
-
-    Args:
-        codec: Mimi, as the checkpoint holds it.
-        samples: `[samples]` at the codec's rate.
-
-    Returns:
-        Codes `[frames, codebooks]`, as many frames as `CsmProcessor` leaves room for.
-    """
-    codes: Tensor = codec.encode(samples.view(1, 1, -1)).audio_codes
-    return codes[0].T
-
-
 def _streaming(layer: Any) -> Any:
     """The streaming counterpart of one layer of `MimiModel`."""
     if hasattr(layer, "block"):

@@ -9,8 +9,8 @@ from transformers import AutoProcessor, CsmForConditionalGeneration, CsmProcesso
 
 from csm.engine.runtime import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
-from csm.model.codec import encode
 from csm.model.conversation import Conversation, Turn, input_ids, text_ids
+from csm.model.encoder import encode
 from csm.speech.text import clean
 from tests.model import prompts
 
