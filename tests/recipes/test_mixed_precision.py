@@ -9,6 +9,7 @@ import torch
 from recipes.demo_model import codec, train
 from recipes.demo_model.architecture import CodecSize
 from recipes.demo_model.dialogue import Corpus
+from recipes.demo_model.recordings import Recording
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.tokens import Spoken
 from tests import checkpoints
@@ -29,7 +30,7 @@ def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_codec_steps() -> None:
     plan = codec.Plan(batch=2, frames=4, steps=4, adversarial_from=1)
     trainer = codec.CodecTrainer(codec.new_codec(0, SIZE), plan, CPU)
-    clips = [np.sin(np.arange(9600, dtype=np.float32) * pitch) for pitch in (0.04, 0.06)]
+    clips = [Recording(np.sin(np.arange(9600, dtype=np.float32) * pitch)) for pitch in (0.04, 0.06)]
     losses = [trainer.step(step, clips) for step in range(3)]
     assert all(np.isfinite(list(loss.values())).all() for loss in losses)
     assert {parameter.dtype for parameter in trainer.codec.parameters()} == {torch.float32}
