@@ -7,6 +7,7 @@ far.
 """
 
 import argparse
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +165,16 @@ def new_codec(seed: int, size: CodecSize = DEMO.codec) -> MimiModel:
     return codec
 
 
+def with_codebooks(codec: MimiModel, count: int) -> MimiModel:
+    """The same codec without its finest codebooks: what they add may not be heard, and the model has less to learn."""
+    config = copy.deepcopy(codec.config)
+    config.num_quantizers = count
+    smaller = MimiModel(config)
+    weights = codec.state_dict()
+    smaller.load_state_dict({name: weights[name] for name in smaller.state_dict()})
+    return smaller
+
+
 def train(
     trainer: CodecTrainer,
     clips: Sequence[Recording],
@@ -199,6 +210,8 @@ def main() -> None:
         seed=arguments.seed,
     )
     codec = load_codec(arguments.start) if arguments.start else new_codec(plan.seed)
+    if arguments.codebooks:
+        codec = with_codebooks(codec, arguments.codebooks)
     sentences = speech.read_training(arguments.speech)
     print(f"{len(sentences)} sentences, {sum(one.seconds for one in sentences) / 60:.0f} minutes, on {device}")
     clips = [recordings.load(sentence) for sentence in sentences]
@@ -228,6 +241,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--held-out", type=Path, help="the judges' speech: a quarter of it is scored at checkpoints")
     parser.add_argument("--start", type=Path, help="a codec to go on from when --out has no checkpoint yet")
+    parser.add_argument("--codebooks", type=int, help="keep only this many of the codec's codebooks")
     parser.add_argument("--quantised", type=float, default=0.5, help="share of clips heard through the codebooks")
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--freeze-encoder", action="store_true", help="train the decoder alone: codes stay as they are")

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 
 class Stateful(Protocol):
@@ -69,6 +71,15 @@ def randomness(seed: int, step: int) -> np.random.Generator:
     They depend on nothing but seed and step: a run that was stopped and resumed equals one that was not.
     """
     return np.random.default_rng((seed, step))
+
+
+def averaged(module: torch.nn.Module, decay: float) -> AveragedModel:
+    """A copy whose weights follow the module's as a moving average: it speaks better than the last step does."""
+
+    def follow(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        return mean.lerp(value, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return AveragedModel(module, avg_fn=follow)
 
 
 class Checkpoint:

@@ -11,7 +11,7 @@ import torch
 from transformers import MimiModel
 
 from recipes.demo_model.architecture import CodecSize
-from recipes.demo_model.codec import CodecTrainer, Plan, new_codec, train
+from recipes.demo_model.codec import CodecTrainer, Plan, new_codec, train, with_codebooks
 from recipes.demo_model.export import forget_cached_codebooks, load_codec, save_codec
 from recipes.demo_model.quantiser import bypass, quantise
 from recipes.demo_model.recordings import NONE, Recording
@@ -105,6 +105,16 @@ def test_quantiser_outside_training_is_mimis_own() -> None:
         ours = quantise(codec, latents, randomness(0, 0), dropout=0.0).heard
         theirs = codec.quantizer.decode(codec.quantizer.encode(latents).transpose(0, 1))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_fewer_codebooks_are_the_first_ones() -> None:
+    codec = new_codec(0, SIZE).train()
+    quantise(codec, torch.randn(1, SIZE.hidden, 64), randomness(0, 0), dropout=0.0)
+    codec.eval()
+    sound = torch.randn(1, 1, 1920 * 4, generator=torch.Generator().manual_seed(0)) * 0.1
+    with torch.no_grad():
+        all_codes, fewer = (one.encode(sound).audio_codes for one in (codec, with_codebooks(codec, 2).eval()))
+    assert all_codes.shape[1] == 3 and torch.equal(fewer, all_codes[:, :2])
 
 
 def test_gradient_passes_straight_through_the_codebooks() -> None:

@@ -20,7 +20,7 @@ SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codeb
 
 @pytest.fixture(autouse=True)
 def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    def autocast(device: torch.device) -> Any:
+    def autocast(*_: object) -> Any:
         return torch.autocast("cpu", torch.bfloat16)
 
     monkeypatch.setattr(codec, "mixed_precision", autocast)
@@ -38,7 +38,10 @@ def test_codec_steps() -> None:
 
 def test_model_steps() -> None:
     trainer = train.Trainer(checkpoints.make(), train.Plan(batch=2, steps=3), CPU)
-    spoken = [Spoken(f"Text {line}.", "one", np.full((6, 4), line + 1, np.int16)) for line in range(3)]
+    spoken = [
+        Spoken(f"Text {line}.", "one", np.full((6, 4), line + 1, np.int16), np.arange(6, dtype=np.int16))
+        for line in range(3)
+    ]
     losses = [trainer.step(step, Corpus(spoken, make_tokenizer())) for step in range(3)]
     assert all(np.isfinite(list(loss.values())).all() for loss in losses)
     assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
