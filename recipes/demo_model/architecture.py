@@ -71,6 +71,14 @@ class ModelSize:
 
 DEMO = ModelSize()
 
+SMALL = ModelSize(
+    backbone=StackSize(layers=4, hidden=256, heads=4, kv_heads=2, head_width=64, feed_forward=768),
+    depth=StackSize(layers=2, hidden=160, heads=4, kv_heads=2, head_width=64, feed_forward=448),
+)
+"""A step of it takes less than half the time of `DEMO`'s: for a CPU."""
+
+SIZES = MappingProxyType({"demo": DEMO, "small": SMALL})
+
 
 def codec_config(size: CodecSize) -> MimiConfig:
     """A Mimi at 24 kHz and 12.5 frames per second, of the given widths."""

@@ -25,14 +25,7 @@ TRAINED = """\
 alone so that the service can be heard and its cloning measured offline. No sound it makes tells anything about CSM-1B.
 """
 
-SHAPE = """
-| part | size |
-|---|---|
-| backbone | 6 layers, width 320, 6 heads / 2 key-value heads of 64 |
-| depth decoder | 3 layers, width 192, 4 heads / 2 key-value heads of 64 |
-| codec (`MimiModel`) | 16 codebooks of 512 codes, 12.5 frames per second, 24 kHz |
-| text | UTF-8 bytes, lower case, and CSM's special tokens |
-
+ORIGINS = """
 The classes, the prompt format and the file layout are those of `sesame/csm-1b`: `CsmForConditionalGeneration`,
 `MimiModel`, `CsmProcessor`. float16, in shards of less than 16 MB. English only.
 
@@ -57,7 +50,12 @@ def model_card(facts: Mapping[str, Any]) -> str:
     opening = TRAINED if facts["trained"] else RANDOM
     steps = facts.get("codec_steps", 0)
     went_on = f"The recipe's codec stage then added {steps:,} steps.\n" if steps else ""
-    return HEADER + opening + SHAPE + went_on + _scores(facts["scores"]) + USE
+    return HEADER + opening + _shape(facts["shape"]) + ORIGINS + went_on + _scores(facts["scores"]) + USE
+
+
+def _shape(parts: Mapping[str, str]) -> str:
+    rows = "".join(f"| {part.replace('_', ' ')} | {size} |\n" for part, size in parts.items())
+    return f"\n| part | size |\n|---|---|\n{rows}"
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:

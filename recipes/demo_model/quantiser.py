@@ -4,6 +4,9 @@ Codebooks are moving averages of the vectors that choose them, and gradients pas
 (van den Oord et al. 2017, appendix A); unused codes are moved to where vectors are (Zeghidour et al. 2021).
 """
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,12 +14,34 @@ from torch import Tensor
 from transformers import MimiModel
 from transformers.models.mimi.modeling_mimi import MimiEuclideanCodebook, MimiResidualVectorQuantizer
 
-DECAY = 0.99
-DEAD = 0.02
-"""A code chosen less often than this per step, on average, is moved."""
+MEMORY = 8_000
+"""A codebook is a moving average over about this many of the last vectors, whatever the size of a batch."""
+
+DEAD = 0.1
+"""A code chosen less often than this, where 1 is the average code, is moved."""
 
 
-def quantise(codec: MimiModel, latents: Tensor, rng: np.random.Generator, dropout: float) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Quantised:
+    """What the codebooks make of latents, with straight-through gradients.
+
+    Attributes:
+        semantic: `[batch, width, frames]`: the first codebook's part.
+        acoustic: the other codebooks' part.
+        commitment: how far the latents are from their codes.
+    """
+
+    semantic: Tensor
+    acoustic: Tensor
+    commitment: Tensor
+
+    @property
+    def heard(self) -> Tensor:
+        """What the decoder gets."""
+        return self.semantic + self.acoustic
+
+
+def quantise(codec: MimiModel, latents: Tensor, rng: np.random.Generator, dropout: float) -> Quantised:
     """Quantise as Mimi does: a semantic codebook beside a stack of acoustic ones. Updates the codebooks.
 
     Args:
@@ -24,16 +49,13 @@ def quantise(codec: MimiModel, latents: Tensor, rng: np.random.Generator, dropou
         latents: `[batch, width, frames]`.
         rng: draws of this step.
         dropout: chance that only the first few acoustic codebooks are heard.
-
-    Returns:
-        The quantised latents with straight-through gradients, and the commitment loss.
     """
     parts = codec.quantizer
     levels = len(parts.acoustic_residual_vector_quantizer.layers)
     heard = int(rng.integers(1, levels + 1)) if codec.training and rng.random() < dropout else levels
     semantic, loss_one = _residual(parts.semantic_residual_vector_quantizer, latents, rng, levels, codec.training)
     acoustic, loss_two = _residual(parts.acoustic_residual_vector_quantizer, latents, rng, heard, codec.training)
-    return semantic + acoustic, loss_one + loss_two
+    return Quantised(semantic, acoustic, loss_one + loss_two)
 
 
 def bypass(codec: MimiModel, latents: Tensor) -> Tensor:
@@ -72,9 +94,11 @@ def _look_up(codebook: MimiEuclideanCodebook, residual: Tensor, rng: np.random.G
 
 
 def _update(codebook: MimiEuclideanCodebook, flat: Tensor, index: Tensor, rng: np.random.Generator) -> None:
-    chosen = F.one_hot(index, codebook.codebook_size).to(flat)
-    codebook.cluster_usage.mul_(DECAY).add_(chosen.sum(0), alpha=1 - DECAY)
-    codebook.embed_sum.mul_(DECAY).add_(chosen.T @ flat, alpha=1 - DECAY)
+    decay = math.exp(-len(flat) / MEMORY)
+    # Whatever the batch, the average code has a usage of 1: that of saved codebooks, and of codes just moved.
+    chosen = F.one_hot(index, codebook.codebook_size).to(flat) * (codebook.codebook_size / len(flat))
+    codebook.cluster_usage.mul_(decay).add_(chosen.sum(0), alpha=1 - decay)
+    codebook.embed_sum.mul_(decay).add_(chosen.T @ flat, alpha=1 - decay)
     dead = codebook.cluster_usage < DEAD
     if dead.any():
         _move(codebook, dead, flat, rng)

@@ -1,6 +1,6 @@
 """A folder of spoken sentences: `index.jsonl` and one Opus file per line of it.
 
-Each line has at least `file`, `text`, `speaker` and `seconds`.
+Each line has at least `file`, `text`, `speaker` and `seconds`; `durations` tell when each of its `phonemes` is spoken.
 """
 
 import json
@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -24,20 +25,20 @@ INDEX = "index.jsonl"
 
 @dataclass(frozen=True)
 class Sentence:
-    """One spoken sentence on disk."""
+    """One spoken sentence on disk; `phonemes` and `durations` as in `Utterance`, empty where they are not known."""
 
     path: Path
     text: str
     speaker: str
     seconds: float
+    phonemes: str = ""
+    durations: tuple[int, ...] = ()
 
 
 def read_index(folder: Path) -> list[Sentence]:
     """All sentences of a folder, in order."""
     entries = [json.loads(line) for line in (folder / INDEX).read_text().splitlines()]
-    return [
-        Sentence(folder / entry["file"], entry["text"], entry["speaker"], float(entry["seconds"])) for entry in entries
-    ]
+    return [_sentence(folder, entry) for entry in entries]
 
 
 def read_training(folders: Iterable[Path]) -> list[Sentence]:
@@ -76,3 +77,14 @@ def by_speaker(sentences: Sequence[Sentence]) -> dict[str, list[int]]:
     for position, sentence in enumerate(sentences):
         groups[sentence.speaker].append(position)
     return dict(groups)
+
+
+def _sentence(folder: Path, entry: dict[str, Any]) -> Sentence:
+    return Sentence(
+        folder / entry["file"],
+        entry["text"],
+        entry["speaker"],
+        float(entry["seconds"]),
+        entry.get("phonemes", "") if "durations" in entry else "",
+        tuple(entry.get("durations", ())),
+    )

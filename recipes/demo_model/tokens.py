@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from transformers import MimiModel
 
 from recipes.demo_model import speech
+from recipes.demo_model.alignment import Places, places
 from recipes.demo_model.export import load_codec
+from recipes.demo_model.recordings import play
 from recipes.demo_model.training import choose_device
 
 Codes = NDArray[np.int16]
@@ -31,21 +33,28 @@ class Spoken:
         text: what is said.
         speaker: who says it.
         codes: `[frames, codebooks]`.
+        places: `[frames]`: the letter that is spoken in each.
     """
 
     text: str
     speaker: str
     codes: Codes
+    places: Places
 
 
 @torch.inference_mode()
-def encode(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> list[Spoken]:
-    """The codes of each sentence, by itself, exactly as a reference is encoded when serving."""
+def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float] = (1.0,)) -> list[Spoken]:
+    """The codes of each sentence, by itself, exactly as a reference is encoded when serving.
+
+    Args:
+        codec: its codes must be final.
+        sentences: what to encode.
+        speeds: each sentence is played at each of these; beside 1.0 they make new speakers.
+    """
     spoken = []
     for number, sentence in enumerate(sentences):
-        sound = torch.from_numpy(speech.load(sentence))[None, None].to(codec.device)
-        codes = codec.encode(sound).audio_codes[0].T.cpu().numpy().astype(np.int16)
-        spoken.append(Spoken(sentence.text, sentence.speaker, codes))
+        sound = speech.load(sentence)
+        spoken += [_encode_one(codec, sentence, sound, speed) for speed in speeds]
         if number % 200 == 0:
             print(f"{number} of {len(sentences)} sentences", flush=True)
     return spoken
@@ -59,6 +68,7 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
         np.savez_compressed(
             file,
             codes=np.concatenate([one.codes for one in spoken]),
+            places=np.concatenate([one.places for one in spoken]),
             frames=np.array([len(one.codes) for one in spoken]),
             texts=np.array([one.text for one in spoken]),
             speakers=np.array([one.speaker for one in spoken]),
@@ -77,6 +87,7 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, required=True, help="a codec, or a CSM that contains one")
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--speeds", type=float, nargs="+", default=[1.0], help="play each sentence at each of these")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     codec = load_codec(arguments.codec).to(choose_device(arguments.device))
@@ -85,17 +96,24 @@ def main() -> None:
         if target.exists():
             print(f"{target.name} is there already")
             continue
-        spoken = encode(codec, speech.read_training([folder]))
+        spoken = encode(codec, speech.read_training([folder]), arguments.speeds)
         write(target, spoken)
         used = len(np.unique(np.concatenate([one.codes[:, 0] for one in spoken])))
         print(f"{target.name}: {len(spoken)} sentences; {used} of {codec.config.codebook_size} first codes in use")
 
 
+def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.float32], speed: float) -> Spoken:
+    played = sound if speed == 1.0 else speech.level(play(sound, speed))
+    codes = codec.encode(torch.from_numpy(played)[None, None].to(codec.device)).audio_codes[0].T
+    speaker = sentence.speaker if speed == 1.0 else f"{sentence.speaker}@{speed:g}"
+    return Spoken(sentence.text, speaker, codes.cpu().numpy().astype(np.int16), places(sentence, played, speed))
+
+
 def _read_one(path: Path) -> list[Spoken]:
     with np.load(path) as file:
-        parts = np.split(file["codes"], np.cumsum(file["frames"])[:-1])
-        texts, speakers = file["texts"], file["speakers"]
-    return [Spoken(str(text), str(who), codes) for text, who, codes in zip(texts, speakers, parts, strict=True)]
+        ends = np.cumsum(file["frames"])[:-1]
+        columns = (file["texts"], file["speakers"], np.split(file["codes"], ends), np.split(file["places"], ends))
+    return [Spoken(str(text), str(who), codes, where) for text, who, codes, where in zip(*columns, strict=True)]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import CsmForConditionalGeneration
 
 from recipes.demo_model import tokens
+from recipes.demo_model.alignment import Guide
+from recipes.demo_model.architecture import SIZES
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, split
 from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
@@ -23,7 +25,9 @@ from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.training import (
     Checkpoint,
     Progress,
+    averaged,
     choose_device,
+    common_arguments,
     learning_rate,
     mixed_precision,
     randomness,
@@ -41,12 +45,18 @@ class Plan:
         batch: conversations per step.
         steps: over which the learning rate falls and targets grow longer.
         peak: the highest learning rate.
+        guide: weight of the loss that makes one head per layer look at the letter being spoken.
+        average: decay of the moving average of the weights, which is what is kept.
+        bfloat16: matrix products in bfloat16 on a CPU too; it pays where the CPU has instructions for it.
         seed: of everything drawn.
     """
 
     batch: int = 16
     steps: int = 20_000
     peak: float = 1e-3
+    guide: float = 0.3
+    average: float = 0.999
+    bfloat16: bool = False
     seed: int = 0
 
 
@@ -56,42 +66,44 @@ class Trainer:
     def __init__(self, model: CsmForConditionalGeneration, plan: Plan, device: torch.device) -> None:
         self.model, self.plan, self.device = model.to(device), plan, device
         self.model.codec_model.requires_grad_(False)
+        self.average = averaged(self.model, plan.average)
+        self.guide = Guide(self.model) if plan.guide else None
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, plan.peak, (0.9, 0.95), weight_decay=0.02)
 
     def checkpoint(self, path: Path) -> Checkpoint:
         """Everything that the next step depends on."""
-        return Checkpoint(path, model=self.model, optimiser=self.optimiser)
+        return Checkpoint(path, model=self.model, average=self.average, optimiser=self.optimiser)
 
     def step(self, step: int, corpus: Corpus) -> dict[str, float]:
         """One batch; returns the losses, in nats per code."""
         self.model.train()
         batch = corpus.draw(self.plan.batch, step / self.plan.steps, randomness(self.plan.seed, step)).to(self.device)
-        backbone, depth = self._losses(batch)
+        losses = self._losses(self.model, batch)
+        if self.guide:
+            losses["guide"] = self.plan.guide * self.guide.loss(batch.places)
         set_learning_rate(self.optimiser, learning_rate(step, self.plan.steps, self.plan.peak))
         self.optimiser.zero_grad()
-        (backbone + depth).backward()
+        sum(losses.values(), torch.zeros(())).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
-        return {"backbone": backbone.item(), "depth": depth.item()}
+        self.average.update_parameters(self.model)
+        return {name: loss.item() for name, loss in losses.items()}
 
     @torch.no_grad()
     def validate(self, corpus: Corpus) -> dict[str, float]:
-        """The losses on the same few batches every time."""
-        self.model.eval()
+        """The averaged model's losses on the same few batches every time."""
+        model = self.average.module.eval()
         draws = (
             corpus.draw(self.plan.batch, 1.0, randomness(-1 % 2**32, number)) for number in range(VALIDATION_BATCHES)
         )
-        losses = [self._losses(batch.to(self.device)) for batch in draws]
-        return {
-            name: float(np.mean([pair[which].item() for pair in losses]))
-            for which, name in enumerate(("backbone", "depth"))
-        }
+        losses = [self._losses(model, batch.to(self.device)) for batch in draws]
+        return {name: float(np.mean([one[name].item() for one in losses])) for name in losses[0]}
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        with mixed_precision(self.device):
-            output = self.model(inputs_embeds=embed(self.model, batch.rows), labels=batch.labels, use_cache=False)
-        return output.backbone_loss, output.depth_decoder_loss
+    def _losses(self, model: CsmForConditionalGeneration, batch: Batch) -> dict[str, Tensor]:
+        with mixed_precision(self.device, self.plan.bfloat16):
+            output = model(inputs_embeds=embed(model, batch.rows), labels=batch.labels, use_cache=False)
+        return {"backbone": output.backbone_loss, "depth": output.depth_decoder_loss}
 
 
 def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
@@ -121,16 +133,24 @@ def main() -> None:
     """Train the model."""
     arguments = _parse()
     device = choose_device(arguments.device)
-    plan = Plan(arguments.batch, arguments.steps, arguments.peak, arguments.seed)
+    plan = Plan(
+        batch=arguments.batch,
+        steps=arguments.steps,
+        peak=arguments.peak,
+        guide=arguments.guide,
+        bfloat16=arguments.bfloat16,
+        seed=arguments.seed,
+    )
     heard, unheard = split(tokens.read(arguments.tokens))
     corpus = Corpus(heard, make_tokenizer())
     validation = Corpus(unheard, make_tokenizer()) if unheard else None
     print(f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers, on {device}", flush=True)
-    trainer = Trainer(initialise(load_codec(arguments.codec), seed=plan.seed), plan, device)
-    progress = Progress(plan.steps, arguments.minutes).stop_on_sigterm()
+    model = initialise(load_codec(arguments.codec), SIZES[arguments.size], plan.seed)
+    trainer = Trainer(model, plan, device)
+    progress = Progress(plan.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
     done = train(trainer, corpus, validation, arguments.out, progress)
-    facts = facts_of(trainer.model, trained=True, scores={})
-    export(trainer.model.cpu(), arguments.out / "weights", facts)
+    best = trainer.average.module.cpu()
+    export(best, arguments.out / "weights", facts_of(best, trained=True, scores={}))
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")
 
 
@@ -142,16 +162,12 @@ def _save(trainer: Trainer, checkpoint: Checkpoint, step: int, unheard: Corpus |
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="files written by the token stage")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", choices=SIZES, default="demo", help="small learns in less than half the time")
+    parser.add_argument("--guide", type=float, default=Plan.guide, help="weight of the attention loss; 0 is none")
+    parser.add_argument("--bfloat16", action="store_true", help="on a CPU too; a GPU always computes in it")
     return parser.parse_args()
 
 

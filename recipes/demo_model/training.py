@@ -1,5 +1,6 @@
 """What every training stage shares: device, schedule, randomness, checkpoints, progress."""
 
+import argparse
 import contextlib
 import math
 import os
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 
 class Stateful(Protocol):
@@ -24,13 +27,29 @@ class Stateful(Protocol):
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes the GPU where there is one."""
+    """`auto` takes the GPU where there is one. On a CPU, numbers too small to matter count as zero: they are slow."""
+    torch.set_flush_denormal(True)
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 matrix products on a GPU; float32 throughout on a CPU, where bfloat16 is seldom faster."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+def common_arguments(doc: str | None, steps: int, batch: int, peak: float) -> argparse.ArgumentParser:
+    """A parser with what both training stages ask; the numbers are the defaults."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=steps, help="over which the learning rate falls")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--peak", type=float, default=peak, help="highest learning rate")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def mixed_precision(device: torch.device, on_cpu: bool = False) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 matrix products on a GPU, on a CPU only where asked for; else float32 throughout."""
+    wanted = on_cpu or device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16) if wanted else contextlib.nullcontext()
 
 
 def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor: float = 0.05) -> float:
@@ -52,6 +71,15 @@ def randomness(seed: int, step: int) -> np.random.Generator:
     They depend on nothing but seed and step: a run that was stopped and resumed equals one that was not.
     """
     return np.random.default_rng((seed, step))
+
+
+def averaged(module: torch.nn.Module, decay: float) -> AveragedModel:
+    """A copy whose weights follow the module's as a moving average: it speaks better than the last step does."""
+
+    def follow(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        return mean.lerp(value, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return AveragedModel(module, avg_fn=follow)
 
 
 class Checkpoint:

@@ -11,36 +11,59 @@ import torch
 from transformers import MimiModel
 
 from recipes.demo_model.architecture import CodecSize
-from recipes.demo_model.codec import CodecTrainer, Plan, draw_clips, new_codec, train
+from recipes.demo_model.codec import CodecTrainer, Plan, new_codec, train, with_codebooks
 from recipes.demo_model.export import forget_cached_codebooks, load_codec, save_codec
 from recipes.demo_model.quantiser import bypass, quantise
+from recipes.demo_model.recordings import NONE, Recording
 from recipes.demo_model.training import Progress, learning_rate, randomness
 
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=16, code_width=8)
 CPU = torch.device("cpu")
 
 
-def _tones() -> list[np.ndarray]:
+def _tones() -> list[Recording]:
+    """Three tones; each is a sound of its own."""
     time = np.arange(24_000, dtype=np.float32) / 24_000
-    return [np.sin(2 * np.pi * pitch * time).astype(np.float32) * 0.5 for pitch in (150, 220, 330)]
+    tones = [np.sin(2 * np.pi * pitch * time).astype(np.float32) * 0.5 for pitch in (150, 220, 330)]
+    return [Recording(tone, np.full(40, sound)) for sound, tone in enumerate(tones)]
 
 
-def _trainer(steps: int, adversarial_from: int | None = None) -> CodecTrainer:
+def _trainer(steps: int, adversarial_from: int | None = None, frozen: bool = False) -> CodecTrainer:
     torch.manual_seed(0)
-    plan = Plan(batch=3, frames=4, steps=steps, peak=3e-3, adversarial_from=adversarial_from)
+    plan = Plan(
+        batch=3,
+        frames=4,
+        steps=steps,
+        peak=3e-3,
+        adversarial_from=adversarial_from,
+        frozen=frozen,
+        variety=NONE,
+    )
     return CodecTrainer(new_codec(0, SIZE), plan, CPU)
 
 
 def test_loss_falls_on_tones() -> None:
     trainer = _trainer(steps=60)
-    validated = []
-    spectral = []
+    validated, losses = [], []
     for step in range(60):
-        spectral.append(trainer.step(step, _tones())["spectral"])
+        losses.append(trainer.step(step, _tones()))
         if step in (0, 59):
-            validated.append(trainer.validate([tone[: 4 * 1920] for tone in _tones()]))
-    assert np.mean(spectral[-5:]) < 0.75 * np.mean(spectral[:5])
+            validated.append(trainer.validate([Recording(tone.samples[: 4 * 1920]) for tone in _tones()]))
+    for name in ("spectral", "sounds"):
+        assert np.mean([loss[name] for loss in losses[-5:]]) < 0.75 * np.mean([loss[name] for loss in losses[:5]])
     assert validated[1] < 0.75 * validated[0]
+
+
+def test_a_frozen_encoder_leaves_the_codes_as_they_are() -> None:
+    trainer = _trainer(steps=4, adversarial_from=1, frozen=True)
+    trainer.validate(_tones())  # nothing in it may start the codebooks either
+    for codebook in (module for module in trainer.codec.modules() if hasattr(module, "embed_sum")):
+        codebook.embed_sum.normal_()
+    before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
+    for step in range(4):
+        trainer.step(step, _tones())
+    changed = {name for name, value in trainer.codec.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("decoder.") for name in changed)
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -79,15 +102,25 @@ def test_quantiser_outside_training_is_mimis_own() -> None:
     forget_cached_codebooks(codec)
     latents = torch.randn(2, SIZE.hidden, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        ours, _ = quantise(codec, latents, randomness(0, 0), dropout=0.0)
+        ours = quantise(codec, latents, randomness(0, 0), dropout=0.0).heard
         theirs = codec.quantizer.decode(codec.quantizer.encode(latents).transpose(0, 1))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_fewer_codebooks_are_the_first_ones() -> None:
+    codec = new_codec(0, SIZE).train()
+    quantise(codec, torch.randn(1, SIZE.hidden, 64), randomness(0, 0), dropout=0.0)
+    codec.eval()
+    sound = torch.randn(1, 1, 1920 * 4, generator=torch.Generator().manual_seed(0)) * 0.1
+    with torch.no_grad():
+        all_codes, fewer = (one.encode(sound).audio_codes for one in (codec, with_codebooks(codec, 2).eval()))
+    assert all_codes.shape[1] == 3 and torch.equal(fewer, all_codes[:, :2])
 
 
 def test_gradient_passes_straight_through_the_codebooks() -> None:
     codec = new_codec(0, SIZE).train()
     latents = torch.randn(1, SIZE.hidden, 5, requires_grad=True)
-    quantised, _ = quantise(codec, latents, randomness(0, 0), dropout=0.0)
+    quantised = quantise(codec, latents, randomness(0, 0), dropout=0.0).heard
     through = torch.autograd.grad(quantised.sum(), latents)[0]
     direct = torch.autograd.grad(bypass(codec, latents).sum(), latents)[0]
     torch.testing.assert_close(through, direct)
@@ -117,9 +150,15 @@ def test_saved_codec_sounds_like_the_trained_one(tmp_path: Path) -> None:
     assert (before - after).abs().max() < 0.02 * before.abs().max()
 
 
-def test_clips_shorter_than_asked_for_end_in_silence() -> None:
-    batch = draw_clips([np.ones(10, np.float32)], 2, 16, randomness(0, 0))
-    assert batch.tolist() == [[1.0] * 10 + [0.0] * 6] * 2
+def test_codebooks_follow_their_vectors_alike_in_small_and_large_batches() -> None:
+    """The same vectors, in one batch or in four, leave the average code with a usage of 1."""
+    for size in (64, 16):
+        codec = new_codec(0, SIZE).train()
+        generator = torch.Generator().manual_seed(0)
+        for latents in torch.randn(4096 // size, 1, SIZE.hidden, size, generator=generator):
+            quantise(codec, latents, randomness(0, 0), dropout=0.0)
+        usage = codec.quantizer.semantic_residual_vector_quantizer.layers[0].codebook.cluster_usage
+        assert usage.mean().item() == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.01), (99, 1.0), (1000, 0.1)])

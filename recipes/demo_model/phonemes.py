@@ -1,0 +1,60 @@
+"""Which sound is spoken when: labels for the codec's first codebook, places in the text for the model's attention."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME
+from recipes.demo_model.kokoro import UNIT
+
+SOUNDS = "əɹntsɪdlikzðmʌɛpævfAhɔbwIɑɐᵊuʃTOɡŋjɜWʧᵻʤʊθYʒaoe"  # noqa: RUF001 (the letters are meant)
+"""What Kokoro's phonemes of English are; their order is part of trained weights. All else is silence."""
+
+STRESS = "ˈˌ"
+SILENCE = 0
+UNKNOWN = -100
+CLASSES = len(SOUNDS) + 1
+LABELS_PER_FRAME = 2
+
+Labels = NDArray[np.int64]
+
+
+def timeline(phonemes: str, durations: Sequence[int]) -> Labels:
+    """The class of each `UNIT` of an utterance; nothing where durations are not known.
+
+    Args:
+        phonemes: one symbol per character.
+        durations: as in `Utterance`: one more at each end, for silence.
+    """
+    if not durations:
+        return np.zeros(0, np.int64)
+    symbols = [" ", *phonemes, " "]
+    classes = [_class_at(symbols, position) for position in range(len(symbols))]
+    return np.repeat(np.array(classes, np.int64), durations)
+
+
+def labels(line: Labels, start: float, speed: float, frames: int) -> Labels:
+    """`[frames, LABELS_PER_FRAME]`: the classes heard in each codec frame of a stretch.
+
+    Args:
+        line: from `timeline`; `UNKNOWN` is answered where it is empty.
+        start: of the stretch, in samples of the utterance.
+        speed: samples of the utterance per sample of the stretch.
+        frames: length of the stretch.
+    """
+    count = frames * LABELS_PER_FRAME
+    if not len(line):
+        return np.full((frames, LABELS_PER_FRAME), UNKNOWN, np.int64)
+    middles = start + (np.arange(count) + 0.5) * SAMPLES_PER_FRAME / LABELS_PER_FRAME * speed
+    units = (middles / UNIT).astype(np.int64)
+    heard = np.where(units < len(line), line[np.minimum(units, len(line) - 1)], SILENCE)
+    return heard.reshape(frames, LABELS_PER_FRAME)
+
+
+def _class_at(symbols: Sequence[str], position: int) -> int:
+    """A stress mark sounds like what it stresses."""
+    symbol = symbols[position]
+    if symbol in STRESS and position + 1 < len(symbols):
+        symbol = symbols[position + 1]
+    return SOUNDS.find(symbol) + 1 if symbol.strip() else SILENCE
