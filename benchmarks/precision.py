@@ -81,7 +81,8 @@ class Quantised:
         core = ov.Core()
         graphs = (export.backbone_graph(backbone), export.score_graph(depth))
         self._backbone, self._scores = (
-            core.compile_model(export.quantise(graph, precision), "CPU", device_properties()) for graph in graphs
+            core.compile_model(export.quantise(graph, precision), "CPU", device_properties(precision))
+            for graph in graphs
         )
         transformer = backbone.transformer
         self._layers = len(transformer.blocks)

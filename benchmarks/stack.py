@@ -159,7 +159,7 @@ def dynamic_int8(stack: Stack, library: str) -> Call:
 def openvino(stack: Stack, precision: str, activations: int = 0) -> Call:
     """OpenVINO as the server uses it; int8 `activations` share a scale in groups of that size, 0 keeps them float."""
     graph = export.quantise(export.trace(stack, [torch.zeros(stack.shape)], [[]]), precision)
-    properties = device_properties() | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": activations}
+    properties = device_properties(precision) | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": activations}
     request = ov.Core().compile_model(graph, "CPU", properties).create_infer_request()
     return lambda x: request.infer([x])[0]
 

@@ -1,14 +1,12 @@
-"""What the OpenVINO runtime serves from: compiled graphs and tables, made once per checkpoint and machine.
+"""What the OpenVINO runtime serves from: graphs with quantised weights and tables, made once per checkpoint.
 
-Making it takes minutes and, for a moment, the memory of the float32 model; opening it again takes seconds. The
-tables of embeddings are mapped from disk, so only the rows in use take memory.
+Making it takes minutes and, for a moment, the memory of the float32 model; opening it again takes seconds. All of it
+is mapped from disk, so that of what is not rearranged for this processor only the rows in use take memory.
 """
 
-import ctypes
 import hashlib
 import json
 import logging
-import mmap
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +14,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import openvino as ov
 import torch
-from safetensors.torch import load_file, save_file
-from transformers import CsmConfig, MimiModel
+from safetensors.torch import save_file
+from transformers import CsmConfig, MimiConfig, MimiModel
 
 from csm.engine import export
+from csm.engine.mapped import MappedFile
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder, State
@@ -31,10 +29,13 @@ from csm.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is written here changes."""
 
-DONE = "complete.json"
+DONE, CODEC_WEIGHTS = "complete.json", "codec/model.safetensors"
+
+ACTIVATION_GROUPS = {"int8": 128, "int4": 32}
+"""Activations that share a scale when they are quantised on the way into a product; measured, docs/performance.md."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Bundle:
         sound: compiled `export.SoundStep`.
         codec: Mimi, for encoding references; its decoder is left out.
         silence: the state of one stream of sound that has not begun.
-        files: the mapped blobs of the graphs.
+        files: that all of these lie in.
     """
 
     config: CsmConfig
@@ -59,16 +60,12 @@ class Bundle:
     sound: ov.CompiledModel
     codec: MimiModel
     silence: State
-    files: tuple[mmap.mmap, ...]
+    files: tuple[MappedFile, ...]
 
     def let_go(self) -> None:
-        """Drop the blobs from memory once each graph has run: it then works on weights that it has rearranged.
-
-        Should a graph look at its blob again, the kernel reads that part back from the file.
-        """
+        """Drop from memory what can be read again: once a graph has run, it works on weights that it rearranged."""
         for file in self.files:
-            if hasattr(mmap, "MADV_DONTNEED"):
-                file.madvise(mmap.MADV_DONTNEED)
+            file.let_go()
 
 
 def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> Bundle:
@@ -81,74 +78,73 @@ def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> B
     try:
         if not (folder / DONE).exists():
             _make(checkpoint, precision, folder)
-        return _read(checkpoint.config, folder)
+        return _read(checkpoint.config, folder, precision)
     except OSError as error:
         raise ModelUnavailable(
-            f"the compiled model cannot be kept ({error.strerror}): set CSM_CACHE_DIR to a folder with room"
+            f"the prepared model cannot be kept ({error.strerror}): set CSM_CACHE_DIR to a folder with room"
         ) from error
 
 
-def device_properties() -> dict[str, Any]:
-    """How the graphs are run: for latency, in float32 where weights are not quantised, on the cores torch may use."""
+def device_properties(precision: str) -> dict[str, Any]:
+    """How graphs are run: for latency, on the cores that torch may use, with floats in float32."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUPS.get(precision, 0),
     }
 
 
-def _read(config: CsmConfig, folder: Path) -> Bundle:
-    core = ov.Core()
-    files = tuple(_mapped(folder / f"{name}.blob") for name in ("backbone", "depth", "sound"))
-    backbone, depth, sound = (_import(core, file) for file in files)
-    tables = load_file(folder / "embeddings.safetensors")
-    embeddings = Embeddings(tables["text"], tables["audio"], config.num_codebooks, torch.float32)
-    codec = MimiModel.from_pretrained(folder / "codec", dtype=torch.float32).eval().requires_grad_(False)
+def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
+    # Sound is heard: it stays in float32.
+    precisions = {"backbone": precision, "depth": precision, "sound": "float32"}
+    weights = {name: MappedFile(folder / f"{name}.bin") for name in precisions}
+    graphs = {name: _compile(folder / f"{name}.xml", weights[name], what) for name, what in precisions.items()}
+    tables, codec_weights = (MappedFile(folder / name) for name in ("embeddings.safetensors", CODEC_WEIGHTS))
+    table = tables.tensors()
+    embeddings = Embeddings(table["text"], table["audio"], config.num_codebooks, torch.float32)
+    codec = _codec(folder, codec_weights)
     silence = MimiDecoder(codec).initial_state(1)
     codec.decoder = None
-    return Bundle(config, backbone, depth, embeddings, sound, codec, silence, files)
+    files = (*weights.values(), tables, codec_weights)
+    return Bundle(config, embeddings=embeddings, codec=codec, silence=silence, files=files, **graphs)
 
 
-def _mapped(path: Path) -> mmap.mmap:
-    """A file as memory; writable in name only, because OpenVINO takes no other: nothing is ever written back.
-
-    It stays mapped for as long as the process lives: the graphs behind OpenVINO's objects are freed at a time of their
-    own, and read from the file until then.
-    """
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(mapped))
-    return mapped
+def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledModel:
+    core = ov.Core()
+    graph = core.read_model(path.read_bytes(), ov.Tensor(weights.bytes, shared_memory=True))
+    return core.compile_model(graph, "CPU", device_properties(precision))
 
 
-def _import(core: ov.Core, file: mmap.mmap) -> ov.CompiledModel:
-    blob = ov.Tensor(np.frombuffer(file, dtype=np.uint8), shared_memory=True)
-    return core.import_model(blob, "CPU", device_properties())
+def _codec(folder: Path, weights: MappedFile) -> MimiModel:
+    """Mimi on weights that stay in their file."""
+    config = MimiConfig.from_pretrained(folder / "codec")
+    codec = MimiModel.from_pretrained(None, config=config, state_dict=weights.tensors(), dtype=torch.float32)
+    return codec.eval().requires_grad_(False)
 
 
 def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
     """Write the bundle beside its place, then move it there: a half-made one is never taken for whole."""
-    log.info("compiling the model for this CPU in %s: once per checkpoint, a few minutes", precision)
+    log.info("preparing the model in %s: once per checkpoint, a few minutes", precision)
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model = checkpoint.load(torch.float32, torch.device("cpu"))
     model.codec_model.save_pretrained(partial / "codec")
     _save_tables(model, checkpoint.config.dtype or torch.float32, partial / "embeddings.safetensors")
-    # Sound is heard: it stays in float32. One after the other, each letting go of its weights before the next.
-    _compile("sound", lambda: export.sound_graph(MimiDecoder(model.codec_model)), "float32", partial)
-    _compile("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)
-    _compile("backbone", lambda: export.backbone_graph(Backbone(model)), precision, partial)
+    # One after the other, each letting go of its weights before the next.
+    _write("sound", lambda: export.sound_graph(MimiDecoder(model.codec_model)), "float32", partial)
+    _write("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)
+    _write("backbone", lambda: export.backbone_graph(Backbone(model)), precision, partial)
     (partial / DONE).write_text(json.dumps({"format": FORMAT, "precision": precision}))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
-def _compile(name: str, graph: Callable[[], ov.Model], precision: str, folder: Path) -> None:
+def _write(name: str, graph: Callable[[], ov.Model], precision: str, folder: Path) -> None:
     started = monotonic()
-    compiled = ov.Core().compile_model(export.quantise(graph(), precision), "CPU", device_properties())
-    (folder / f"{name}.blob").write_bytes(compiled.export_model().getvalue())
-    log.info("%s compiled after %.0f s", name, monotonic() - started)
+    ov.save_model(export.quantise(graph(), precision), folder / f"{name}.xml", compress_to_fp16=False)
+    log.info("%s is ready after %.0f s", name, monotonic() - started)
 
 
 def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
@@ -159,9 +155,7 @@ def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
 
 def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
     """Of all that the bundle depends on; weights by name, size and time, for hashing gigabytes takes too long."""
-    core = ov.Core()
-    parts: list[object] = [FORMAT, precision, ov.__version__, torch.__version__]
-    parts += [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    parts: list[object] = [FORMAT, precision, ov.__version__]
     for path in sorted(checkpoint.folder.iterdir()):
         if path.suffix in (".safetensors", ".json"):
             status = path.stat()

@@ -164,7 +164,7 @@ def quantise(model: ov.Model, precision: str) -> ov.Model:
     # Large, and needed only while a bundle is made.
     import nncf
 
-    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_ASYM}
+    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_SYM}
     if precision == "int4":
         fallback = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.IGNORE)
         options = {"mode": nncf.CompressWeightsMode.INT4_SYM, "group_size": INT4_GROUP, "ratio": 1.0}

@@ -137,7 +137,7 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
-        # A batch or a length that is new makes a graph look at its blob again.
+        # A batch or a length that is new makes a graph look at its file again.
         self._bundle.let_go()
         self._memory.reserve(max(length + 1, self._memory.capacity if row else 0))
         self._memory.store[:, :, row, :length] = self._reading.store[:, :, 0, :length]

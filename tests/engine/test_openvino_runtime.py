@@ -136,7 +136,7 @@ def test_a_half_made_bundle_is_made_again(checkpoint: Checkpoint, cache: Path) -
     bundle_of(checkpoint, cache, "int8")
     (folder,) = cache.glob("*-int8")
     (folder / DONE).unlink()
-    (folder / "depth.blob").write_bytes(b"")
+    (folder / "depth.bin").write_bytes(b"")
     assert speak(OpenVinoRuntime(bundle_of(checkpoint, cache, "int8"), 1), [COLD], 2).shape[0] == 2
 
 
