@@ -57,16 +57,15 @@ class DepthFrame(nn.Module):
 
     Args:
         depth: whose weights are used.
-        most: largest `top_k` that the graph serves.
     """
 
-    def __init__(self, depth: DepthDecoder, most: int) -> None:
+    def __init__(self, depth: DepthDecoder) -> None:
         super().__init__()
-        self.depth, self.most = depth, most
+        self.depth = depth
 
-    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor) -> Tensor:
-        """See `DepthDecoder.forward`."""
-        codes: Tensor = self.depth(hidden, noise, temperature, top_k, self.most)
+    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: Tensor) -> Tensor:
+        """See `DepthDecoder.forward`; `most` is a tensor, so that the graph sorts no more than it must."""
+        codes: Tensor = self.depth(hidden, noise, temperature, top_k, most)
         return codes
 
 
@@ -114,10 +113,10 @@ def backbone_graph(backbone: Backbone) -> ov.Model:
 
 
 def depth_graph(depth: DepthDecoder) -> ov.Model:
-    """`DepthFrame` for any batch and any `top_k`."""
+    """`DepthFrame` for any batch."""
     noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
-    example = [torch.zeros(2, depth.project.in_features), noise, torch.ones(2), torch.full((2,), 2)]
-    return trace(DepthFrame(depth, depth.codebook_size), example, [[0]] * 4)
+    rules = [torch.ones(2), torch.full((2,), 2), torch.tensor(2)]
+    return trace(DepthFrame(depth), [torch.zeros(2, depth.project.in_features), noise, *rules], [[0]] * 4 + [[]])
 
 
 def sound_graph(decoder: MimiDecoder) -> ov.Model:

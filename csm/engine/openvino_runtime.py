@@ -156,7 +156,7 @@ class OpenVinoRuntime:
         self._memory.reserve(max(length, self._memory.capacity))
         hidden = self._run(self._memory, state.x[:rows, None], state.position[:rows, None])
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)
-        codes = self._draw(hidden, noise, rows)
+        codes = self._draw(hidden, noise, rows, top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
         return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
 
@@ -183,9 +183,10 @@ class OpenVinoRuntime:
             memory.clear(bad)
         return hidden
 
-    def _draw(self, hidden: Tensor, noise: Tensor, rows: int) -> Tensor:
+    def _draw(self, hidden: Tensor, noise: Tensor, rows: int, most: int) -> Tensor:
         temperature, top_k = self._state.temperature[:rows], self._state.top_k[:rows]
-        result = self._depth.infer([hidden.numpy(), noise.numpy(), temperature.numpy(), top_k.numpy()])
+        inputs = (hidden, noise, temperature, top_k, torch.tensor(most))
+        result = self._depth.infer([tensor.numpy() for tensor in inputs])
         return torch.from_numpy(result[0].copy())
 
 

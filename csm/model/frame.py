@@ -74,7 +74,7 @@ class DepthDecoder(nn.Module):
         self.heads = nn.ModuleList(_padded_head(w) for w in model.depth_decoder.codebooks_head.weight)
         self.transformer = Transformer(source, positions=self.codebooks + 1)
 
-    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: int) -> Tensor:
+    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: int | Tensor) -> Tensor:
         """Draw one frame per row.
 
         Args:

@@ -9,6 +9,7 @@ numbers: as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Ten
     return -torch.log(-torch.log(uniform))
 
 
-def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: int) -> Tensor:
+def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: Any) -> Tensor:
     """One code per row.
 
     Args:
@@ -61,7 +62,7 @@ def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most
         noise: Gumbel noise of the same shape.
         temperature: `[batch]`.
         top_k: `[batch]`, at most `most`.
-        most: largest `top_k` in the batch, known to the host.
+        most: largest `top_k` in the batch; a number, or a tensor where a graph is to take any.
 
     Returns:
         int64 `[batch]`.

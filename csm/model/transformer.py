@@ -49,8 +49,8 @@ class Attention(nn.Module):
         """`[batch, time, dim]`, unchanged in shape."""
         batch, time, _ = x.shape
         heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
-        both, v = heads.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        q, k = rotate(both, *rope).split([self.heads, self.kv_heads], dim=2)
+        both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], dim=2)
+        q, k = torch.split(rotate(both, *rope), [self.heads, self.kv_heads], dim=2)
         k, v = memory.extend(layer, k, v)
         y = grouped_attention(q, k, v, mask)
         result: Tensor = self.out(y.reshape(batch, time, -1))
