@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 QUALITY_STAMP := $(VENV)/.installed-quality
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow fuzz load check docs lock bench audit clean
+.PHONY: help demo serve test test-slow fuzz soak load check docs lock bench audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)
 	$(RUN) -m pytest tests/hostile -m slow --mutants $(or $(MUTANTS),3200)
+
+soak: $(DEV_STAMP)  ## watch a server's memory under load for ten minutes (SECONDS=3600 for longer)
+	$(RUN) -m pytest tests/load/test_soak.py -m slow --soak-seconds $(or $(SECONDS),600)
 
 load: $(DEV_STAMP)  ## call a running server (URL, KEY, USERS, SECONDS) from many callers with Locust
 	$(VENV)/bin/locust -f benchmarks/locustfile.py --headless --only-summary --host $(or $(URL),http://127.0.0.1:5000) \

@@ -1,5 +1,6 @@
 """`python sesame_server.py` and `sesame_server:app`, as people run them."""
 
+import ctypes
 import errno
 import json
 import os
@@ -158,3 +159,34 @@ def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
         status = process.wait(20)
     assert status == (0 if name in ("python", "gunicorn", "our worker") else status)
     assert status in (0, -signal.SIGTERM), log.read_text()
+
+
+HEAPS = """
+import ctypes, sys, threading
+from csm import server
+if sys.argv[1] == "shared":
+    server.share_arenas()
+barrier = threading.Barrier(12)
+def work():
+    barrier.wait()
+    kept = [bytearray(2000) for _ in range(3000)]
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[2].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="counts the heaps of glibc")
+def test_threads_share_few_heaps(tmp_path):
+    counts = {}
+    for name in ("shared", "plain"):
+        command = [sys.executable, "-c", HEAPS, name, str(tmp_path / name)]
+        subprocess.run(command, env=environment(), cwd=ROOT, check=True, timeout=120)
+        counts[name] = (tmp_path / name).read_text().count("<heap nr=")
+    assert counts["shared"] <= server.ARENAS < counts["plain"]

@@ -3,6 +3,9 @@
 Importing this module imports torch and torchaudio (seconds of time, hundreds of megabytes): the HTTP layer must not.
 """
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -10,8 +13,9 @@ import torch
 import torch.nn.functional as nn
 import torchaudio.functional as audio
 from torch import Tensor
+from torchaudio.transforms import Resample
 
-from csm.audio.waveform import Waveform
+from csm.audio.waveform import Samples, Waveform
 from csm.errors import UnusableReference
 
 SAMPLE_RATE = 24_000
@@ -22,6 +26,8 @@ LOUDNESS = -20.0
 PEAK = 10 ** (-1 / 20)
 """Ceiling of -1 dBFS; a reference whose peaks would pass it is left quieter than `LOUDNESS`."""
 
+_PIECE = 240_000
+"""Samples that are resampled at once, at least."""
 _HIGHPASS_HZ = 30.0
 _SILENT_PEAK = 10 ** (-60 / 20)
 _FRAMES_PER_SECOND = 50
@@ -48,48 +54,75 @@ def condition(waveform: Waveform, max_seconds: float) -> Waveform:
     Raises:
         UnusableReference: not finite, silent, less than `MIN_SECONDS` of sound, or clipped.
     """
-    signal = _centred(_finite(waveform))
-    signal = _trimmed(_resampled(signal, waveform.sample_rate))
+    level = Level.of(waveform.samples)
+    signal = _trimmed(_resampled(waveform, level))
     _refuse_clipped(signal)
     signal = _levelled(_cut_at_pause(signal, max_seconds))
     return Waveform(np.ascontiguousarray(signal.numpy(), dtype=np.float32), SAMPLE_RATE)
 
 
-def _finite(waveform: Waveform) -> Tensor:
-    if not len(waveform.samples):
-        raise UnusableReference(f"The sample is empty; at least {MIN_SECONDS:g} s of speech is needed.")
-    if not np.isfinite(waveform.samples).all():
-        raise UnusableReference("The sample contains values that are not finite numbers: record or export it again.")
-    return torch.tensor(waveform.samples)
+@dataclass(frozen=True)
+class Level:
+    """What brings samples to no DC and half of full scale: later filters clamp to -1..1, a float file knows no limit.
+
+    Attributes:
+        swing: largest magnitude; divided by first, so that nothing overflows.
+        centre: mean, in units of `swing`.
+        peak: largest distance from the mean, in units of `swing`.
+    """
+
+    swing: float
+    centre: float
+    peak: float
+
+    @classmethod
+    def of(cls, samples: Samples) -> "Level":
+        """Of a whole recording.
+
+        Raises:
+            UnusableReference: it is empty, silent or not finite.
+        """
+        if not len(samples):
+            raise UnusableReference(f"The sample is empty; at least {MIN_SECONDS:g} s of speech is needed.")
+        low, high = float(samples.min()), float(samples.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UnusableReference(
+                "The sample contains values that are not finite numbers: record or export it again."
+            )
+        swing, mean = max(-low, high), float(samples.mean(dtype=np.float64))
+        if max(high - mean, mean - low) < _SILENT_PEAK:
+            raise UnusableReference("The sample is silent: check the microphone and record again.")
+        return cls(swing, mean / swing, max(high - mean, mean - low) / swing)
+
+    def apply(self, samples: Samples) -> Tensor:
+        """A copy at that level."""
+        return torch.tensor(samples).div_(self.swing).sub_(self.centre).div_(2 * self.peak)
 
 
-def _centred(signal: Tensor) -> Tensor:
-    """Without DC, at half of full scale: later filters clamp to -1..1, and a float file may be at any level."""
-    swing = _peak(signal)
-    signal /= swing
-    signal -= signal.mean()
-    signal /= 2 * _peak(signal, least=_SILENT_PEAK / swing)
-    return signal
-
-
-def _peak(signal: Tensor, least: float = _SILENT_PEAK) -> float:
-    peak = float(signal.abs().max())
-    if peak < least:
-        raise UnusableReference("The sample is silent: check the microphone and record again.")
-    return peak
-
-
-def _resampled(signal: Tensor, sample_rate: int) -> Tensor:
-    """To 24 kHz, without what is too low to be a voice.
+def _resampled(waveform: Waveform, level: Level) -> Tensor:
+    """At that level, to 24 kHz, without what is too low to be a voice.
 
     Usual rates are exact; an odd one is taken as a ratio of small numbers, since the filter's size is their product
     (24000/44101 would need gigabytes), for a change of pitch below 1e-5. The high-pass takes the offset that
     centring leaves on one side where sound with DC stands beside digital silence; it would hide that silence.
     """
-    ratio = Fraction(SAMPLE_RATE, sample_rate).limit_denominator(500)
-    signal = audio.resample(signal, ratio.denominator, ratio.numerator, lowpass_filter_width=32, rolloff=0.96)
+    ratio = Fraction(SAMPLE_RATE, waveform.sample_rate).limit_denominator(500)
+    resample = Resample(ratio.denominator, ratio.numerator, lowpass_filter_width=32, rolloff=0.96)
+    signal = torch.cat(list(_pieces(waveform.samples, level, resample)))
     cleaned: Tensor = audio.highpass_biquad(signal, SAMPLE_RATE, _HIGHPASS_HZ)
     return cleaned
+
+
+def _pieces(samples: Samples, level: Level, resample: Resample) -> Iterator[Tensor]:
+    """What the whole would be resampled to, in pieces that overlap by the filter: the whole takes several copies."""
+    old, new = resample.orig_freq, resample.new_freq
+    reach = resample.width + old if old != new else 0
+    overlap, length = (-(-least // old) * old for least in (reach, _PIECE))
+    for start in range(0, len(samples), length):
+        begin = max(start - overlap, 0)
+        piece = resample(level.apply(samples[begin : start + length + overlap]))
+        skipped = (start - begin) // old * new
+        yield piece[skipped : skipped + length // old * new]
 
 
 def _decibels(signal: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import shutil
 import struct
 import subprocess
+import sys
 from functools import cache
 
 import imageio_ffmpeg
@@ -106,7 +107,7 @@ def _refuse_failure(outcome: sandbox.Outcome) -> None:
         raise UndecodableAudio(f"The file is damaged or is not audio that can be decoded: {_REMEDY}.")
 
 
-def _parse_au(stream: bytes, max_seconds: float) -> Waveform:
+def _parse_au(stream: memoryview, max_seconds: float) -> Waveform:
     if len(stream) < _AU_HEADER.size:
         raise UndecodableAudio(f"No sound was found in the audio file: {_REMEDY}.")
     magic, start, _, encoding, rate, channels = _AU_HEADER.unpack_from(stream)
@@ -120,6 +121,10 @@ def _parse_au(stream: bytes, max_seconds: float) -> Waveform:
     return Waveform(samples, rate)
 
 
-def _floats(stream: bytes, start: int, most: int) -> Samples:
+def _floats(stream: memoryview, start: int, most: int) -> Samples:
+    """The samples in the stream itself: a minute at 192 kHz takes 46 MB."""
     count = min(max(len(stream) - start, 0) // 4, most)
-    return np.frombuffer(stream, ">f4", count, start if count else 0).astype(np.float32)
+    words = np.frombuffer(stream, np.uint32, count, start if count else 0)
+    if sys.byteorder == "little":
+        words.byteswap(inplace=True)
+    return np.require(words.view(np.float32), requirements="A")

@@ -53,9 +53,15 @@ class VoiceCache:
         with self._lock:
             voice = self._voices.setdefault(key, VoiceState())
             self._voices.move_to_end(key)
-        with voice.encoding:
-            if voice.codes is None:
-                voice.codes = [self._encode(turn) for turn in context]
+        try:
+            with voice.encoding:
+                if voice.codes is None:
+                    voice.codes = [self._encode(turn) for turn in context]
+        except Exception:
+            # It has no size yet, so nothing else would ever forget it.
+            with self._lock:
+                self._voices.pop(key, None)
+            raise
         self.trim()
         return voice
 

@@ -1,15 +1,20 @@
 """The whole road from an upload to sound, above the engine."""
 
 import logging
+import os
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 
 from csm.audio.condition import condition
 from csm.audio.decode import decode
 from csm.audio.wav import pcm16
 from csm.engine.api import Chunk, Engine, Sampling
-from csm.errors import GenerationFailed, InvalidRequest, NotReady
+from csm.errors import Cancelled, DeadlineExceeded, GenerationFailed, InvalidRequest, NotReady
 from csm.model.conversation import Conversation
 from csm.settings import Settings
 from csm.speech.admission import Admission
@@ -35,6 +40,7 @@ class CsmSynthesizer:
     def __init__(self, settings: Settings, engine: Engine, details: dict[str, object]) -> None:
         self._settings, self._engine, self._details = settings, engine, details
         self._admission = Admission(engine.info.slots, settings.queue)
+        self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._draining = False
 
     def status(self) -> Status:
@@ -57,8 +63,9 @@ class CsmSynthesizer:
         """See `Synthesizer.speak`."""
         self.check()
         with self._admission.enter():
-            # Decoding waits until a place is ours: a flood of uploads must not become a flood of ffmpegs.
-            voice = self._voice(utterance)
+            voice = self._voice(utterance, cancelled)
+            # A place is held for minutes; nothing needs the upload any more.
+            utterance = replace(utterance, reference=b"")
             text = clean(utterance.text)
             if not text:
                 raise InvalidRequest("text: nothing is left to say once special tokens are removed")
@@ -75,11 +82,26 @@ class CsmSynthesizer:
         self._draining = True
         self._engine.close()
 
-    def _voice(self, utterance: Utterance) -> Voice:
+    def _voice(self, utterance: Utterance, gone: Callable[[], bool]) -> Voice:
         longest = self._settings.max_reference_seconds
-        # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
-        waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
+        with self._turn(gone):
+            # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
+            waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
         return Voice(waveform, clean(utterance.transcript or ""))
+
+    @contextmanager
+    def _turn(self, gone: Callable[[], bool]) -> Iterator[None]:
+        """One of few at a time: a flood of uploads must not become a flood of ffmpegs and of minutes of samples."""
+        deadline = time.monotonic() + self._settings.deadline_seconds
+        while not self._decoders.acquire(timeout=0.25):
+            if gone():
+                raise Cancelled("the caller went away")
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded("too many samples wait to be decoded: try again later")
+        try:
+            yield
+        finally:
+            self._decoders.release()
 
     def _max_frames(self, text: str, max_seconds: float) -> int:
         seconds = min(max_seconds, self._settings.max_audio_seconds, longest_seconds(text))

@@ -22,7 +22,8 @@ class Access:
         method: as sent.
         route: the pattern that matched, or None; never the path itself, which a caller can fill with anything.
         caller: the name of the key, or None.
-        outcome: ok, refused, failed, gone (the caller left) or cut (we broke the answer off).
+        outcome: ok, refused, failed, gone (the caller left), slow (the caller did not read) or
+            cut (we broke the answer off).
         noted: what else is worth knowing: bytes, characters, seconds, the class of an error.
         started: on the monotonic clock.
     """

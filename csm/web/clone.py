@@ -39,6 +39,10 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
         entry = access.current()
         entry.noted.update(sample_bytes=len(sample), text_chars=len(utterance.text))
         chunks = synthesizer.speak(utterance, hang_up(request.environ))
-        return streaming.chunked(chunks, entry, request.environ) if streamed else streaming.whole(chunks, entry)
+        return (
+            streaming.chunked(chunks, entry, request.environ)
+            if streamed
+            else streaming.whole(chunks, entry, request.environ)
+        )
 
     return routes

@@ -73,7 +73,9 @@ def parts(request: flask.Request, texts: Iterable[str], file: str) -> tuple[dict
     if any("\N{REPLACEMENT CHARACTER}" in text for pair in fields.items() for text in pair):
         raise BadRequest(NOT_UTF8)
     upload = _once(request.files.getlist(file))
-    content = upload.stream.read()
+    # The request lives as long as its answer; a sample of ten megabytes need not.
+    with upload.stream as stream:
+        content = stream.read()
     if not content:
         raise BadRequest(f"The file in '{file}' is empty.")
     return fields, content

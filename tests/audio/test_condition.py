@@ -42,6 +42,16 @@ def test_loudness_is_levelled_whatever_the_input_level(speech, gain):
     assert loudness_by_ffmpeg(made) == pytest.approx(LOUDNESS, abs=0.3)
 
 
+@pytest.mark.parametrize("rate", [8000, 24_000, 44_100, 44_101, 48_000, 192_000])
+def test_pieces_are_resampled_to_what_the_whole_would_be(rate, monkeypatch):
+    time = np.arange(2 * rate + 7) / rate
+    made = []
+    for piece in (rate // 3, 10**9):
+        monkeypatch.setattr("csm.audio.condition._PIECE", piece)
+        made.append(condition(Waveform(np.float32(np.sin(2 * np.pi * 220 * time) ** 9 * time), rate), 30.0).samples)
+    np.testing.assert_allclose(*made, atol=2e-4)
+
+
 def test_peaks_stay_below_the_ceiling_at_the_cost_of_loudness(speech):
     peaky = speech.samples.copy()
     peaky[100_000:100_050] = 8 * np.abs(peaky).max() * np.hanning(50)

@@ -56,13 +56,13 @@ def test_input_is_seekable_and_output_comes_back():
 
 def test_limits_hold_from_the_first_instruction():
     limits = Limits(output_bytes=999, memory_bytes=300 << 20, cpu_seconds=3)
-    answer = shell("ulimit -v; ulimit -t; ulimit -f; ulimit -c; ulimit -n", limits).output
+    answer = bytes(shell("ulimit -v; ulimit -t; ulimit -f; ulimit -c; ulimit -n", limits).output)
     assert answer.split() == [b"307200", b"3", b"0", b"0", b"16"]
 
 
 def test_environment_is_empty(monkeypatch):
     monkeypatch.setenv("CSM_API_KEYS", "a-secret")
-    inherited = python("import os; os.write(1, open('/proc/self/environ', 'rb').read())").output
+    inherited = bytes(python("import os; os.write(1, open('/proc/self/environ', 'rb').read())").output)
     assert b"a-secret" not in inherited
     assert not {line.split(b"=")[0] for line in inherited.split(b"\0") if line} - {b"PWD"}
 
@@ -147,6 +147,6 @@ def test_without_memfd_the_input_is_an_unnamed_file(monkeypatch, tmp_path):
     monkeypatch.setattr("csm.audio.sandbox._HAS_MEMFD", False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     program = "import os; os.lseek(0, 2, 0); os.write(1, os.read(0, 9) + os.readlink('/proc/self/fd/0').encode())"
-    output = python(program, data=b"0123").output
+    output = bytes(python(program, data=b"0123").output)
     assert output.startswith(b"23" + bytes(tmp_path)) and output.endswith(b"(deleted)")
     assert not list(tmp_path.iterdir())

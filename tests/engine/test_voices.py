@@ -43,6 +43,16 @@ def encoder() -> Encoder:
     return Encoder()
 
 
+def test_a_voice_that_cannot_be_encoded_is_not_kept(encoder: Encoder) -> None:
+    cache, encoder.error = VoiceCache(10 * BYTES, encoder), RuntimeError("out of memory")
+    for number in range(3):
+        with pytest.raises(RuntimeError):
+            cache.get([turn(number)])
+    assert len(cache) == 0
+    encoder.error = None
+    assert cache.get([turn(0)]).codes is not None and len(cache) == 1
+
+
 def test_a_voice_is_encoded_once(encoder: Encoder) -> None:
     cache = VoiceCache(10 * BYTES, encoder)
     first = cache.get([turn(1)])

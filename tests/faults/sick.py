@@ -1,14 +1,17 @@
 """Run as a program: the real server on a device that fails when a file says so.
 
 The fault is put into the model's step from outside, after the fork, as a driver would: the server has no hook for it.
-Argument: the file, which holds `lost` or `hung` and is removed when the fault strikes.
+Argument: the file, which holds the name of a fault of `FAULTS` and at which step from now on it strikes, such as
+`memory 3`. It is removed when it has struck.
 """
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from flask import Flask
 
 from csm import log
@@ -16,21 +19,52 @@ from csm.server import application, gunicorn_options
 from csm.settings import load
 from csm.web.arbiter import Application
 
+Step = Callable[..., torch.Tensor]
+
+
+def lost(*_: Any) -> torch.Tensor:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def hung(*_: Any) -> torch.Tensor:
+    time.sleep(600)
+    raise AssertionError("nobody waits that long")
+
+
+def memory(*_: Any) -> torch.Tensor:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def nan(step: Step, runtime: Any, *given: Any) -> torch.Tensor:
+    runtime.state.x.fill_(torch.nan)
+    return step(runtime, *given)
+
+
+def code(step: Step, runtime: Any, *given: Any) -> torch.Tensor:
+    made = step(runtime, *given).clone()
+    made[:, -1] = 10**9
+    return made
+
+
+FAULTS = {fault.__name__: fault for fault in (lost, hung, memory, nan, code)}
+
 
 def infect(orders: Path) -> None:
-    """Let the next step after `orders` appears fail."""
+    """Let a step after `orders` appears fail."""
     from csm.engine.runtime import TorchRuntime
 
     healthy = TorchRuntime.step
+    waited = 0
 
-    def step(self: TorchRuntime, *given: Any) -> Any:
-        order = orders.read_text() if orders.exists() else ""
-        orders.unlink(missing_ok=True)
-        if order == "lost":
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        if order == "hung":
-            time.sleep(600)
-        return healthy(self, *given)
+    def step(self: TorchRuntime, *given: Any) -> torch.Tensor:
+        nonlocal waited
+        name, _, number = orders.read_text().partition(" ") if orders.exists() else ("", "", "0")
+        waited = waited + 1 if name else 0
+        if not name or waited < int(number):
+            return healthy(self, *given)
+        orders.unlink()
+        waited = 0
+        return FAULTS[name](healthy, self, *given)
 
     TorchRuntime.step = step  # type: ignore[method-assign]
 

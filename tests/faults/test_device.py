@@ -1,6 +1,7 @@
-"""A device that is lost or hangs while the real server speaks: the worker is replaced, and the next request succeeds.
+"""A device that fails while the real server speaks: what is broken is the answer, or at worst the worker, and the next
+request succeeds.
 
-Faults at every other call, out of memory, NaN and impossible codes are in `tests/engine/test_failures.py`.
+Faults at every other call than the step are in `tests/engine/test_failures.py`.
 """
 
 import sys
@@ -12,6 +13,9 @@ from tests.running import LONG, ROOT, running, speak
 from tests.web.conftest import until
 
 pytestmark = pytest.mark.slow
+
+FRAMES = 5
+SHORT = speak(text="A few words.", max_seconds=str(0.08 * FRAMES), seed="3")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +30,33 @@ def server(tmp_path_factory, orders):
         yield server
 
 
+def order(orders, fault, step):
+    """A whole file at once: the server may look at any moment."""
+    fresh = orders.with_suffix(".new")
+    fresh.write_text(f"{fault} {step}")
+    fresh.replace(orders)
+
+
+@pytest.mark.parametrize("step", range(1, FRAMES + 1))
+@pytest.mark.parametrize("fault", ["memory", "nan", "code"])
+def test_a_step_that_fails_breaks_that_answer_only(server, orders, fault, step):
+    before = server.worker
+    order(orders, fault, step)
+    answer = server.ask(SHORT)
+    assert not orders.exists(), "the fault did not strike"
+    if step == 1:
+        assert answer.status == 500 and answer.is_complete and b"request_id" in answer.body
+    else:
+        assert answer.status == 200 and not answer.is_complete, "a broken answer must not look whole"
+    server.assert_serves()
+    assert server.worker == before
+
+
+def test_the_short_answer_is_whole_where_nothing_fails(server):
+    answer = server.ask(SHORT)
+    assert (answer.status, answer.is_complete, len(answer.body)) == (200, True, 44 + FRAMES * 3840)
+
+
 @pytest.mark.parametrize(("fault", "reason"), [("lost", "the device is lost"), ("hung", "does not answer")])
 def test_a_fresh_worker(server, orders, fault, reason):
     server.assert_serves()
@@ -33,7 +64,7 @@ def test_a_fresh_worker(server, orders, fault, reason):
     with ThreadPoolExecutor(3) as pool:
         speaking = [pool.submit(server.ask, speak(**LONG)) for _ in range(3)]
         until(lambda: server.health()["running"] == 2)
-        orders.write_text(fault)
+        order(orders, fault, 1)
         assert not any(future.result().status == 200 and future.result().is_complete for future in speaking)
     until(lambda: server.worker != before, 60)
     log = server.log.read_text()

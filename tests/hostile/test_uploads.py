@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SEED = 2026
 LONGEST_SECONDS = 12.0
-MOST_MEMORY_MB = 600
-"""Peak above what a warm worker has: a minute at 192 kHz takes 46 MB, and conditioning holds several copies of it."""
+MOST_MEMORY_MB = 300
+"""Peak above what a warm worker has: a minute at 192 kHz takes 46 MB, its conditioning twice that."""
 
 SLOW = f"no answer within {LONGEST_SECONDS:.0f} s"
 EMPTY = frozenset({400})

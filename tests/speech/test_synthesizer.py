@@ -2,10 +2,14 @@
 
 import struct
 import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from csm.audio.decode import decode
+from csm.audio.waveform import Waveform
 from csm.errors import (
     Busy,
     Cancelled,
@@ -20,6 +24,7 @@ from csm.errors import (
 from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
 from csm.speech.text import longest_seconds
 from tests.speech.parts import FakeEngine, sample, settings, utterance
+from tests.web.conftest import until
 
 
 def never() -> bool:
@@ -254,3 +259,68 @@ def test_many_threads_share_the_places() -> None:
         thread.join(60)
     assert sorted(map(str, results)) == ["2"] * 4 + ["busy"] * 6
     assert inside(synthesizer) == 0
+
+
+class Decoding:
+    """The real decoder, but one that can be stopped; notes how many are at work."""
+
+    def __init__(self) -> None:
+        self.go, self.lock = threading.Event(), threading.Lock()
+        self.now = self.most = 0
+
+    def __call__(self, data: bytes, max_seconds: float) -> Waveform:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        assert self.go.wait(30)
+        with self.lock:
+            self.now -= 1
+        return decode(data, max_seconds)
+
+
+@pytest.fixture
+def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
+    """A decoder that waits for permission, in a synthesizer that has two of them."""
+    decoding = Decoding()
+    monkeypatch.setattr("csm.speech.synthesizer.decode", decoding)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    return decoding
+
+
+def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> None:
+    synthesizer = CsmSynthesizer(settings(queue=9), FakeEngine(), {})
+    with ThreadPoolExecutor(5) as pool:
+        heard = [pool.submit(lambda: list(synthesizer.speak(utterance(), never))) for _ in range(5)]
+        until(lambda: inside(synthesizer) == 5 and decoding.now == 2)
+        with pytest.raises(Cancelled):
+            next(synthesizer.speak(utterance(), lambda: True))
+        assert inside(synthesizer) == 5
+        decoding.go.set()
+        assert all(len(one.result()) == 2 for one in heard)
+    assert decoding.most == 2 and inside(synthesizer) == 0
+
+
+def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
+    synthesizer = CsmSynthesizer(settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
+    with ThreadPoolExecutor(2) as pool:
+        heard = [pool.submit(lambda: list(synthesizer.speak(utterance(), never))) for _ in range(2)]
+        until(lambda: decoding.now == 2)
+        with pytest.raises(DeadlineExceeded):
+            next(synthesizer.speak(utterance(), never))
+        decoding.go.set()
+        assert all(len(one.result()) == 2 for one in heard)
+
+
+def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) -> None:
+    """Not held for the minutes that an answer may take."""
+    upload = Upload(sample())
+    gone = weakref.ref(upload)
+    speaking = synthesizer.speak(utterance(reference=upload), never)
+    del upload
+    next(speaking)
+    assert gone() is None
+    speaking.close()
+
+
+class Upload(bytearray):
+    """Bytes that can be watched."""

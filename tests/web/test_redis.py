@@ -25,6 +25,11 @@ class Redis:
         )
         until(lambda: answers(self.port))
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()

@@ -77,9 +77,57 @@ def test_a_generation_that_fails_at_once_is_closed(entry):
 def test_a_whole_answer_is_closed_even_when_it_fails(entry):
     for chunks in (Chunks(b"aa", KeyError()), Chunks()):
         with pytest.raises((KeyError, GenerationFailed)):
-            whole(chunks, entry)
+            whole(chunks, entry, {})
         assert chunks.closed
 
 
 def test_iterators_without_close_will_do(entry):
-    assert whole(iter([b"aa"]), entry).data[44:] == b"aa"
+    assert whole(iter([b"aa"]), entry, {}).data[44:] == b"aa"
+
+
+def test_a_whole_answer_leaves_in_pieces_of_its_length(entry):
+    answer = whole(Chunks(bytes(30_000), bytes(20_000)), entry, {})
+    pieces = list(answer.response)
+    assert answer.headers["Content-Length"] == str(sum(map(len, pieces))) == str(44 + 50_000)
+    assert max(map(len, pieces)) <= 16_384
+    answer.close()
+    assert (entry.outcome, entry.noted["audio"]) == ("ok", 50_000 / 48_000)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """One that tests wind forward."""
+    now = [0.0]
+    monkeypatch.setattr("csm.web.streaming.time.monotonic", lambda: now[0])
+    return now
+
+
+SECOND = bytes(48_000)
+
+
+def test_who_plays_what_comes_may_take_as_long_as_that(entry, clock):
+    for _ in chunked(Chunks(*[SECOND] * 100), entry, {}).response:
+        clock[0] += 1.1
+    assert entry.outcome == "ok"
+
+
+def test_a_model_that_takes_its_time_is_not_the_callers_fault(entry, clock):
+    class Slow(Chunks):
+        def __next__(self):
+            clock[0] += 60
+            return super().__next__()
+
+    assert len(list(chunked(Slow(*[SECOND] * 5), entry, {}).response)) == 5
+
+
+@pytest.mark.parametrize("answer", [chunked, whole])
+def test_who_reads_more_slowly_than_the_sound_plays_is_cut_off(entry, clock, answer):
+    chunks, received = Chunks(*[SECOND] * 100), 0
+    made = answer(chunks, entry, {})
+    with pytest.raises(ConnectionResetError):
+        for piece in made.response:
+            clock[0] += 10
+            received += len(piece)
+    made.close()
+    assert (entry.outcome, chunks.closed) == ("slow", True)
+    assert clock[0] <= 50 and received < 6 * len(SECOND)

@@ -1,0 +1,104 @@
+"""The clock on the wall jumps by days, as it does when a machine wakes up or finds its time server."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.running import LONG, ROOT, Running, running, speak
+from tests.web.conftest import until
+
+pytestmark = pytest.mark.slow
+
+DAY = 86_400
+
+
+class Clock:
+    """What the server takes for the time."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.jump(0)
+
+    def jump(self, seconds: int) -> None:
+        """To so many seconds from the true time; a whole file replaces the old one."""
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.replace(self.file)
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    return Clock(tmp_path_factory.mktemp("clock") / "offset")
+
+
+def key(name: str, expiry: str = "") -> str:
+    return f"{name}:{hashlib.sha256(name.encode()).hexdigest()}:{expiry}\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("clocked")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    (folder / "keys").write_text(key("secret") + key("until-tomorrow", tomorrow) + key("often") + key("seldom"))
+    settings = {"api_keys": "", "api_keys_file": folder / "keys", "rate_limit": "20 per hour", "slots": 1}
+    command = (sys.executable, str(ROOT / "tests/faults/jumping.py"), str(clock.file))
+    with running(folder, command, **settings) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def right_again(clock: Clock) -> Iterator[None]:
+    clock.jump(0)
+    yield
+    clock.jump(0)
+
+
+def said(server: Running) -> datetime:
+    """The time by the server's own clock, from its log."""
+    server.get("/unknown")
+    line = until(lambda: [line for line in server.log.read_text().splitlines() if "status=401" in line])[-1]
+    return datetime.fromisoformat(line.split()[0])
+
+
+def ask(server: Running, name: str) -> int:
+    return server.ask(speak().replace(b"X-API-Key: secret", b"X-API-Key: " + name.encode())).status
+
+
+@pytest.mark.parametrize("offset", [2 * DAY, -2 * DAY])
+def test_who_is_speaking_goes_on_and_the_worker_lives(server: Running, clock: Clock, offset: int) -> None:
+    worker = server.worker
+    with ThreadPoolExecutor(2) as pool:
+        heard = [pool.submit(server.ask, speak(**(LONG | {"max_seconds": "3"}))) for _ in range(2)]
+        until(lambda: server.health().get("waiting") == 1)
+        clock.jump(offset)
+        assert abs((said(server) - datetime.now(UTC)).total_seconds() - offset) < 60, "the jump was not seen"
+        assert [(one.result().status, one.result().is_complete) for one in heard] == [(200, True)] * 2
+    assert server.worker == worker
+    clock.jump(0)
+    server.assert_serves()
+
+
+def test_a_key_expires_by_the_clock(server: Running, clock: Clock) -> None:
+    assert ask(server, "until-tomorrow") == 200
+    clock.jump(2 * DAY)
+    assert ask(server, "until-tomorrow") == 401
+    clock.jump(0)
+    assert ask(server, "until-tomorrow") == 200
+
+
+def test_a_quota_is_fresh_after_a_jump_ahead(server: Running, clock: Clock) -> None:
+    assert [ask(server, "often") for _ in range(21)] == [200] * 20 + [429]
+    clock.jump(DAY)
+    assert ask(server, "often") == 200
+
+
+def test_a_jump_back_gives_nobody_more_than_the_quota(server: Running, clock: Clock) -> None:
+    assert [ask(server, "seldom") for _ in range(10)] == [200] * 10
+    clock.jump(-DAY)
+    assert 429 in [ask(server, "seldom") for _ in range(25)]
+    server.assert_serves()

@@ -1,0 +1,49 @@
+"""Run as a program: the real server, but every request that it takes on leaves something behind.
+
+The leak is put in from outside, after the fork: it shows that a soak would see one.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask
+
+from csm import log
+from csm.server import application, gunicorn_options
+from csm.settings import load
+from csm.web.arbiter import Application
+
+LEAK_BYTES = 40_000
+
+
+def leak() -> None:
+    """Let each request keep memory, and every twentieth a descriptor and a thread."""
+    from csm.speech.synthesizer import CsmSynthesizer
+
+    tight, kept = CsmSynthesizer.speak, list[Any]()
+
+    def speak(self: CsmSynthesizer, *given: Any) -> Iterator[bytes]:
+        kept.append(os.urandom(LEAK_BYTES))
+        if len(kept) % 20 == 0:
+            kept.append(os.dup(0))
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        return tight(self, *given)
+
+    CsmSynthesizer.speak = speak  # type: ignore[method-assign]
+
+
+def main() -> None:
+    settings = load(env_file=None)
+    log.configure(settings.log_level)
+
+    def create() -> Flask:
+        leak()
+        return application(settings)
+
+    Application(create, gunicorn_options(settings)).run()
+
+
+if __name__ == "__main__":
+    main()

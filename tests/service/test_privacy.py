@@ -1,0 +1,121 @@
+"""What callers send stays in memory: no file, no log and no answer of the real server knows it, whatever goes wrong."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.corpus import watch
+from tests.corpus.ffmpeg import encode, speech_wav
+from tests.running import VOICE, Running, running, speak
+from tests.speech.parts import sample
+from tests.web import raw
+
+pytestmark = pytest.mark.slow
+
+CANARY = "canary7f3e9a"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the server could think of writing to: its folder, its home, its temporary files."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("temporary", "work", "cache"):
+        (home / name).mkdir()
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Running]:
+    surroundings = {"HOME": str(home), "TMPDIR": str(home / "temporary"), "XDG_CACHE_HOME": str(home / "cache")}
+    keys = {"api_keys": f"secret,{CANARY}", "max_upload_mb": 12}
+    with running(home / "work", environment=surroundings, log_level="DEBUG", slots=1, **keys) as server:
+        server.assert_serves()
+        yield server
+
+
+def requests() -> Iterator[bytes]:
+    """Good ones and such as fail at each station of the road, each with the canary in all that a caller can name."""
+    tagged = encode("-metadata", f"title={CANARY}", suffix=".flac", source=speech_wav())
+    assert CANARY.encode() in tagged
+    samples = [tagged, VOICE.read_bytes(), tagged[:9000], CANARY.encode() * 99, sample(0.4), bytes(2_000_000)]
+    samples.append(sample(100, seed=5))
+    for content in samples:
+        yield speak(content, f"{CANARY}.wav", text=f"Say {CANARY}.", transcript=f"It was {CANARY}.")
+    for name in ("seed", "top_k", "stream", "consent", CANARY):
+        yield speak(**{name: CANARY})
+    yield speak(text="<|AUDIO|>", transcript=CANARY)
+    yield speak(text=CANARY * 999)
+    yield speak()[:-200].replace(b"voice.webm", CANARY.encode())
+
+
+def with_canary_key(request: bytes) -> bytes:
+    return request.replace(b"X-API-Key: secret", b"X-API-Key: " + CANARY.encode())
+
+
+def files_below(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of each file."""
+    found = {}
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and path.name != "server.log":
+            found[path] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def written(pid: int) -> int:
+    """Bytes that a process, and what it started and has seen end, have sent to disks so far."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+
+
+def test_no_disk_is_touched_and_nothing_is_told(server: Running, home: Path) -> None:
+    folders = [folder for folder in (home, *home.rglob("*")) if folder.is_dir() and folder.name != "work"]
+    shared = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
+    before, strangers = files_below(home), {path: set(os.listdir(path)) for path in shared}
+    statuses = set()
+    with watch.FileWatch(folders, watch.WRITES) as writes:
+        for request in requests():
+            answer = server.ask(with_canary_key(request))
+            statuses.add(answer.status)
+            assert CANARY.encode() not in answer.raw, answer.raw[:500]
+        with raw.connect(server.port) as connection:
+            connection.sendall(with_canary_key(speak(text=f"{CANARY} " * 50, max_seconds="20")))
+            assert connection.recv(1000)
+        server.await_idle()
+        assert not writes.events()
+    assert statuses >= {200, 400, 415, 422}
+    assert files_below(home) == before
+    for path, names in strangers.items():
+        ours = [name for name in set(os.listdir(path)) - names if (path / name).is_file()]
+        assert not [name for name in ours if CANARY.encode() in (path / name).read_bytes()]
+
+
+def test_log_and_health_know_nothing(server: Running) -> None:
+    log = server.log.read_text()
+    assert "csm.web request" in log and "key=key-2" in log
+    assert not [line for line in log.splitlines() if CANARY in line or "secret" in line]
+    assert CANARY.encode() not in server.get().raw
+
+
+def test_nothing_is_written_by_the_kernels_own_count(tmp_path: Path) -> None:
+    before = written(os.getpid())
+    (tmp_path / "file").write_bytes(bytes(100_000))
+    if written(os.getpid()) == before:
+        pytest.skip("what is written here is not counted: it stays in memory")
+    with running(tmp_path, log_level="ERROR") as server:
+        server.assert_serves()
+        pid = server.worker
+        before = written(pid)
+        for content in (sample(95), VOICE.read_bytes(), b"no sound"):
+            server.ask(speak(content))
+        assert written(pid) == before
+
+
+def test_the_watch_would_notice_a_file_that_comes_and_goes(tmp_path: Path) -> None:
+    with watch.FileWatch([tmp_path], watch.WRITES) as writes:
+        (tmp_path / "brief").write_bytes(b"sound")
+        (tmp_path / "brief").unlink()
+        assert writes.events()
