@@ -7,12 +7,13 @@ import os
 import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -59,10 +60,14 @@ def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor:
     return peak * rise * (floor + (1 - floor) * fall)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
-    """For all parameter groups."""
+def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, rate: float) -> None:
+    """One step down the gradient, whose norm over `trained` is kept below 1, at this learning rate."""
     for group in optimiser.param_groups:
-        group["lr"] = value
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(trained, 1.0)
+    optimiser.step()
 
 
 def randomness(seed: int, step: int) -> np.random.Generator:
@@ -73,7 +78,7 @@ def randomness(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, step))
 
 
-def averaged(module: torch.nn.Module, decay: float) -> AveragedModel:
+def averaged(module: nn.Module, decay: float) -> AveragedModel:
     """A copy whose weights follow the module's as a moving average: it speaks better than the last step does."""
 
     def follow(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
