@@ -180,15 +180,15 @@ def train(
     progress: Progress,
 ) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
-    checkpoint = trainer.checkpoint(out / "state.pt")
-    step = checkpoint.load()
-    while not progress.over(step):
-        values = trainer.step(step, clips)
-        step += 1
-        progress.report(step, **values)
-        if progress.time_to_save(step):
-            _save(trainer, checkpoint, step, unheard, out)
-    _save(trainer, checkpoint, step, unheard, out)
+    with trainer.checkpoint(out / "state.pt") as checkpoint:
+        step = checkpoint.load()
+        while not progress.over(step):
+            values = trainer.step(step, clips)
+            step += 1
+            progress.report(step, **values)
+            if progress.time_to_save(step):
+                _save(trainer, checkpoint, step, unheard, out)
+        _save(trainer, checkpoint, step, unheard, out)
     return step
 
 

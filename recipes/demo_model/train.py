@@ -114,15 +114,15 @@ def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
 
 def train(trainer: Trainer, corpus: Corpus, unheard: Corpus | None, out: Path, progress: Progress) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
-    checkpoint = trainer.checkpoint(out / "state.pt")
-    step = checkpoint.load()
-    while not progress.over(step):
-        values = trainer.step(step, corpus)
-        step += 1
-        progress.report(step, **values)
-        if progress.time_to_save(step):
-            _save(trainer, checkpoint, step, unheard)
-    _save(trainer, checkpoint, step, unheard)
+    with trainer.checkpoint(out / "state.pt") as checkpoint:
+        step = checkpoint.load()
+        while not progress.over(step):
+            values = trainer.step(step, corpus)
+            step += 1
+            progress.report(step, **values)
+            if progress.time_to_save(step):
+                _save(trainer, checkpoint, step, unheard)
+        _save(trainer, checkpoint, step, unheard)
     return step
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import math
 import os
 import signal
@@ -88,11 +89,28 @@ def averaged(module: nn.Module, decay: float) -> AveragedModel:
 
 
 class Checkpoint:
-    """The state of a run in one file, replaced as a whole so that a kill at any moment leaves a good one."""
+    """The state of a run in one file, replaced as a whole so that a kill at any moment leaves a good one.
+
+    A run enters it first: two in one folder would overwrite each other's steps.
+    """
 
     def __init__(self, path: Path, **parts: Stateful) -> None:
         self.path = path
         self.parts = parts
+        self._lock = -1
+
+    def __enter__(self) -> "Checkpoint":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_WRONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise BlockingIOError(f"another run writes {self.path}: wait for it or choose another --out") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._lock)
 
     def load(self) -> int:
         """Restore all parts; returns the next step, 0 when there is no file yet."""
@@ -105,7 +123,6 @@ class Checkpoint:
 
     def save(self, step: int) -> None:
         """Write all parts; `step` is the next one to do."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         torch.save({"step": step} | {name: part.state_dict() for name, part in self.parts.items()}, partial)
         os.replace(partial, self.path)
