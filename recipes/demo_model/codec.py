@@ -8,7 +8,7 @@ far.
 
 import argparse
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,10 @@ from recipes.demo_model.training import (
     Progress,
     choose_device,
     common_arguments,
+    descend,
     learning_rate,
     mixed_precision,
     randomness,
-    set_learning_rate,
 )
 
 
@@ -105,7 +105,7 @@ class CodecTrainer:
         if self.plan.adversarial_from is not None and step >= self.plan.adversarial_from:
             extra, seen = self._argue(real, made, rate, step - self.plan.adversarial_from)
             loss, parts = loss + extra, parts | seen
-        self._descend(loss, rate)
+        descend(self.optimiser, self.trained, loss, rate)
         return {name: value.item() for name, value in parts.items()}
 
     @torch.no_grad()
@@ -143,16 +143,13 @@ class CodecTrainer:
         """Teach one resolution of the judge, and return what it then costs the codec to be recognised."""
         which = since % len(self.judge.sizes)
         taught = losses.discriminator_loss(self.judge(real, which), self.judge(made.detach(), which))
-        _descend(self.judge_optimiser, self.judge.parameters(), taught, rate * min(1.0, (since + 1) / 150))
+        descend(self.judge_optimiser, self.judge.parameters(), taught, rate * min(1.0, (since + 1) / 150))
         with torch.no_grad():
             reference = self.judge(real, which)
         judged = self.judge(made, which)
         adversarial, features = losses.adversarial_loss(judged), losses.feature_loss(reference, judged)
         seen = {"judge": taught, "adversarial": adversarial, "features": features}
         return min(1.0, since / 500) * (0.1 * adversarial + 1.0 * features), seen
-
-    def _descend(self, loss: Tensor, rate: float) -> None:
-        _descend(self.optimiser, self.trained, loss, rate)
 
 
 def new_codec(seed: int, size: CodecSize = DEMO.codec) -> MimiModel:
@@ -183,15 +180,15 @@ def train(
     progress: Progress,
 ) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
-    checkpoint = trainer.checkpoint(out / "state.pt")
-    step = checkpoint.load()
-    while not progress.over(step):
-        values = trainer.step(step, clips)
-        step += 1
-        progress.report(step, **values)
-        if progress.time_to_save(step):
-            _save(trainer, checkpoint, step, unheard, out)
-    _save(trainer, checkpoint, step, unheard, out)
+    with trainer.checkpoint(out / "state.pt") as checkpoint:
+        step = checkpoint.load()
+        while not progress.over(step):
+            values = trainer.step(step, clips)
+            step += 1
+            progress.report(step, **values)
+            if progress.time_to_save(step):
+                _save(trainer, checkpoint, step, unheard, out)
+        _save(trainer, checkpoint, step, unheard, out)
     return step
 
 
@@ -219,14 +216,6 @@ def main() -> None:
     progress = Progress(arguments.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
     done = train(CodecTrainer(codec, plan, device), clips, unheard[::4], arguments.out, progress)
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
-
-
-def _descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, rate: float) -> None:
-    set_learning_rate(optimiser, rate)
-    optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(trained, 1.0)
-    optimiser.step()
 
 
 def _save(trainer: CodecTrainer, checkpoint: Checkpoint, step: int, unheard: Sequence[Recording], out: Path) -> None:

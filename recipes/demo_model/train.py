@@ -28,10 +28,10 @@ from recipes.demo_model.training import (
     averaged,
     choose_device,
     common_arguments,
+    descend,
     learning_rate,
     mixed_precision,
     randomness,
-    set_learning_rate,
 )
 
 VALIDATION_BATCHES = 4
@@ -82,11 +82,8 @@ class Trainer:
         losses = self._losses(self.model, batch)
         if self.guide:
             losses["guide"] = self.plan.guide * self.guide.loss(batch.places)
-        set_learning_rate(self.optimiser, learning_rate(step, self.plan.steps, self.plan.peak))
-        self.optimiser.zero_grad()
-        sum(losses.values(), torch.zeros(())).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        rate = learning_rate(step, self.plan.steps, self.plan.peak)
+        descend(self.optimiser, self.model.parameters(), torch.stack([*losses.values()]).sum(), rate)
         self.average.update_parameters(self.model)
         return {name: loss.item() for name, loss in losses.items()}
 
@@ -117,15 +114,15 @@ def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
 
 def train(trainer: Trainer, corpus: Corpus, unheard: Corpus | None, out: Path, progress: Progress) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
-    checkpoint = trainer.checkpoint(out / "state.pt")
-    step = checkpoint.load()
-    while not progress.over(step):
-        values = trainer.step(step, corpus)
-        step += 1
-        progress.report(step, **values)
-        if progress.time_to_save(step):
-            _save(trainer, checkpoint, step, unheard)
-    _save(trainer, checkpoint, step, unheard)
+    with trainer.checkpoint(out / "state.pt") as checkpoint:
+        step = checkpoint.load()
+        while not progress.over(step):
+            values = trainer.step(step, corpus)
+            step += 1
+            progress.report(step, **values)
+            if progress.time_to_save(step):
+                _save(trainer, checkpoint, step, unheard)
+        _save(trainer, checkpoint, step, unheard)
     return step
 
 

@@ -2,17 +2,19 @@
 
 import argparse
 import contextlib
+import fcntl
 import math
 import os
 import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -59,10 +61,14 @@ def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor:
     return peak * rise * (floor + (1 - floor) * fall)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
-    """For all parameter groups."""
+def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, rate: float) -> None:
+    """One step down the gradient, whose norm over `trained` is kept below 1, at this learning rate."""
     for group in optimiser.param_groups:
-        group["lr"] = value
+        group["lr"] = rate
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(trained, 1.0)
+    optimiser.step()
 
 
 def randomness(seed: int, step: int) -> np.random.Generator:
@@ -73,7 +79,7 @@ def randomness(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, step))
 
 
-def averaged(module: torch.nn.Module, decay: float) -> AveragedModel:
+def averaged(module: nn.Module, decay: float) -> AveragedModel:
     """A copy whose weights follow the module's as a moving average: it speaks better than the last step does."""
 
     def follow(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
@@ -83,11 +89,28 @@ def averaged(module: torch.nn.Module, decay: float) -> AveragedModel:
 
 
 class Checkpoint:
-    """The state of a run in one file, replaced as a whole so that a kill at any moment leaves a good one."""
+    """The state of a run in one file, replaced as a whole so that a kill at any moment leaves a good one.
+
+    A run enters it first: two in one folder would overwrite each other's steps.
+    """
 
     def __init__(self, path: Path, **parts: Stateful) -> None:
         self.path = path
         self.parts = parts
+        self._lock = -1
+
+    def __enter__(self) -> "Checkpoint":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_WRONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise BlockingIOError(f"another run writes {self.path}: wait for it or choose another --out") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._lock)
 
     def load(self) -> int:
         """Restore all parts; returns the next step, 0 when there is no file yet."""
@@ -100,7 +123,6 @@ class Checkpoint:
 
     def save(self, step: int) -> None:
         """Write all parts; `step` is the next one to do."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         torch.save({"step": step} | {name: part.state_dict() for name, part in self.parts.items()}, partial)
         os.replace(partial, self.path)

@@ -94,6 +94,14 @@ def test_sigterm_ends_a_run_after_the_present_step_with_a_checkpoint(tmp_path: P
     assert _trainer(steps=50).checkpoint(tmp_path / "state.pt").load() == 1
 
 
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    first, second = (_trainer(steps=1).checkpoint(tmp_path / "state.pt") for _ in range(2))
+    with first, pytest.raises(BlockingIOError, match="another run"), second:
+        pass
+    with second:
+        assert second.load() == 0
+
+
 def test_quantiser_outside_training_is_mimis_own() -> None:
     trainer = _trainer(steps=5)
     for step in range(5):
