@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import torch
 
+from csm import heap
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, Sampling
 from csm.model.conversation import Conversation
@@ -104,6 +105,7 @@ def main() -> None:
     # Nothing else may write where the answers go.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    heap.keep_small()  # as the server does
     began = perf_counter()
     settings = load(
         None,

@@ -1,10 +1,8 @@
 """From settings to a running server: gunicorn with one worker, or Flask's own server where gunicorn cannot run."""
 
 import contextlib
-import ctypes
 import errno
 import functools
-import os
 import socket
 import sys
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from flask import Flask
 
-from csm import log, web
+from csm import heap, log, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
@@ -23,10 +21,6 @@ MOST_SLOTS = 64
 
 SPARE_THREADS = 32
 """For /health, for turning callers away, and for uploads that are still coming in."""
-
-ARENAS = 2
-M_ARENA_MAX = -8
-"""From glibc's malloc.h."""
 
 SLOWEST = 10.0
 """Real-time factor at which the slowest machine worth using runs; bounds how long a generation can take."""
@@ -41,20 +35,8 @@ def application(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     log.configure(settings.log_level)
     web.check(settings)
-    share_arenas()
+    heap.keep_small()
     return web.create_app(settings, LoadingSynthesizer(settings))
-
-
-def share_arenas() -> None:
-    """Let threads share a few of glibc's heaps.
-
-    By default each gets one of its own and keeps there what it has freed: 200 MB in all, growing for hours. Call it
-    before there are threads; `MALLOC_ARENA_MAX` in the environment has the last word.
-    """
-    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
-        # Other C libraries have no such function, and no such heaps.
-        with contextlib.suppress(AttributeError):
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def main() -> int:

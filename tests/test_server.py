@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from csm import server, settings
+from csm import heap, server, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "sesame_server.py"
@@ -163,9 +163,9 @@ def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
 
 HEAPS = """
 import ctypes, sys, threading
-from csm import server
+from csm import heap
 if sys.argv[1] == "shared":
-    server.share_arenas()
+    heap.keep_small()
 barrier = threading.Barrier(12)
 def work():
     barrier.wait()
@@ -189,4 +189,4 @@ def test_threads_share_few_heaps(tmp_path):
         command = [sys.executable, "-c", HEAPS, name, str(tmp_path / name)]
         subprocess.run(command, env=environment(), cwd=ROOT, check=True, timeout=120)
         counts[name] = (tmp_path / name).read_text().count("<heap nr=")
-    assert counts["shared"] <= server.ARENAS < counts["plain"]
+    assert counts["shared"] <= heap.ARENAS < counts["plain"]

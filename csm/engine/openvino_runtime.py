@@ -11,6 +11,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
+from csm import heap
 from csm.engine.api import Sampling
 from csm.engine.bundle import Bundle
 from csm.engine.runtime import BAD_CODE, RowState
@@ -21,6 +22,9 @@ from csm.model.sampling import gumbel_noise
 
 STRIDE = 128
 """Positions by which the memory of rows grows: a graph reads all of it, so it is kept as short as the longest row."""
+
+LET_GO_EVERY = 4
+"""Steps after which what was read from files is handed back: tables whose rows come and go would pile up to 500 MB."""
 
 
 class DenseMemory:
@@ -108,9 +112,10 @@ class OpenVinoRuntime:
         self._memory = DenseMemory(config.num_hidden_layers, rows, *shape)
         self._reading = DenseMemory(config.num_hidden_layers, 1, *shape)
         self._state = RowState(rows, torch.zeros(0), config.hidden_size)
-        self._codes = self.decoder.codebook_size
+        self._codes, self._steps = self.decoder.codebook_size, 0
         self._run_once()
         bundle.let_go()
+        heap.trim()
 
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
@@ -137,8 +142,6 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
-        # A batch or a length that is new makes a graph look at its file again.
-        self._bundle.let_go()
         self._memory.reserve(max(length + 1, self._memory.capacity if row else 0))
         self._memory.store[:, :, row, :length] = self._reading.store[:, :, 0, :length]
         self._state.set(row, length, x, sampling)
@@ -153,6 +156,9 @@ class OpenVinoRuntime:
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """See `Runtime.step`."""
         state = self._state
+        self._steps += 1
+        if self._steps % LET_GO_EVERY == 0:
+            self._bundle.let_go()
         self._memory.reserve(max(length, self._memory.capacity))
         hidden = self._run(self._memory, state.x[:rows, None], state.position[:rows, None])
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)
