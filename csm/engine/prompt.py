@@ -12,7 +12,7 @@ from csm.engine.voices import VoiceState
 from csm.model.conversation import Tokenizer, text_ids
 from csm.model.frame import Embeddings
 
-UNHURRIED = 128
+UNHURRIED = 64
 """Positions read at once when no stream is waiting for its next frame."""
 
 
