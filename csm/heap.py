@@ -8,10 +8,11 @@ import sys
 ARENAS = 2
 """Heaps that threads share; by default each thread gets one, and keeps there what it has freed."""
 
-LARGE = 1 << 20
+LARGE = 4 << 20
 """Bytes from which a block is mapped by itself and goes back to the kernel when it is freed.
 
-By default the border rises with every large block that is freed, so that what one sample took stays for good.
+By default the border rises with every large block that is freed, so that what one sample took stays for good. With
+1 MB, turning frames into sound at full size took 80 ms instead of 46.
 """
 
 # From glibc's malloc.h, with the variables of the environment that have the last word.

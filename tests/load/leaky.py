@@ -15,18 +15,19 @@ from csm.server import application, gunicorn_options
 from csm.settings import load
 from csm.web.arbiter import Application
 
-LEAK_BYTES = 40_000
+LEAK_BYTES = 250_000
+"""As if a sample were kept; less would first fill the holes that loading the model leaves in the heap."""
 
 
 def leak() -> None:
-    """Let each request keep memory, and every twentieth a descriptor and a thread."""
+    """Let each request keep memory, and every tenth a descriptor and a thread."""
     from csm.speech.synthesizer import CsmSynthesizer
 
     tight, kept = CsmSynthesizer.speak, list[Any]()
 
     def speak(self: CsmSynthesizer, *given: Any) -> Iterator[bytes]:
         kept.append(os.urandom(LEAK_BYTES))
-        if len(kept) % 20 == 0:
+        if len(kept) % 10 == 0:
             kept.append(os.dup(0))
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         return tight(self, *given)

@@ -113,8 +113,8 @@ def readings(traffic: Traffic, pid: int, rate: float, seconds: float) -> Iterato
 def warm_up(server: Running, traffic: Traffic) -> float:
     """Let everything that grows to a size of its own get there: threads, voices, buffers. The rate to go on with."""
     crowd.at_once(server.port, [speak()] * CALLERS)
-    rate = SHARE * capacity(traffic, 3, 10)
-    for _ in readings(traffic, server.worker, rate, 10):
+    rate = SHARE * capacity(traffic, 3, 6)
+    for _ in readings(traffic, server.worker, rate, 6):
         pass
     return rate
 

@@ -1,5 +1,7 @@
 """The nginx configuration that we recommend, in front of the real server."""
 
+import contextlib
+import json
 import re
 import shutil
 import socket
@@ -41,9 +43,9 @@ def backend(tmp_path_factory):
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory, backend):
-    folder = tmp_path_factory.mktemp("nginx")
+@contextlib.contextmanager
+def nginx(folder, backend_port):
+    """Our configuration in front of a port, with less patience."""
     files = ["-keyout", folder / "key", "-out", folder / "crt"]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
@@ -51,11 +53,12 @@ def proxy(tmp_path_factory, backend):
     port = free_port()
     site = (ROOT / "deploy/nginx.conf").read_text()
     for recommended, here in {
-        "127.0.0.1:5000": f"127.0.0.1:{backend.port}",
+        "127.0.0.1:5000": f"127.0.0.1:{backend_port}",
         "listen 443": f"listen 127.0.0.1:{port}",
         "/etc/nginx/csm.crt": str(folder / "crt"),
         "/etc/nginx/csm.key": str(folder / "key"),
         "client_header_timeout 10s": "client_header_timeout 1s",
+        "client_body_timeout 10s": "client_body_timeout 2s",
     }.items():
         assert site.count(recommended) == 1
         site = site.replace(recommended, here)
@@ -75,6 +78,12 @@ def proxy(tmp_path_factory, backend):
     process.wait(10)
     log = (folder / "error.log").read_text()
     assert "buffered to a temporary file" not in log
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory, backend):
+    with nginx(tmp_path_factory.mktemp("nginx"), backend.port) as proxy:
+        yield proxy
 
 
 def speak(text="chunks=3", close=True, **headers):
@@ -143,3 +152,44 @@ def test_a_slow_header_is_given_up(proxy, backend):
 def test_the_limit_is_explained_by_the_server(proxy):
     answer = proxy.ask(raw.post(raw.form(sample=bytes(11_000_000)), Connection="close"), "127.0.0.9")
     assert (answer.status, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+def problem(answer):
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = json.loads(answer.body)
+    assert document["status"] == answer.status and document["error"]
+    return answer.status
+
+
+def test_a_slow_body_is_given_up_and_never_seen_by_the_server(proxy, backend):
+    request = raw.post(raw.form(sample=bytes(300_000)), Connection="close", X_Request_ID="never-complete")
+    with proxy.connect("127.0.0.10") as connection:
+        connection.sendall(request[:-100])
+        started = time.monotonic()
+        answer = raw.read_to_end(connection)
+    assert answer == b"" or b" 408 " in answer
+    assert 1 < time.monotonic() - started < 10
+    assert "never-complete" not in backend.log.read_text()
+
+
+def test_one_address_has_so_many_connections_and_no_more(proxy):
+    with contextlib.ExitStack() as open_ones:
+        speaking = [open_ones.enter_context(proxy.connect("127.0.0.11")) for _ in range(16)]
+        for connection in speaking:
+            connection.sendall(raw.post(raw.form(sample=bytes(300_000)))[:-100])
+        refused = proxy.ask(b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", "127.0.0.11")
+        assert problem(refused) == 429 and int(refused.headers["retry-after"]) >= 1
+        other = proxy.ask(b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", "127.0.0.12")
+        assert other.status == 200
+
+
+def test_far_too_large_an_upload_is_refused_without_being_read(proxy):
+    with proxy.connect("127.0.0.13") as connection:
+        connection.sendall(raw.post(b"", Content_Length="999999999", Connection="close"))
+        assert problem(raw.parse(raw.read_to_end(connection))) == 413
+
+
+def test_a_server_that_is_away_is_told_from_one_that_refuses(tmp_path):
+    with nginx(tmp_path, free_port()) as proxy:
+        answer = proxy.ask(speak())
+        assert problem(answer) == 503 and int(answer.headers["retry-after"]) >= 1
