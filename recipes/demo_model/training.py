@@ -101,7 +101,7 @@ class Checkpoint:
 
     def __enter__(self) -> "Checkpoint":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_WRONLY)
+        self._lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_WRONLY, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
