@@ -120,11 +120,14 @@ def warm_up(server: Running, traffic: Traffic) -> float:
 
 
 def growth(found: list[Reading]) -> tuple[float, float, float]:
-    """Of memory in MB per 1,000 requests, and of descriptors and threads from the beginning to the end."""
+    """Of memory in MB per 1,000 requests, and of descriptors and threads from the beginning to the end.
+
+    These are compared when there are fewest: a crowd has more, and takes them away again.
+    """
     settled = found[len(found) // 4 :]
     third = len(settled) // 3
     descriptors, threads = (
-        float(np.median(values[-third:]) - np.median(values[:third]))
+        float(min(values[-third:]) - min(values[:third]))
         for values in ([one.descriptors for one in settled], [one.threads for one in settled])
     )
     return 1000 * _slope(settled), descriptors, threads
