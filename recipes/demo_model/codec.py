@@ -40,7 +40,7 @@ class Plan:
     """How to train.
 
     Attributes:
-        batch: clips per step. Small ones stay in a CPU's cache: 4 cost a quarter less per clip than 12.
+        batch: clips per step. Small ones stay in a CPU's cache: 4 cost a sixth less per clip than 12.
         frames: length of a clip, in codec frames of 80 ms.
         steps: over which the learning rate falls.
         peak: the highest learning rate.
