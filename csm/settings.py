@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(None, ge=1, le=256, description="Generations at once; by device when unset.")
     queue: int = Field(8, ge=0, description="Requests that may wait for a slot.")
     voice_cache_mb: int = Field(256, ge=0, description="Memory for voices already heard.")
-    cache_dir: Path | None = Field(None, description="Where compiled models are kept; None is ~/.cache/csm.")
+    cache_dir: Path | None = Field(None, description="Where prepared models are kept; None is ~/.cache/csm.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
 
     @field_validator("api_keys", "cors_origins", mode="before")
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """Where what was compiled is kept, by us and by libraries; it need not exist."""
+        """Where what was prepared or compiled is kept, by us and by libraries; it need not exist."""
         return self.cache_dir or Path(os.path.expanduser("~")) / ".cache" / "csm"
 
     @property
