@@ -1,5 +1,6 @@
 """Disks that take nothing, read-only or full: the server starts and serves, for it needs to write nothing."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,14 @@ for place in /tmp /; do
     mount -o remount,bind,ro $place
 done
 """
-FULL = """
+# A checkout below one of these places stays in sight: the old one is the working folder, and is mounted on its name.
+FULL = f"""
 set -e
+code={shlex.quote(str(ROOT))}
+cd "$code"
 for place in /tmp /var/tmp /dev/shm; do
     mount -t tmpfs -o size=16k tmpfs $place
+    case "$code" in $place/*) mkdir -p "$code"; mount --no-canonicalize --bind . "$code" ;; esac
     dd if=/dev/zero of=$place/rest 2>/dev/null || true
 done
 export HOME=/tmp
