@@ -32,6 +32,7 @@ from recipes.demo_model.training import (
     learning_rate,
     mixed_precision,
     randomness,
+    run,
 )
 
 
@@ -180,16 +181,13 @@ def train(
     progress: Progress,
 ) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
-    with trainer.checkpoint(out / "state.pt") as checkpoint:
-        step = checkpoint.load()
-        while not progress.over(step):
-            values = trainer.step(step, clips)
-            step += 1
-            progress.report(step, **values)
-            if progress.time_to_save(step):
-                _save(trainer, checkpoint, step, unheard, out)
-        _save(trainer, checkpoint, step, unheard, out)
-    return step
+    checkpoint = trainer.checkpoint(out / "state.pt")
+    return run(
+        checkpoint,
+        progress,
+        lambda step: trainer.step(step, clips),
+        lambda step: _save(trainer, checkpoint, step, unheard, out),
+    )
 
 
 def main() -> None:

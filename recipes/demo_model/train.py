@@ -32,6 +32,7 @@ from recipes.demo_model.training import (
     learning_rate,
     mixed_precision,
     randomness,
+    run,
 )
 
 VALIDATION_BATCHES = 4
@@ -114,16 +115,13 @@ def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
 
 def train(trainer: Trainer, corpus: Corpus, unheard: Corpus | None, out: Path, progress: Progress) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
-    with trainer.checkpoint(out / "state.pt") as checkpoint:
-        step = checkpoint.load()
-        while not progress.over(step):
-            values = trainer.step(step, corpus)
-            step += 1
-            progress.report(step, **values)
-            if progress.time_to_save(step):
-                _save(trainer, checkpoint, step, unheard)
-        _save(trainer, checkpoint, step, unheard)
-    return step
+    checkpoint = trainer.checkpoint(out / "state.pt")
+    return run(
+        checkpoint,
+        progress,
+        lambda step: trainer.step(step, corpus),
+        lambda step: _save(trainer, checkpoint, step, unheard),
+    )
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -166,3 +166,26 @@ class Progress:
 
     def _interrupt(self, *_: object) -> None:
         self._interrupted = True
+
+
+def run(
+    checkpoint: Checkpoint, progress: Progress, do: Callable[[int], dict[str, float]], save: Callable[[int], None]
+) -> int:
+    """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all.
+
+    Args:
+        checkpoint: of the run.
+        progress: that it reports to.
+        do: one step, by its number; returns the losses.
+        save: after so many steps.
+    """
+    with checkpoint:
+        step = checkpoint.load()
+        while not progress.over(step):
+            values = do(step)
+            step += 1
+            progress.report(step, **values)
+            if progress.time_to_save(step):
+                save(step)
+        save(step)
+    return step
