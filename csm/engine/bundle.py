@@ -17,22 +17,23 @@ from typing import Any
 import openvino as ov
 import torch
 from safetensors.torch import save_file
-from transformers import CsmConfig, MimiConfig, MimiModel
+from transformers import CsmConfig
 
 from csm.engine import export
 from csm.engine.mapped import MappedFile
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
-from csm.model.codec import MimiDecoder, State
+from csm.model.codec import MimiDecoder
+from csm.model.encoder import MimiEncoder
 from csm.model.frame import Backbone, DepthDecoder, Embeddings
 from csm.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is written here changes."""
 
-DONE, CODEC_WEIGHTS = "complete.json", "codec/model.safetensors"
+DONE, ENCODER, EMBEDDINGS = "complete.json", "encoder.safetensors", "embeddings.safetensors"
 
 ACTIVATION_GROUPS = {"int8": 128, "int4": 32}
 """Activations that share a scale when they are quantised on the way into a product; measured, docs/performance.md."""
@@ -48,8 +49,7 @@ class Bundle:
         depth: compiled `export.DepthFrame`.
         embeddings: of text and frames.
         sound: compiled `export.SoundStep`.
-        codec: Mimi, for encoding references; its decoder is left out.
-        silence: the state of one stream of sound that has not begun.
+        encoder: Mimi's, for references.
         files: that all of these lie in.
     """
 
@@ -58,8 +58,7 @@ class Bundle:
     depth: ov.CompiledModel
     embeddings: Embeddings
     sound: ov.CompiledModel
-    codec: MimiModel
-    silence: State
+    encoder: MimiEncoder
     files: tuple[MappedFile, ...]
 
     def let_go(self) -> None:
@@ -100,27 +99,18 @@ def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
     precisions = {"backbone": precision, "depth": precision, "sound": "float32"}
     weights = {name: MappedFile(folder / f"{name}.bin") for name in precisions}
     graphs = {name: _compile(folder / f"{name}.xml", weights[name], what) for name, what in precisions.items()}
-    tables, codec_weights = (MappedFile(folder / name) for name in ("embeddings.safetensors", CODEC_WEIGHTS))
+    tables, encoder_weights = (MappedFile(folder / name) for name in (EMBEDDINGS, ENCODER))
     table = tables.tensors()
     embeddings = Embeddings(table["text"], table["audio"], config.num_codebooks, torch.float32)
-    codec = _codec(folder, codec_weights)
-    silence = MimiDecoder(codec).initial_state(1)
-    codec.decoder = None
-    files = (*weights.values(), tables, codec_weights)
-    return Bundle(config, embeddings=embeddings, codec=codec, silence=silence, files=files, **graphs)
+    encoder = MimiEncoder.from_weights(config.codec_config, encoder_weights.tensors())
+    files = (*weights.values(), tables, encoder_weights)
+    return Bundle(config, embeddings=embeddings, encoder=encoder, files=files, **graphs)
 
 
 def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledModel:
     core = ov.Core()
     graph = core.read_model(path.read_bytes(), ov.Tensor(weights.bytes, shared_memory=True))
     return core.compile_model(graph, "CPU", device_properties(precision))
-
-
-def _codec(folder: Path, weights: MappedFile) -> MimiModel:
-    """Mimi on weights that stay in their file."""
-    config = MimiConfig.from_pretrained(folder / "codec")
-    codec = MimiModel.from_pretrained(None, config=config, state_dict=weights.tensors(), dtype=torch.float32)
-    return codec.eval().requires_grad_(False)
 
 
 def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
@@ -130,8 +120,8 @@ def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model = checkpoint.load(torch.float32, torch.device("cpu"))
-    model.codec_model.save_pretrained(partial / "codec")
-    _save_tables(model, checkpoint.config.dtype or torch.float32, partial / "embeddings.safetensors")
+    save_file(MimiEncoder.of(model.codec_model).state_dict(), partial / ENCODER)
+    _save_tables(model, checkpoint.config.dtype or torch.float32, partial / EMBEDDINGS)
     # One after the other, each letting go of its weights before the next.
     _write("sound", lambda: export.sound_graph(MimiDecoder(model.codec_model)), "float32", partial)
     _write("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)

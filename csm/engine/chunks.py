@@ -9,7 +9,7 @@ from torch import Tensor
 
 from csm.engine.api import CHUNK_FRAMES, Chunk
 from csm.errors import GenerationFailed
-from csm.model.codec import State
+from csm.model.sliding import State
 
 
 class SoundDecoder(Protocol):

@@ -5,6 +5,7 @@ eighth. `docs/performance.md` holds the comparison with other runtimes that led 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -15,10 +16,9 @@ from csm import heap
 from csm.engine.api import Sampling
 from csm.engine.bundle import Bundle
 from csm.engine.runtime import BAD_CODE, RowState
-from csm.model.codec import State
-from csm.model.encoder import encode
 from csm.model.memory import Prefix
 from csm.model.sampling import gumbel_noise
+from csm.model.sliding import State
 
 STRIDE = 128
 """Positions by which the memory of rows grows: a graph reads all of it, so it is kept as short as the longest row."""
@@ -80,11 +80,12 @@ class OpenVinoDecoder:
 
     def __init__(self, bundle: Bundle) -> None:
         self.codebook_size = bundle.config.codec_config.codebook_size
-        self._bundle, self._request = bundle, bundle.sound.create_infer_request()
+        self._request = bundle.sound.create_infer_request()
+        _, *self._state = bundle.sound.inputs
 
     def initial_state(self, batch: int) -> State:
         """See `MimiDecoder.initial_state`."""
-        return [tensor.repeat(batch, *[1] * (tensor.dim() - 1)) for tensor in self._bundle.silence]
+        return [_zeros(port, batch) for port in self._state]
 
     def __call__(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
         """See `MimiDecoder.forward`."""
@@ -106,7 +107,7 @@ class OpenVinoRuntime:
     def __init__(self, bundle: Bundle, rows: int) -> None:
         self._bundle, config = bundle, bundle.config
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
-        self.codec, self.decoder, self.embeddings = bundle.codec, OpenVinoDecoder(bundle), bundle.embeddings
+        self.decoder, self.embeddings = OpenVinoDecoder(bundle), bundle.embeddings
         self._backbone, self._depth = bundle.backbone.create_infer_request(), bundle.depth.create_infer_request()
         shape = (config.num_key_value_heads, config.head_dim)
         self._memory = DenseMemory(config.num_hidden_layers, rows, *shape)
@@ -120,7 +121,8 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""
-        return encode(self.codec, samples)
+        codes: Tensor = self._bundle.encoder(samples)
+        return codes
 
     @torch.inference_mode()
     def load_prefix(self, prefix: Prefix) -> None:
@@ -194,6 +196,12 @@ class OpenVinoRuntime:
         inputs = (hidden, noise, temperature, top_k, torch.tensor(most))
         result = self._depth.infer([tensor.numpy() for tensor in inputs])
         return torch.from_numpy(result[0].copy())
+
+
+def _zeros(port: Any, batch: int) -> Tensor:
+    """What a graph takes there; all but its first dimension, the batch, are known."""
+    sizes = [size.get_length() for size in [*port.partial_shape][1:]]
+    return torch.from_numpy(np.zeros((batch, *sizes), port.element_type.to_dtype()))
 
 
 def past_mask(positions: Tensor, capacity: int) -> Tensor:

@@ -19,7 +19,6 @@ from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder
 from csm.model.conversation import Conversation, input_ids
-from csm.model.encoder import encode
 
 
 class _EndFrame(Exception):
@@ -38,16 +37,14 @@ class ReferenceEngine:
     def __init__(self, checkpoint: Checkpoint, placement: Placement, patience: float = 120.0) -> None:
         self._config, self._tokenizer = checkpoint.config, checkpoint.tokenizer
         self._model = checkpoint.load(placement.dtype, placement.device)
-        self._model.codec_model.float()
-        self._decoder = MimiDecoder(self._model.codec_model)
+        codec = self._model.codec_model.float()
+        self._decoder = MimiDecoder(codec)
         self._patience, self._running = patience, 0
         self._failure: str | None = None
         self._closed = False
         self._worker = ThreadPoolExecutor(1, "reference-engine")
-        codec = checkpoint.config.codec_config
-        self.info = EngineInfo(
-            "transformers", str(placement.device), placement.precision, 1, codec.sampling_rate, codec.frame_rate
-        )
+        rates = codec.config.sampling_rate, codec.config.frame_rate
+        self.info = EngineInfo("transformers", str(placement.device), placement.precision, 1, *rates)
 
     @property
     def running(self) -> int:
@@ -117,8 +114,8 @@ class ReferenceEngine:
         heard = [turn.audio.samples for turn in conversation.context if turn.audio is not None]
         device = self._model.device
         waves = [torch.from_numpy(samples).to(device) for samples in heard]
-        frames = [len(encode(self._model.codec_model, wave)) for wave in waves]
         config = self._config
+        frames = [-(-len(wave) // round(self.info.sample_rate / self.info.frame_rate)) for wave in waves]
         ids = input_ids(conversation.turns, frames, self._tokenizer, config.audio_token_id, config.audio_eos_token_id)
         prompt = torch.tensor([ids], device=device)
         if not waves:

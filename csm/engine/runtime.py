@@ -10,7 +10,7 @@ from csm.engine.chunks import SoundDecoder
 from csm.engine.devices import Placement
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder
-from csm.model.encoder import encode
+from csm.model.encoder import MimiEncoder
 from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
 from csm.model.memory import Prefix, RowMemory
 from csm.model.sampling import gumbel_noise
@@ -119,8 +119,8 @@ class TorchRuntime:
     def __init__(self, checkpoint: Checkpoint, placement: Placement, rows: int) -> None:
         model = checkpoint.load(placement.dtype, placement.device)
         config = checkpoint.config
-        self.codec = model.codec_model.float()
-        self.decoder = MimiDecoder(self.codec)
+        codec = model.codec_model.float()
+        self.encoder, self.decoder = MimiEncoder.of(codec), MimiDecoder(codec)
         self.embeddings = Embeddings.of(model)
         self.depth, self.backbone = DepthDecoder(model), Backbone(model)
         if placement.device.type == "cpu":
@@ -137,7 +137,8 @@ class TorchRuntime:
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""
-        return encode(self.codec, samples.to(self.device))
+        codes: Tensor = self.encoder(samples.to(self.device))
+        return codes
 
     def load_prefix(self, prefix: Prefix) -> None:
         """See `Runtime.load_prefix`."""

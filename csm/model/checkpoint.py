@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, CsmConfig, CsmForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CsmConfig, PreTrainedTokenizerBase
 
 from csm.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from transformers import CsmForConditionalGeneration
 
 SPECIAL_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_eos|>")
 
@@ -28,12 +31,15 @@ class Checkpoint:
     config: CsmConfig
     tokenizer: PreTrainedTokenizerBase
 
-    def load(self, dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
+    def load(self, dtype: torch.dtype, device: torch.device) -> "CsmForConditionalGeneration":
         """The reference model, ready for inference.
 
         Raises:
             ModelUnavailable: weights are missing, truncated or of another shape.
         """
+        # Its imports take 200 MB, which a server that runs from prepared weights does without.
+        from transformers import CsmForConditionalGeneration
+
         try:
             model, info = CsmForConditionalGeneration.from_pretrained(
                 self.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True

@@ -10,14 +10,16 @@ Source: Kyutai, "Moshi: a speech-text foundation model for real-time dialogue", 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MimiConfig, MimiModel
 
-State = list[Tensor]
+from csm.model.sliding import SlidingTransformer, State
+
+if TYPE_CHECKING:
+    from transformers import MimiModel
 
 
 class StreamingConv1d(nn.Module):
@@ -102,69 +104,6 @@ class Pointwise(nn.Module):
         return result
 
 
-class StreamingTransformer(nn.Module):
-    """Mimi's decoder transformer with keys and values kept for one sliding window."""
-
-    inv_freq: Tensor
-
-    def __init__(self, transformer: Any, config: MimiConfig) -> None:
-        super().__init__()
-        self.layers = transformer.layers
-        self.heads, self.head_dim, self.window = config.num_attention_heads, config.head_dim, config.sliding_window
-        self.register_buffer("inv_freq", transformer.rotary_emb.inv_freq.float(), persistent=False)
-
-    def initial_state(self, batch: int) -> State:
-        """Age in positions `[batch]`, then keys and values `[batch, heads, window - 1, head_dim]` per layer."""
-        like = self.layers[0].self_attn.k_proj.weight
-        shape = (batch, self.heads, self.window - 1, self.head_dim)
-        age = torch.zeros(batch, dtype=torch.long, device=like.device)
-        return [age, *(like.new_zeros(shape) for _ in range(2 * len(self.layers)))]
-
-    def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
-        """`[batch, time, dim]`, unchanged in shape."""
-        age, time = next(past), x.shape[1]
-        now.append(age + time)
-        rope = self._rotations(age, time)
-        mask = self._mask(age, time)
-        for layer in self.layers:
-            y = self._attend(layer.self_attn, layer.input_layernorm(x), rope, mask, past, now)
-            x = x + layer.self_attn_layer_scale(y)
-            x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
-        return x
-
-    def _rotations(self, age: Tensor, time: int) -> tuple[Tensor, Tensor]:
-        positions = age[:, None] + torch.arange(time, device=age.device)
-        angles = positions[:, None, :, None] * self.inv_freq
-        angles = torch.cat([angles, angles], dim=-1)
-        return angles.cos(), angles.sin()
-
-    def _mask(self, age: Tensor, time: int) -> Tensor:
-        """True where query i of this chunk sees key j of past and chunk: `[batch, 1, time, window - 1 + time]`."""
-        query = torch.arange(time, device=age.device)[:, None]
-        key = torch.arange(self.window - 1 + time, device=age.device)[None, :]
-        within = (key >= query) & (key <= query + self.window - 1)
-        exists = key + age[:, None, None] >= self.window - 1
-        mask: Tensor = (within & exists)[:, None]
-        return mask
-
-    def _attend(
-        self, layer: Any, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor, past: Iterator[Tensor], now: State
-    ) -> Tensor:
-        batch, time, _ = x.shape
-
-        def split(projection: nn.Module) -> Tensor:
-            heads: Tensor = projection(x).view(batch, time, self.heads, self.head_dim).transpose(1, 2)
-            return heads
-
-        q = _rotate(split(layer.q_proj), *rope)
-        k = torch.cat([next(past), _rotate(split(layer.k_proj), *rope)], dim=2)
-        v = torch.cat([next(past), split(layer.v_proj)], dim=2)
-        now += [k[:, :, time:], v[:, :, time:]]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        result: Tensor = layer.o_proj(y.transpose(1, 2).reshape(batch, time, -1))
-        return result
-
-
 class MimiDecoder(nn.Module):
     """Codes in, samples out, a chunk at a time; exactly `MimiModel.decode` when the chunks are put together.
 
@@ -172,7 +111,7 @@ class MimiDecoder(nn.Module):
         codec: the model whose weights are used, not copied.
     """
 
-    def __init__(self, codec: MimiModel) -> None:
+    def __init__(self, codec: "MimiModel") -> None:
         super().__init__()
         config = codec.config
         if config.pad_mode != "constant" or not config.use_causal_conv or config.trim_right_ratio != 1.0:
@@ -182,7 +121,7 @@ class MimiDecoder(nn.Module):
         self.semantic = config.num_semantic_quantizers
         self.codebooks, self.codebook_size = config.num_quantizers, config.codebook_size
         self.upsample = _streaming(upsample)
-        self.transformer = StreamingTransformer(transformer, config)
+        self.transformer = SlidingTransformer.of(transformer, config)
         self.seanet = nn.ModuleList(_streaming(layer) for layer in seanet.layers)
 
     def initial_state(self, batch: int) -> State:
@@ -255,13 +194,7 @@ def _decoder_parts(codec: Any) -> tuple[Any, Any, Any]:
     return owner.upsample, owner.decoder_transformer, getattr(owner, "decoder_seanet", codec.decoder)
 
 
-def _split_quantizer(codec: MimiModel) -> list[Codebooks]:
+def _split_quantizer(codec: "MimiModel") -> list[Codebooks]:
     quantizer = codec.quantizer
     parts = (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer)
     return [Codebooks(part) for part in parts]
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE in the layout of Llama: the two halves of a head are the pairs."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-right, left], dim=-1) * sin
