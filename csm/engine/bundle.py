@@ -50,7 +50,8 @@ class Bundle:
         embeddings: of text and frames.
         sound: compiled `export.SoundStep`.
         encoder: Mimi's, for references.
-        files: that all of these lie in.
+        tables: that the embeddings lie in.
+        weights: that all else lies in.
     """
 
     config: CsmConfig
@@ -59,11 +60,12 @@ class Bundle:
     embeddings: Embeddings
     sound: ov.CompiledModel
     encoder: MimiEncoder
-    files: tuple[MappedFile, ...]
+    tables: MappedFile
+    weights: tuple[MappedFile, ...]
 
     def let_go(self) -> None:
         """Drop from memory what can be read again: once a graph has run, it works on weights that it rearranged."""
-        for file in self.files:
+        for file in (self.tables, *self.weights):
             file.let_go()
 
 
@@ -103,8 +105,8 @@ def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
     table = tables.tensors()
     embeddings = Embeddings(table["text"], table["audio"], config.num_codebooks, torch.float32)
     encoder = MimiEncoder.from_weights(config.codec_config, encoder_weights.tensors())
-    files = (*weights.values(), tables, encoder_weights)
-    return Bundle(config, embeddings=embeddings, encoder=encoder, files=files, **graphs)
+    files = (*weights.values(), encoder_weights)
+    return Bundle(config, embeddings=embeddings, encoder=encoder, tables=tables, weights=files, **graphs)
 
 
 def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledModel:

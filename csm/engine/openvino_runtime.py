@@ -133,6 +133,8 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def prefill(self, x: Tensor, start: int) -> None:
         """See `Runtime.prefill`."""
+        # A voice reads thousands of rows, each with a stretch of the table around it: most of it, unless given back.
+        self._bundle.tables.let_go()
         self._reading.reserve(start + len(x))
         self._run(self._reading, x[None], torch.arange(start, start + len(x))[None])
 

@@ -44,26 +44,50 @@ class StreamingConv1d(nn.Module):
 
 
 class StreamingConvTranspose1d(nn.Module):
-    """A causal transposed convolution that adds the tail of the last chunk to the head of this one."""
+    """A causal transposed convolution whose kernel is twice its stride, as one product.
+
+    Each position gives the samples of its own stride and spills into those of the next one; what the last position of
+    a chunk spills is added to the head of the next chunk. As a product it reads its weights once and packs them once,
+    which runtimes do not manage for transposed convolutions.
+
+    Raises:
+        ValueError: the kernel is of another size.
+    """
 
     def __init__(self, conv: nn.ConvTranspose1d) -> None:
         super().__init__()
-        self.conv = conv
-        self.tail = conv.kernel_size[0] - conv.stride[0]
-        # The tail is summed before the bias: with the bias inside, overlapping samples would get it twice.
+        (self.stride,), (kernel,), self.channels = conv.stride, conv.kernel_size, conv.out_channels
+        if kernel != 2 * self.stride or conv.groups not in (1, conv.in_channels):
+            raise ValueError("only transposed convolutions with kernels of two strides are known, whole or by channel")
+        self.by_channel = conv.groups > 1
+        # [in, out, kernel] to [(half, out, stride), in]; by channel [channels, 1, kernel] to [half, channels, stride].
+        weight = conv.weight.detach()
+        halves = weight.view(*weight.shape[:2], 2, self.stride).movedim(2, 0)
+        weight = halves[:, :, 0] if self.by_channel else halves.movedim(1, -1).flatten(0, 2)
+        self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        # Added after the overlap: with the bias inside, overlapping samples would get it twice.
         self.bias = None if conv.bias is None else conv.bias.view(1, -1, 1)
 
     def initial_state(self, batch: int) -> State:
-        """Nothing spilt yet: `[batch, channels, tail]`."""
-        return [self.conv.weight.new_zeros(batch, self.conv.out_channels, self.tail)]
+        """Nothing spilt yet: `[batch, channels, stride]`."""
+        return [self.weight.new_zeros(batch, self.channels, self.stride)]
 
     def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
         """`[batch, in, time]` to `[batch, out, time * stride]`."""
-        y = F.conv_transpose1d(x, self.conv.weight, stride=self.conv.stride, groups=self.conv.groups)
-        y = y + F.pad(next(past), (0, y.shape[-1] - self.tail))
-        now.append(y[..., -self.tail :])
-        y = y[..., : -self.tail]
+        own, spilt = self._halves(x)
+        spilt = torch.cat([next(past)[:, None], spilt], dim=1)
+        now.append(spilt[:, -1])
+        y = (own + spilt[:, :-1]).transpose(1, 2).flatten(2)
         return y if self.bias is None else y + self.bias
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What each position gives and spills, `[batch, time, channels, stride]` each."""
+        if self.by_channel:
+            x = x.transpose(1, 2)[..., None]
+            return x * self.weight[0], x * self.weight[1]
+        both = F.linear(x.transpose(1, 2), self.weight)
+        own, spilt = both.view(*both.shape[:2], 2, self.channels, self.stride).unbind(2)
+        return own, spilt
 
 
 class StreamingResnetBlock(nn.Module):
