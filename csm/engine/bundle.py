@@ -5,35 +5,21 @@ is mapped from disk, so that of what is not rearranged for this processor only t
 """
 
 import hashlib
-import json
-import logging
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import openvino as ov
 import torch
-from safetensors.torch import save_file
 from transformers import CsmConfig
 
-from csm.engine import export
 from csm.engine.mapped import MappedFile
+from csm.engine.prepare import DONE, EMBEDDINGS, ENCODER, FORMAT, prepare_apart
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
-from csm.model.codec import MimiDecoder
 from csm.model.encoder import MimiEncoder
-from csm.model.frame import Backbone, DepthDecoder, Embeddings
+from csm.model.frame import Embeddings
 from csm.settings import Settings
-
-log = logging.getLogger(__name__)
-
-FORMAT = 3
-"""Raised when what is written here changes."""
-
-DONE, ENCODER, EMBEDDINGS = "complete.json", "encoder.safetensors", "embeddings.safetensors"
 
 ACTIVATION_GROUPS = {"int8": 128, "int4": 32}
 """Activations that share a scale when they are quantised on the way into a product; measured, docs/performance.md."""
@@ -75,15 +61,18 @@ def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> B
     Raises:
         ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
     """
-    folder = settings.cache_folder / _fingerprint(checkpoint, precision)
+    folder = folder_of(settings, checkpoint, precision)
+    if not (folder / DONE).exists():
+        prepare_apart(checkpoint, precision, folder, settings.log_level)
     try:
-        if not (folder / DONE).exists():
-            _make(checkpoint, precision, folder)
         return _read(checkpoint.config, folder, precision)
     except OSError as error:
-        raise ModelUnavailable(
-            f"the prepared model cannot be kept ({error.strerror}): set CSM_CACHE_DIR to a folder with room"
-        ) from error
+        raise ModelUnavailable(f"the prepared model cannot be read ({error.strerror}): delete CSM_CACHE_DIR") from error
+
+
+def folder_of(settings: Settings, checkpoint: Checkpoint, precision: str) -> Path:
+    """Where the bundle of a checkpoint belongs."""
+    return settings.cache_folder / _fingerprint(checkpoint, precision)
 
 
 def device_properties(precision: str) -> dict[str, Any]:
@@ -113,36 +102,6 @@ def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledMode
     core = ov.Core()
     graph = core.read_model(path.read_bytes(), ov.Tensor(weights.bytes, shared_memory=True))
     return core.compile_model(graph, "CPU", device_properties(precision))
-
-
-def _make(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
-    """Write the bundle beside its place, then move it there: a half-made one is never taken for whole."""
-    log.info("preparing the model in %s: once per checkpoint, a few minutes", precision)
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model = checkpoint.load(torch.float32, torch.device("cpu"))
-    save_file(MimiEncoder.of(model.codec_model).state_dict(), partial / ENCODER)
-    _save_tables(model, checkpoint.config.dtype or torch.float32, partial / EMBEDDINGS)
-    # One after the other, each letting go of its weights before the next.
-    _write("sound", lambda: export.sound_graph(MimiDecoder(model.codec_model)), "float32", partial)
-    _write("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, partial)
-    _write("backbone", lambda: export.backbone_graph(Backbone(model)), precision, partial)
-    (partial / DONE).write_text(json.dumps({"format": FORMAT, "precision": precision}))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
-def _write(name: str, graph: Callable[[], ov.Model], precision: str, folder: Path) -> None:
-    started = monotonic()
-    ov.save_model(export.quantise(graph(), precision), folder / f"{name}.xml", compress_to_fp16=False)
-    log.info("%s is ready after %.0f s", name, monotonic() - started)
-
-
-def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
-    """Text and audio embeddings in the precision of the checkpoint's own files: nothing is lost."""
-    tables = Embeddings.of(model)
-    save_file({"text": tables.text.detach().to(dtype), "audio": tables.audio.detach().to(dtype)}, path)
 
 
 def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
