@@ -1,0 +1,140 @@
+"""`python -m benchmarks.web`: what the HTTP layer costs, measured behind gunicorn on a model that takes no time.
+
+Two numbers: seconds from a request to the first sound of its answer, and seconds for each further chunk, both as a
+caller on the same machine sees them. A sample is sent as a browser sends it, with a key, against a quota; it is not
+decoded, because decoding is no work of the HTTP layer.
+"""
+
+import argparse
+import http.client
+import multiprocessing
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter, sleep
+
+from flask import Flask
+from urllib3 import encode_multipart_formdata
+
+from benchmarks.report import hardware
+from csm import web
+from csm.server import gunicorn_options
+from csm.settings import Settings, load
+from csm.speech import SAMPLE_RATE, Status, Utterance
+from csm.web.arbiter import Application
+
+KEY = "0123456789abcdef" * 2
+CHUNK = bytes(2 * SAMPLE_RATE * 8 * 80 // 1000)
+"""Eight frames of sound."""
+SECONDS = len(CHUNK) / 2 / SAMPLE_RATE
+
+
+class Instant:
+    """A synthesizer that has said everything already; see `csm.speech.api.Synthesizer`."""
+
+    def __init__(self, chunks: int) -> None:
+        self._chunks = chunks
+
+    def status(self) -> Status:
+        """Healthy."""
+        return Status("healthy", "instant")
+
+    def check(self) -> None:
+        """There is always room."""
+
+    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+        """Silence, polling for the caller as an engine does."""
+        for _ in range(self._chunks):
+            cancelled()
+            yield CHUNK
+
+    def drain(self) -> None:
+        """Nothing runs."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def serve(settings: Settings, chunks: int) -> None:
+    """Run the server as `sesame_server.py` does, around another synthesizer."""
+    create: Callable[[], Flask] = lambda: web.create_app(settings, Instant(chunks))  # noqa: E731
+    Application(create, gunicorn_options(settings)).run()
+
+
+def call(connection: http.client.HTTPConnection, body: bytes, content_type: str) -> tuple[float, float]:
+    """Seconds to the first sound and to the end of one answer."""
+    began = perf_counter()
+    headers = {"Content-Type": content_type, "Authorization": f"Bearer {KEY}"}
+    connection.request("POST", "/clone-voice", body, headers)
+    answer = connection.getresponse()
+    first_piece = answer.read(1024)
+    first = perf_counter() - began
+    if answer.status != 200:
+        raise SystemExit(f"{answer.status}: {first_piece.decode()}")
+    answer.read()
+    return first, perf_counter() - began
+
+
+def measure(port: int, sample: bytes, chunks: int, requests: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of each request to its first sound, and of each of its further chunks."""
+    parts = {"text": "The quick brown fox jumps over the lazy dog.", "audio": ("voice.webm", sample, "audio/webm")}
+    body, content_type = encode_multipart_formdata(parts)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for _ in range(20):
+        call(connection, body, content_type)
+    times = [call(connection, body, content_type) for _ in range(requests)]
+    return [1000 * first for first, _ in times], [1000 * (end - first) / (chunks - 1) for first, end in times]
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _parse()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = load(None, host="127.0.0.1", port=port, api_keys=(KEY,), rate_limit="1000000/minute", log_level="INFO")
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(settings, arguments.chunks))
+    server.start()
+    try:
+        _await(port)
+        for name, sample in _samples(arguments.sample):
+            requests, chunks = measure(port, sample, arguments.chunks, arguments.requests)
+            _print(f"{name}, {len(sample) / 1000:.0f} kB", requests, chunks)
+    finally:
+        server.terminate()
+        server.join()
+    print(hardware())
+
+
+def _samples(path: Path) -> list[tuple[str, bytes]]:
+    return [("a recording of a browser", path.read_bytes()), ("ten seconds of 48 kHz WAV", bytes(960_044))]
+
+
+def _print(name: str, requests: list[float], chunks: list[float]) -> None:
+    def row(what: str, values: list[float]) -> str:
+        return f"  {what:12} median {median(values):7.3f} ms   p99 {quantiles(values, n=100)[98]:7.3f} ms"
+
+    print(name, row("request", requests), row("chunk", chunks), sep="\n")
+    print(f"  a chunk of {SECONDS:.2f} s: {median(chunks) / 10 / SECONDS:.4f} % of its time at an RTF of 1")
+
+
+def _await(port: int) -> None:
+    for _ in range(600):
+        sleep(0.1)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+    raise SystemExit("the server did not start")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--chunks", type=int, default=20, help="of each answer")
+    parser.add_argument("--sample", type=Path, default=Path(__file__).parents[1] / "examples" / "voice.webm")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""The cost of the HTTP layer is measured on the real server."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.running import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def test_both_numbers_are_told_for_both_samples() -> None:
+    command = [sys.executable, "-m", "benchmarks.web", "--requests", "4", "--chunks", "3"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert len(re.findall(r"request +median +\d+\.\d+ ms", told)) == 2
+    assert len(re.findall(r"chunk +median +\d+\.\d+ ms", told)) == 2
+
+
+def test_a_refusal_is_no_measurement(tmp_path) -> None:
+    (tmp_path / "large").write_bytes(bytes(30_000_000))
+    command = [sys.executable, "-m", "benchmarks.web", "--sample", str(tmp_path / "large")]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode == 1 and refused.stderr.splitlines()[-1].startswith("413")
