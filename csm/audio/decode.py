@@ -11,7 +11,7 @@ import numpy as np
 
 from csm.audio import sandbox
 from csm.audio.waveform import Samples, Waveform
-from csm.errors import ModelUnavailable, UndecodableAudio
+from csm.errors import DeadlineExceeded, ModelUnavailable, UndecodableAudio
 
 MIN_RATE = 4_000
 MAX_RATE = 192_000
@@ -44,6 +44,7 @@ def decode(data: bytes, max_seconds: float, *, limits: sandbox.Limits | None = N
 
     Raises:
         UndecodableAudio: there is no sound in it that we can read within the limits.
+        DeadlineExceeded: it took too long, but not for the work in it.
         ModelUnavailable: ffmpeg is missing or cannot be started.
     """
     if not data:
@@ -99,8 +100,10 @@ def _command(executable: str, max_seconds: float) -> list[str]:
 def _refuse_failure(outcome: sandbox.Outcome) -> None:
     if outcome.overflowed:
         raise UndecodableAudio("The audio file expands to far more sound than its length explains.")
-    if outcome.timed_out:
+    if outcome.exhausted:
         raise UndecodableAudio("The audio file takes too long to decode; send it as plain wav or mp3.")
+    if outcome.timed_out:
+        raise DeadlineExceeded("The sample was not decoded in time: the server is too busy. Try again later.")
     if outcome.returncode in (126, 127):
         raise ModelUnavailable("The audio decoder cannot be started: check that ffmpeg is installed and executable.")
     if outcome.returncode != 0:

@@ -44,13 +44,15 @@ class Outcome:
     Attributes:
         output: standard output, at most one byte more than allowed; writable, and nobody else's.
         returncode: as `subprocess` gives it; negative is a signal, 126 and 127 a program that cannot be started.
-        timed_out: the wall clock or the processor time ran out (or the kernel killed it for memory).
+        timed_out: the wall clock ran out: it hung, or the machine had other things to do.
+        exhausted: its processor time ran out (or the kernel killed it for memory).
         overflowed: there was more output than allowed.
     """
 
     output: memoryview
     returncode: int
     timed_out: bool
+    exhausted: bool
     overflowed: bool
 
 
@@ -109,7 +111,8 @@ def _supervise(process: subprocess.Popen[bytes], limits: Limits) -> Outcome:
         _kill(process)
         process.stdout.close()
         returncode = process.wait()
-    return Outcome(output, returncode, expired.is_set() or (_killed(returncode) and not overflowed), overflowed)
+    timed_out = expired.is_set()
+    return Outcome(output, returncode, timed_out, _killed(returncode) and not timed_out and not overflowed, overflowed)
 
 
 def _read(pipe: IO[bytes], most: int) -> memoryview:

@@ -7,7 +7,7 @@ import pytest
 from csm.audio.condition import condition
 from csm.audio.decode import MAX_RATE, MIN_RATE, decode, ffmpeg_path
 from csm.audio.sandbox import Limits
-from csm.errors import ModelUnavailable, UndecodableAudio
+from csm.errors import DeadlineExceeded, ModelUnavailable, UndecodableAudio
 from tests.corpus.ffmpeg import encode, speech_wav
 from tests.corpus.riff import wav
 from tests.corpus.valid import NAMES, valid
@@ -108,12 +108,18 @@ def test_a_decoder_without_enough_memory_is_an_undecodable_file():
         decode(speech_wav(), 30.0, limits=Limits(output_bytes=1_000_000, memory_bytes=100 << 20))
 
 
-def test_a_hung_decoder_is_an_undecodable_file(fake_ffmpeg):
+def test_a_hung_decoder_is_not_the_fault_of_the_file(fake_ffmpeg):
     fake_ffmpeg("exec /bin/sleep 60")
     start = time.monotonic()
-    with pytest.raises(UndecodableAudio, match="too long"):
+    with pytest.raises(DeadlineExceeded, match="Try again"):
         decode(b"x", 30.0, limits=HALF_A_SECOND)
     assert time.monotonic() - start < 5
+
+
+def test_a_file_that_takes_all_processor_time_is_undecodable(fake_ffmpeg):
+    fake_ffmpeg("while :; do :; done")
+    with pytest.raises(UndecodableAudio, match="too long"):
+        decode(b"x", 30.0, limits=Limits(output_bytes=100, cpu_seconds=1, wall_seconds=60))
 
 
 @pytest.mark.parametrize("script", ["kill -SEGV $$", "exit 1", "echo nonsense that is longer than a header", ":"])

@@ -71,6 +71,8 @@ class Traffic:
 
     def listen(self) -> str:
         answer = self._server.ask(speak(next(self._good), seed=str(time.monotonic_ns())), PATIENCE)
+        if answer.status not in (200, 503):
+            return f"{answer.status} {answer.body.decode()}"
         return str(answer.status) if answer.is_complete else "torn"
 
     def hang_up(self) -> str:
