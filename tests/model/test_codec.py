@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CsmForConditionalGeneration, MimiModel
 
-from csm.model.codec import MimiDecoder
+from csm.model.codec import MimiDecoder, StreamingConvTranspose1d
+from csm.model.sliding import State
 from tests import checkpoints
 
 TOLERANCE = 1e-5
@@ -112,3 +113,21 @@ def test_a_codec_that_is_not_causal_is_refused(
     monkeypatch.setattr(codec.config, "use_causal_conv", False)
     with pytest.raises(ValueError, match="only a causal Mimi"):
         MimiDecoder(codec)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(5, 2, 1), (2, 2, 1), (4, 2, 2)])
+def test_transposed_convolutions_of_other_shapes_are_refused(kernel: int, stride: int, groups: int) -> None:
+    with pytest.raises(ValueError, match="kernels of two strides"):
+        StreamingConvTranspose1d(nn.ConvTranspose1d(4, 4, kernel, stride, groups=groups))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("groups", [1, 6])
+def test_a_transposed_convolution_as_a_product(groups: int) -> None:
+    conv = nn.ConvTranspose1d(6, 6, 8, 4, groups=groups)
+    x = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(1))
+    ours, state = StreamingConvTranspose1d(conv), State()
+    made = ours(x, iter(ours.initial_state(2)), state)
+    theirs = conv(x)
+    torch.testing.assert_close(made, theirs[..., :36])
+    torch.testing.assert_close(state[0] + conv.bias[:, None], theirs[..., 36:])
