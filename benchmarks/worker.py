@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -90,10 +90,26 @@ def summary(lines: list[list[tuple[float, int]]], frame_rate: float) -> dict[str
     }
 
 
-def memory() -> dict[str, float]:
-    """Resident now and on CUDA at most, in GB."""
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return {"resident_gb": psutil.Process().memory_info().rss / 1e9, "cuda_peak_gb": peak / 1e9}
+class Memory:
+    """The most that this process had resident since it was last asked, in GB, and on CUDA at all."""
+
+    def __init__(self) -> None:
+        self._most = 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def most(self) -> dict[str, float]:
+        """As of now; then it counts anew."""
+        most, self._most = max(self._most, self._now()), 0.0
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        return {"resident_gb": most, "cuda_peak_gb": peak / 1e9}
+
+    def _watch(self) -> None:
+        while True:
+            self._most = max(self._most, self._now())
+            sleep(0.1)
+
+    def _now(self) -> float:
+        return float(psutil.Process().memory_info().rss) / 1e9
 
 
 def main() -> None:
@@ -119,11 +135,12 @@ def main() -> None:
     )
     engine = make_engine(settings, Path(args.folder))
     ready = {"loaded_after": perf_counter() - began, "info": asdict(engine.info), "torch": torch.__version__}
-    print(json.dumps(ready | memory()), file=answers)
+    memory = Memory()
+    print(json.dumps(ready | memory.most()), file=answers)
     with contextlib.closing(engine):
         for line in sys.stdin:
             job = json.loads(line)
-            print(json.dumps(run(engine, Job(**job)) | memory()), file=answers)
+            print(json.dumps(run(engine, Job(**job)) | memory.most()), file=answers)
 
 
 if __name__ == "__main__":
