@@ -5,13 +5,15 @@ is mapped from disk, so that of what is not rearranged for this processor only t
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 import torch
-from transformers import CsmConfig
+from torch import Tensor
+from transformers import CsmConfig, MimiConfig
 
 from csm.engine.mapped import MappedFile
 from csm.engine.prepare import DONE, EMBEDDINGS, ENCODER, FORMAT, prepare_apart
@@ -25,6 +27,38 @@ ACTIVATION_GROUPS = {"int8": 128, "int4": 32}
 """Activations that share a scale when they are quantised on the way into a product; measured, docs/performance.md."""
 
 
+ROWS_AT_ONCE = 256
+"""Rows of a table that are read before its memory is given back: 16 MB of stretches at most."""
+
+
+class MappedEmbeddings(Embeddings):
+    """Tables that stay in their file.
+
+    The kernel brings in a stretch of the file around each row, and a voice has thousands of them: nearly all of the
+    table would be in memory, if it were not given back in between.
+    """
+
+    def __init__(self, file: MappedFile, codebooks: int) -> None:
+        tables = file.tensors()
+        super().__init__(tables["text"], tables["audio"], codebooks, torch.float32)
+        self._file = file
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """`[positions]` token ids to `[positions, dim]`."""
+        return self._in_pieces(super().embed_text, ids, ROWS_AT_ONCE)
+
+    def embed_frames(self, codes: Tensor) -> Tensor:
+        """`[frames, codebooks]` codes to `[frames, dim]`."""
+        return self._in_pieces(super().embed_frames, codes, ROWS_AT_ONCE // codes.shape[-1])
+
+    def _in_pieces(self, embed: Callable[[Tensor], Tensor], ids: Tensor, size: int) -> Tensor:
+        pieces = []
+        for piece in torch.split(ids, size):
+            pieces.append(embed(piece))
+            self._file.let_go()
+        return torch.cat(pieces)
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """Everything that the runtime needs.
@@ -36,8 +70,7 @@ class Bundle:
         embeddings: of text and frames.
         sound: compiled `export.SoundStep`.
         encoder: Mimi's, for references.
-        tables: that the embeddings lie in.
-        weights: that all else lies in.
+        weights: the files that the graphs lie in.
     """
 
     config: CsmConfig
@@ -46,12 +79,11 @@ class Bundle:
     embeddings: Embeddings
     sound: ov.CompiledModel
     encoder: MimiEncoder
-    tables: MappedFile
     weights: tuple[MappedFile, ...]
 
     def let_go(self) -> None:
         """Drop from memory what can be read again: once a graph has run, it works on weights that it rearranged."""
-        for file in (self.tables, *self.weights):
+        for file in self.weights:
             file.let_go()
 
 
@@ -90,12 +122,17 @@ def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
     precisions = {"backbone": precision, "depth": precision, "sound": "float32"}
     weights = {name: MappedFile(folder / f"{name}.bin") for name in precisions}
     graphs = {name: _compile(folder / f"{name}.xml", weights[name], what) for name, what in precisions.items()}
-    tables, encoder_weights = (MappedFile(folder / name) for name in (EMBEDDINGS, ENCODER))
-    table = tables.tensors()
-    embeddings = Embeddings(table["text"], table["audio"], config.num_codebooks, torch.float32)
-    encoder = MimiEncoder.from_weights(config.codec_config, encoder_weights.tensors())
-    files = (*weights.values(), encoder_weights)
-    return Bundle(config, embeddings=embeddings, encoder=encoder, tables=tables, weights=files, **graphs)
+    embeddings = MappedEmbeddings(MappedFile(folder / EMBEDDINGS), config.num_codebooks)
+    encoder = _encoder(config.codec_config, MappedFile(folder / ENCODER))
+    return Bundle(config, embeddings=embeddings, encoder=encoder, weights=(*weights.values(),), **graphs)
+
+
+def _encoder(config: MimiConfig, weights: MappedFile) -> MimiEncoder:
+    """Each part gives its weights back when it is done: a voice is encoded once, and they are 0.2 GB."""
+    encoder = MimiEncoder.from_weights(config, weights.tensors())
+    for part in (encoder.convolutions, *encoder.transformer.layers, encoder.semantic, encoder.acoustic):
+        part.register_forward_hook(lambda *_: weights.let_go())
+    return encoder
 
 
 def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledModel:

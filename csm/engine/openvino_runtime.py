@@ -122,6 +122,7 @@ class OpenVinoRuntime:
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""
         codes: Tensor = self._bundle.encoder(samples)
+        heap.trim()
         return codes
 
     @torch.inference_mode()
@@ -133,8 +134,6 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def prefill(self, x: Tensor, start: int) -> None:
         """See `Runtime.prefill`."""
-        # A voice reads thousands of rows, each with a stretch of the table around it: most of it, unless given back.
-        self._bundle.tables.let_go()
         self._reading.reserve(start + len(x))
         self._run(self._reading, x[None], torch.arange(start, start + len(x))[None])
 
