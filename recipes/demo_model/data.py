@@ -65,6 +65,15 @@ def load_voices(folder: Path) -> dict[str, Style]:
     return {name: np.fromfile(file, "<f4").reshape(-1, STYLE_WIDTH) for name, file in files.items()}
 
 
+def style_of(name: str, voices: dict[str, Style]) -> Style:
+    """The style of a `Speaker` by its name."""
+    first, _, mixed = name.partition("*")
+    if not mixed:
+        return voices[first]
+    weight, _, second = mixed.partition("+")
+    return float(weight) * voices[first] + (1 - float(weight)) * voices[second]
+
+
 def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
     """One voice in three as it is, else two of one gender mixed into a new one."""
     first = rng.choice(sorted(voices))
@@ -73,9 +82,8 @@ def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
     speed = round(rng.uniform(0.9, 1.15), 2)
     if weight == 1.0 or not peers:
         return Speaker(first, voices[first], speed)
-    second = rng.choice(peers)
-    style = weight * voices[first] + (1 - weight) * voices[second]
-    return Speaker(f"{first}*{weight}+{second}", style, speed)
+    name = f"{first}*{weight}+{rng.choice(peers)}"
+    return Speaker(name, style_of(name, voices), speed)
 
 
 def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.demo_model import data, heldout, speech
+from recipes.demo_model import data, heldout, label, speech
 from recipes.demo_model.kokoro import STYLE_WIDTH, Style, Utterance
 
 VOICES = {name: np.full((5, STYLE_WIDTH), number, np.float32) for number, name in enumerate(("af_a", "af_b", "am_c"))}
@@ -79,3 +79,12 @@ def test_example_sentences_are_tidied(tmp_path: Path) -> None:
         '00 | a gloss; "he waited; patiently"; "two words"; "it has 3 digits here"; "who is it there?"'
     )
     assert data.example_sentences(tmp_path) == ["He waited; patiently.", "Who is it there?"]
+
+
+def test_speech_of_unknown_timing_is_labelled_with_the_style_it_was_spoken_in(tmp_path: Path) -> None:
+    known, unknown = {"file": "a", "durations": [7]}, {"file": "b", "phonemes": "xy", "speed": 1.5}
+    index = tmp_path / speech.INDEX
+    index.write_text(json.dumps(known) + "\n" + json.dumps(unknown | {"speaker": "af_a*0.5+am_c"}) + "\n")
+    count = label.label(lambda phonemes, style, speed: [len(phonemes), int(style[0, 0]), int(2 * speed)], VOICES, tmp_path)
+    assert count == 1
+    assert [json.loads(line)["durations"] for line in index.read_text().splitlines()] == [[7], [2, 1, 3]]
