@@ -21,6 +21,9 @@ NOTHING = -1
 IGNORED = -100
 ROLE = "0"
 
+SORTED_TOGETHER = 4
+"""Batches whose examples are sorted by length before one of them is taken."""
+
 Rows = NDArray[np.int64]
 
 
@@ -90,11 +93,16 @@ class Corpus:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
-        """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made."""
+        """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made.
+
+        Several batches are drawn and sorted by length for each that is kept: what is padded is computed for nothing.
+        """
         longest = _between(self.diet.longest, progress)
         allowed = [index for index in self.order if len(self.spoken[index].codes) <= longest] or self.order
-        targets = [allowed[int(pick)] for pick in rng.integers(len(allowed), size=count)]
-        return collate([self.example(target, progress, rng) for target in targets], self.diet.depth_share, rng)
+        targets = [allowed[int(pick)] for pick in rng.integers(len(allowed), size=count * SORTED_TOGETHER)]
+        examples = sorted((self.example(target, progress, rng) for target in targets), key=lambda one: len(one.rows))
+        first = int(rng.integers(SORTED_TOGETHER)) * count
+        return collate(examples[first : first + count], self.diet.depth_share, rng)
 
     def example(self, target: int, progress: float, rng: np.random.Generator) -> Example:
         """A conversation that ends with sentence `target`."""

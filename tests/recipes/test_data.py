@@ -85,6 +85,9 @@ def test_speech_of_unknown_timing_is_labelled_with_the_style_it_was_spoken_in(tm
     known, unknown = {"file": "a", "durations": [7]}, {"file": "b", "phonemes": "xy", "speed": 1.5}
     index = tmp_path / speech.INDEX
     index.write_text(json.dumps(known) + "\n" + json.dumps(unknown | {"speaker": "af_a*0.5+am_c"}) + "\n")
-    count = label.label(lambda phonemes, style, speed: [len(phonemes), int(style[0, 0]), int(2 * speed)], VOICES, tmp_path)
-    assert count == 1
+
+    def durations(phonemes: str, style: Style, speed: float) -> list[int]:
+        return [len(phonemes), int(style[0, 0]), int(2 * speed)]
+
+    assert label.label(durations, VOICES, tmp_path) == 1
     assert [json.loads(line)["durations"] for line in index.read_text().splitlines()] == [[7], [2, 1, 3]]
