@@ -140,11 +140,13 @@ def main() -> None:
     corpus = Corpus(heard, make_tokenizer(), _diet(arguments))
     validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
     print(f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers, on {device}", flush=True)
-    model = initialise(load_codec(arguments.codec), SIZES[arguments.size], plan.seed)
+    codec = load_codec(arguments.codec)
+    model = initialise(codec, SIZES[arguments.size], plan.seed)
     trainer = Trainer(model, plan, device)
     progress = Progress(plan.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
     done = train(trainer, corpus, validation, arguments.out, progress)
     best = trainer.average.module.cpu()
+    best.codec_model.load_state_dict(codec.state_dict())  # its decoder may have learnt on since the run began
     export(best, arguments.out / "weights", facts_of(best, trained=True, scores={}))
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")
 
