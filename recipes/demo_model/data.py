@@ -28,6 +28,9 @@ WORDNET = Path("/usr/share/wordnet")
 SENTENCES_PER_SPEAKER = 4
 LONGEST_SECONDS = 12.0
 
+SUBTYPES = {"opus": ("OGG", "OPUS"), "flac": ("FLAC", "PCM_16")}
+"""File formats by the end of the name. Opus is small, but takes longer to write than flite takes to speak."""
+
 Speak = Callable[[str, Style, float], Utterance]
 
 
@@ -105,8 +108,10 @@ def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
             yield Speaker(name, voices[name], 1.0), text
 
 
-def make(speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float) -> None:
-    """Speak until `out` holds `seconds` of speech made with this prefix."""
+def make(
+    speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float, form: str = "opus"
+) -> None:
+    """Speak until `out` holds `seconds` of speech made with this prefix; `form` is one of `SUBTYPES`."""
     out.mkdir(parents=True, exist_ok=True)
     done, position = _progress(out, prefix)
     began, before = time.monotonic(), done
@@ -116,7 +121,7 @@ def make(speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix
                 break
             if number < position:
                 continue
-            entry = _speak_one(speak, speaker, text, out / f"{prefix}-{number:05d}.opus")
+            entry = _speak_one(speak, speaker, text, out / f"{prefix}-{number:05d}.{form}")
             if entry is None:
                 continue
             index.write(json.dumps(entry) + "\n")
@@ -166,7 +171,8 @@ def _speak_one(speak: Speak, speaker: Speaker, text: str, path: Path) -> dict[st
     seconds = len(said.samples) / SAMPLE_RATE
     if not np.isfinite(said.samples).all() or not 0.8 < seconds < LONGEST_SECONDS:
         return None
-    soundfile.write(path, level(said.samples), SAMPLE_RATE, format="OGG", subtype="OPUS")
+    container, subtype = SUBTYPES[path.suffix[1:]]
+    soundfile.write(path, level(said.samples), SAMPLE_RATE, subtype, format=container)
     return {
         "file": path.name,
         "text": text,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from recipes.demo_model.excerpts import excerpt
 from recipes.demo_model.tokens import Spoken
 
 NOTHING = -1
@@ -70,12 +71,14 @@ class Diet:
         alone: share of examples without a reference, so that the model speaks without one as well.
         longest: frames of the longest target.
         depth_share: share of the frames that the depth decoder trains on.
+        excerpts: share of the targets of which only some words are said.
     """
 
     references: tuple[int, int] = (1, 3)
     alone: tuple[float, float] = (0.6, 0.1)
     longest: tuple[int, int] = (40, 125)
     depth_share: float = 1 / 8
+    excerpts: float = 0.5
 
 
 class Corpus:
@@ -89,24 +92,29 @@ class Corpus:
             groups[one.speaker].append(index)
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
         self.order = [index for members in self.groups.values() for index in members]
+        self._share = {index: 1 / len(members) for members in self.groups.values() for index in members}
         if not self.order:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
         """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made.
 
-        Several batches are drawn and sorted by length for each that is kept: what is padded is computed for nothing.
+        Every speaker is as likely as another. Several batches are drawn and sorted by length for each that is kept:
+        what is padded is computed for nothing.
         """
         longest = _between(self.diet.longest, progress)
         allowed = [index for index in self.order if len(self.spoken[index].codes) <= longest] or self.order
-        targets = [allowed[int(pick)] for pick in rng.integers(len(allowed), size=count * SORTED_TOGETHER)]
-        examples = sorted((self.example(target, progress, rng) for target in targets), key=lambda one: len(one.rows))
+        shares = np.array([self._share[index] for index in allowed])
+        targets = rng.choice(allowed, count * SORTED_TOGETHER, p=shares / shares.sum())
+        examples = sorted((self.example(int(one), progress, rng) for one in targets), key=lambda one: len(one.rows))
         first = int(rng.integers(SORTED_TOGETHER)) * count
         return collate(examples[first : first + count], self.diet.depth_share, rng)
 
     def example(self, target: int, progress: float, rng: np.random.Generator) -> Example:
         """A conversation that ends with sentence `target`."""
         said = self.spoken[target]
+        if rng.random() < self.diet.excerpts:
+            said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
             return self._turn(said)
         others = [index for index in self.groups[said.speaker] if index != target]
