@@ -147,11 +147,20 @@ def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Gene
     for index, example in enumerate(examples):
         rows[index, : len(example.rows)], places[index, : len(example.rows)] = example.rows, example.places
     labels = np.where(rows[..., :-1] == NOTHING, IGNORED, rows[..., :-1])
-    skipped = rng.random(rows.shape[:2]) >= depth_share
-    # The ends of turns are rare: the depth decoder sees them all, or it would not learn to finish a frame of zeros.
-    skipped &= (rows[..., :-1] != 0).any(-1)
-    labels[..., 1:][skipped] = IGNORED
+    labels[..., 1:][~_for_depth(rows[..., :-1], depth_share, rng)] = IGNORED
     return Batch(torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(places))
+
+
+def _for_depth(codes: Rows, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """`[batch, positions]`: the frames that the depth decoder trains on."""
+    frames = codes[..., 0] != NOTHING
+    # The ends of turns are rare: the depth decoder sees them all, or it would not learn to finish a frame of zeros.
+    chosen = frames & ((rng.random(frames.shape) < share) | (codes == 0).all(-1))
+    if chosen.sum() == codes.shape[-1]:
+        # `transformers` takes as many frames as there are codebooks for something else, and fails: one more, or less.
+        left = frames & ~chosen
+        chosen.flat[np.flatnonzero(left if left.any() else chosen)[0]] ^= True
+    return chosen
 
 
 def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], list[Spoken]]:

@@ -76,6 +76,16 @@ def test_labels_are_all_frames_and_the_depth_decoder_sees_some_and_every_end() -
     assert 0 < (for_depth & ~ends).sum() < 0.5 * audio.sum()
 
 
+@pytest.mark.parametrize("frames", [2, 3, 4])
+def test_the_depth_decoder_never_gets_as_many_frames_as_there_are_codebooks(frames: int) -> None:
+    spoken = [_say("Ab.", "one", np.full((frames, 4), line)) for line in (1, 2)]
+    corpus = Corpus(spoken, make_tokenizer(), Diet(alone=(1.0, 1.0)))
+    for share in (0.0, 0.5, 1.0):
+        for draw in range(10):
+            batch = collate([corpus.example(0, 1.0, randomness(draw, 0))], share, randomness(draw, 1))
+            assert (batch.labels[0, :, 1] != IGNORED).sum() != 4
+
+
 def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
     corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0)))
     for draw in range(20):
