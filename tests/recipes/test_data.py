@@ -43,6 +43,13 @@ def test_sentences_are_read_back_at_one_level(tmp_path: Path) -> None:
     assert np.abs(speech.load(sentences[0])).max() == pytest.approx(speech.PEAK, abs=1e-6)
 
 
+def test_speech_is_written_as_flac_where_that_is_asked_for(tmp_path: Path) -> None:
+    data.make(_speak, data.plan(VOICES, TEXTS, seed=1), tmp_path, "s1", 2, form="flac")
+    sentences = speech.read_training([tmp_path])
+    assert [sentence.path.name for sentence in sentences] == ["s1-00000.flac", "s1-00001.flac"]
+    assert np.abs(speech.load(sentences[0])).max() == pytest.approx(speech.PEAK, abs=1e-3)
+
+
 def test_each_speaker_says_several_sentences_and_no_text_comes_twice_in_a_round() -> None:
     planned = list(islice(data.plan(VOICES, TEXTS, seed=3), len(TEXTS)))
     assert sorted(text for _, text in planned) == sorted(TEXTS)
