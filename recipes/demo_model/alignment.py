@@ -40,6 +40,11 @@ def places(sentence: Sentence, samples: NDArray[np.float32], speed: float = 1.0)
     return np.minimum(np.interp(middles, times, letters), len(sentence.text) - 1).astype(np.int16)
 
 
+def timed(sentence: Sentence) -> bool:
+    """Whether `places` are exact to the word."""
+    return _by_words(sentence, 1.0) is not None
+
+
 class Guide:
     """Watches one head of every layer of the backbone but the first, which knows too little to tell where to look."""
 

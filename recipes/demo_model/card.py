@@ -31,7 +31,7 @@ The classes, the prompt format and the file layout are those of `sesame/csm-1b`:
 
 ## Data and licence
 Synthetic English speech by Kokoro-82M (Apache-2.0): its voices and mixes of them, saying WordNet's example sentences; a
-little flite in the codec's first training. The voices af_kore, am_eric, bf_lily and bm_lewis were never trained on. No
+little flite in the codec's training. The voices af_kore, am_eric, bf_lily and bm_lewis were never trained on. No
 human being was recorded. The weights are licensed under Apache-2.0.
 
 ## How it was made

@@ -50,7 +50,8 @@ class Plan:
         dropout: chance per step that only the first few codebooks are heard, so that those carry most.
         adversarial_from: step at which the discriminator joins; None never.
         pronunciation: weight of the loss that makes the first codebook tell which sound is spoken.
-        frozen: train the decoder alone; codes are final then, and the model can be trained on them meanwhile.
+        encoder_steps: over which the encoder's learning rate falls. From then on only the decoder learns: codes are
+            final, and the model can be trained on them meanwhile. None: all steps.
         variety: how clips are changed.
         seed: of everything drawn.
     """
@@ -63,9 +64,13 @@ class Plan:
     dropout: float = 0.25
     adversarial_from: int | None = None
     pronunciation: float = 0.3
-    frozen: bool = False
+    encoder_steps: int | None = None
     variety: Variety = field(default_factory=Variety)
     seed: int = 0
+
+    def settled(self, step: int) -> bool:
+        """Whether the encoder and the codes stay as they are from this step on."""
+        return self.encoder_steps is not None and step >= self.encoder_steps
 
 
 class CodecTrainer:
@@ -76,9 +81,10 @@ class CodecTrainer:
         self.judge = losses.Discriminator().to(device)
         self.spectral = losses.SpectralLoss().to(device)
         self.listener = nn.Linear(codec.config.hidden_size, phonemes.CLASSES * phonemes.LABELS_PER_FRAME).to(device)
-        self.trained = list(codec.decoder.parameters() if plan.frozen else codec.parameters())
-        learning = [*self.trained, *self.listener.parameters()]
-        self.optimiser = torch.optim.AdamW(learning, plan.peak, (0.8, 0.99), weight_decay=1e-3)
+        decoder = list(codec.decoder.parameters())
+        coders = [one for name, one in codec.named_parameters() if not name.startswith("decoder.")]
+        groups = [{"params": decoder}, {"params": [*coders, *self.listener.parameters()]}]
+        self.optimiser = torch.optim.AdamW(groups, plan.peak, (0.8, 0.99), weight_decay=1e-3)
         self.judge_optimiser = torch.optim.AdamW(self.judge.parameters(), plan.peak, (0.5, 0.9))
 
     def checkpoint(self, path: Path) -> Checkpoint:
@@ -97,16 +103,17 @@ class CodecTrainer:
         rng = randomness(self.plan.seed, step)
         drawn = recordings.draw(clips, self.plan.batch, self.plan.frames, rng, self.plan.variety).to(self.device)
         real, rate = drawn.samples, learning_rate(step, self.plan.steps, self.plan.peak)
-        made, quantised = self._pass_through(real, rng)
+        coders_rate = learning_rate(step, self.plan.encoder_steps or self.plan.steps, self.plan.peak)
+        made, quantised = self._pass_through(real, rng, learning=not self.plan.settled(step))
         parts = {"spectral": self.spectral(made, real), "wave": F.l1_loss(made, real)}
         loss = parts["spectral"] + 2.0 * parts["wave"]
-        if not self.plan.frozen:
+        if not self.plan.settled(step):
             parts |= {"commitment": quantised.commitment, "sounds": self._listen(quantised.semantic, drawn.labels)}
             loss = loss + 0.25 * parts["commitment"] + self.plan.pronunciation * parts["sounds"]
         if self.plan.adversarial_from is not None and step >= self.plan.adversarial_from:
             extra, seen = self._argue(real, made, rate, step - self.plan.adversarial_from)
             loss, parts = loss + extra, parts | seen
-        descend(self.optimiser, self.trained, loss, rate)
+        descend(self.optimiser, self.codec.parameters(), loss, rate, coders_rate)
         return {name: value.item() for name, value in parts.items()}
 
     @torch.no_grad()
@@ -121,9 +128,9 @@ class CodecTrainer:
             values.append(self.spectral(made, real).item())
         return float(np.mean(values))
 
-    def _pass_through(self, real: Tensor, rng: np.random.Generator) -> tuple[Tensor, Quantised]:
-        self.codec.train(not self.plan.frozen)
-        with torch.set_grad_enabled(not self.plan.frozen):
+    def _pass_through(self, real: Tensor, rng: np.random.Generator, learning: bool) -> tuple[Tensor, Quantised]:
+        self.codec.train(learning)
+        with torch.set_grad_enabled(learning):
             with mixed_precision(self.device):
                 latents = self.codec.encoder(real[:, None]).latents
             latents = latents.float()
@@ -200,7 +207,8 @@ def main() -> None:
         peak=arguments.peak,
         quantised=arguments.quantised,
         adversarial_from=arguments.adversarial_from,
-        frozen=arguments.freeze_encoder,
+        pronunciation=arguments.pronunciation,
+        encoder_steps=arguments.encoder_steps,
         variety=recordings.NONE if arguments.unvaried else Variety(),
         seed=arguments.seed,
     )
@@ -231,7 +239,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--codebooks", type=int, help="keep only this many of the codec's codebooks")
     parser.add_argument("--quantised", type=float, default=0.5, help="share of clips heard through the codebooks")
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
-    parser.add_argument("--freeze-encoder", action="store_true", help="train the decoder alone: codes stay as they are")
+    parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")
+    parser.add_argument("--encoder-steps", type=int, help="from this step on train the decoder alone: codes are final")
     parser.add_argument("--unvaried", action="store_true", help="take clips as they are, without making new voices")
     return parser.parse_args()
 

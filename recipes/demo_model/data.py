@@ -28,6 +28,9 @@ WORDNET = Path("/usr/share/wordnet")
 SENTENCES_PER_SPEAKER = 4
 LONGEST_SECONDS = 12.0
 
+SUBTYPES = {"opus": ("OGG", "OPUS"), "flac": ("FLAC", "PCM_16")}
+"""File formats by the end of the name. Opus is small, but takes longer to write than flite takes to speak."""
+
 Speak = Callable[[str, Style, float], Utterance]
 
 
@@ -65,6 +68,15 @@ def load_voices(folder: Path) -> dict[str, Style]:
     return {name: np.fromfile(file, "<f4").reshape(-1, STYLE_WIDTH) for name, file in files.items()}
 
 
+def style_of(name: str, voices: dict[str, Style]) -> Style:
+    """The style of a `Speaker` by its name."""
+    first, _, mixed = name.partition("*")
+    if not mixed:
+        return voices[first]
+    weight, _, second = mixed.partition("+")
+    return float(weight) * voices[first] + (1 - float(weight)) * voices[second]
+
+
 def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
     """One voice in three as it is, else two of one gender mixed into a new one."""
     first = rng.choice(sorted(voices))
@@ -73,9 +85,8 @@ def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
     speed = round(rng.uniform(0.9, 1.15), 2)
     if weight == 1.0 or not peers:
         return Speaker(first, voices[first], speed)
-    second = rng.choice(peers)
-    style = weight * voices[first] + (1 - weight) * voices[second]
-    return Speaker(f"{first}*{weight}+{second}", style, speed)
+    name = f"{first}*{weight}+{rng.choice(peers)}"
+    return Speaker(name, style_of(name, voices), speed)
 
 
 def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
@@ -97,8 +108,10 @@ def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
             yield Speaker(name, voices[name], 1.0), text
 
 
-def make(speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float) -> None:
-    """Speak until `out` holds `seconds` of speech made with this prefix."""
+def make(
+    speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float, form: str = "opus"
+) -> None:
+    """Speak until `out` holds `seconds` of speech made with this prefix; `form` is one of `SUBTYPES`."""
     out.mkdir(parents=True, exist_ok=True)
     done, position = _progress(out, prefix)
     began, before = time.monotonic(), done
@@ -108,7 +121,7 @@ def make(speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix
                 break
             if number < position:
                 continue
-            entry = _speak_one(speak, speaker, text, out / f"{prefix}-{number:05d}.opus")
+            entry = _speak_one(speak, speaker, text, out / f"{prefix}-{number:05d}.{form}")
             if entry is None:
                 continue
             index.write(json.dumps(entry) + "\n")
@@ -158,7 +171,8 @@ def _speak_one(speak: Speak, speaker: Speaker, text: str, path: Path) -> dict[st
     seconds = len(said.samples) / SAMPLE_RATE
     if not np.isfinite(said.samples).all() or not 0.8 < seconds < LONGEST_SECONDS:
         return None
-    soundfile.write(path, level(said.samples), SAMPLE_RATE, format="OGG", subtype="OPUS")
+    container, subtype = SUBTYPES[path.suffix[1:]]
+    soundfile.write(path, level(said.samples), SAMPLE_RATE, subtype, format=container)
     return {
         "file": path.name,
         "text": text,

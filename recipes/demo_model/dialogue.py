@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from recipes.demo_model.excerpts import excerpt
 from recipes.demo_model.tokens import Spoken
 
 NOTHING = -1
 IGNORED = -100
 ROLE = "0"
+
+SORTED_TOGETHER = 4
+"""Batches whose examples are sorted by length before one of them is taken."""
 
 Rows = NDArray[np.int64]
 
@@ -67,12 +71,14 @@ class Diet:
         alone: share of examples without a reference, so that the model speaks without one as well.
         longest: frames of the longest target.
         depth_share: share of the frames that the depth decoder trains on.
+        excerpts: share of the targets of which only some words are said.
     """
 
     references: tuple[int, int] = (1, 3)
     alone: tuple[float, float] = (0.6, 0.1)
     longest: tuple[int, int] = (40, 125)
     depth_share: float = 1 / 8
+    excerpts: float = 0.5
 
 
 class Corpus:
@@ -86,19 +92,29 @@ class Corpus:
             groups[one.speaker].append(index)
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
         self.order = [index for members in self.groups.values() for index in members]
+        self._share = {index: 1 / len(members) for members in self.groups.values() for index in members}
         if not self.order:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
-        """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made."""
+        """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made.
+
+        Every speaker is as likely as another. Several batches are drawn and sorted by length for each that is kept:
+        what is padded is computed for nothing.
+        """
         longest = _between(self.diet.longest, progress)
         allowed = [index for index in self.order if len(self.spoken[index].codes) <= longest] or self.order
-        targets = [allowed[int(pick)] for pick in rng.integers(len(allowed), size=count)]
-        return collate([self.example(target, progress, rng) for target in targets], self.diet.depth_share, rng)
+        shares = np.array([self._share[index] for index in allowed])
+        targets = rng.choice(allowed, count * SORTED_TOGETHER, p=shares / shares.sum())
+        examples = sorted((self.example(int(one), progress, rng) for one in targets), key=lambda one: len(one.rows))
+        first = int(rng.integers(SORTED_TOGETHER)) * count
+        return collate(examples[first : first + count], self.diet.depth_share, rng)
 
     def example(self, target: int, progress: float, rng: np.random.Generator) -> Example:
         """A conversation that ends with sentence `target`."""
         said = self.spoken[target]
+        if rng.random() < self.diet.excerpts:
+            said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
             return self._turn(said)
         others = [index for index in self.groups[said.speaker] if index != target]
@@ -131,11 +147,20 @@ def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Gene
     for index, example in enumerate(examples):
         rows[index, : len(example.rows)], places[index, : len(example.rows)] = example.rows, example.places
     labels = np.where(rows[..., :-1] == NOTHING, IGNORED, rows[..., :-1])
-    skipped = rng.random(rows.shape[:2]) >= depth_share
-    # The ends of turns are rare: the depth decoder sees them all, or it would not learn to finish a frame of zeros.
-    skipped &= (rows[..., :-1] != 0).any(-1)
-    labels[..., 1:][skipped] = IGNORED
+    labels[..., 1:][~_for_depth(rows[..., :-1], depth_share, rng)] = IGNORED
     return Batch(torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(places))
+
+
+def _for_depth(codes: Rows, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """`[batch, positions]`: the frames that the depth decoder trains on."""
+    frames = codes[..., 0] != NOTHING
+    # The ends of turns are rare: the depth decoder sees them all, or it would not learn to finish a frame of zeros.
+    chosen = frames & ((rng.random(frames.shape) < share) | (codes == 0).all(-1))
+    if chosen.sum() == codes.shape[-1]:
+        # `transformers` takes as many frames as there are codebooks for something else, and fails: one more, or less.
+        left = frames & ~chosen
+        chosen.flat[np.flatnonzero(left if left.any() else chosen)[0]] ^= True
+    return chosen
 
 
 def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], list[Spoken]]:

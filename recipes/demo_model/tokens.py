@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import MimiModel
 
 from recipes.demo_model import speech
-from recipes.demo_model.alignment import Places, places
+from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.recordings import play
 from recipes.demo_model.training import choose_device
@@ -34,12 +34,14 @@ class Spoken:
         speaker: who says it.
         codes: `[frames, codebooks]`.
         places: `[frames]`: the letter that is spoken in each.
+        exact: whether these are right to the word.
     """
 
     text: str
     speaker: str
     codes: Codes
     places: Places
+    exact: bool = False
 
 
 @torch.inference_mode()
@@ -72,6 +74,7 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
             frames=np.array([len(one.codes) for one in spoken]),
             texts=np.array([one.text for one in spoken]),
             speakers=np.array([one.speaker for one in spoken]),
+            exact=np.array([one.exact for one in spoken]),
         )
     partial.replace(path)
 
@@ -106,14 +109,16 @@ def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.f
     played = sound if speed == 1.0 else speech.level(play(sound, speed))
     codes = codec.encode(torch.from_numpy(played)[None, None].to(codec.device)).audio_codes[0].T
     speaker = sentence.speaker if speed == 1.0 else f"{sentence.speaker}@{speed:g}"
-    return Spoken(sentence.text, speaker, codes.cpu().numpy().astype(np.int16), places(sentence, played, speed))
+    codes_of = codes.cpu().numpy().astype(np.int16)
+    return Spoken(sentence.text, speaker, codes_of, places(sentence, played, speed), timed(sentence))
 
 
 def _read_one(path: Path) -> list[Spoken]:
     with np.load(path) as file:
         ends = np.cumsum(file["frames"])[:-1]
-        columns = (file["texts"], file["speakers"], np.split(file["codes"], ends), np.split(file["places"], ends))
-    return [Spoken(str(text), str(who), codes, where) for text, who, codes, where in zip(*columns, strict=True)]
+        parts = (np.split(file["codes"], ends), np.split(file["places"], ends))
+        columns = (file["texts"].tolist(), file["speakers"].tolist(), *parts, file["exact"].tolist())
+    return [Spoken(*row) for row in zip(*columns, strict=True)]
 
 
 if __name__ == "__main__":

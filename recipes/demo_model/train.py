@@ -18,7 +18,7 @@ from transformers import CsmForConditionalGeneration
 from recipes.demo_model import tokens
 from recipes.demo_model.alignment import Guide
 from recipes.demo_model.architecture import SIZES
-from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, split
+from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, split
 from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
 from recipes.demo_model.tokenizer import make_tokenizer
@@ -137,14 +137,16 @@ def main() -> None:
         seed=arguments.seed,
     )
     heard, unheard = split(tokens.read(arguments.tokens))
-    corpus = Corpus(heard, make_tokenizer())
-    validation = Corpus(unheard, make_tokenizer()) if unheard else None
+    corpus = Corpus(heard, make_tokenizer(), _diet(arguments))
+    validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
     print(f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers, on {device}", flush=True)
-    model = initialise(load_codec(arguments.codec), SIZES[arguments.size], plan.seed)
+    codec = load_codec(arguments.codec)
+    model = initialise(codec, SIZES[arguments.size], plan.seed)
     trainer = Trainer(model, plan, device)
     progress = Progress(plan.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
     done = train(trainer, corpus, validation, arguments.out, progress)
     best = trainer.average.module.cpu()
+    best.codec_model.load_state_dict(codec.state_dict())  # its decoder may have learnt on since the run began
     export(best, arguments.out / "weights", facts_of(best, trained=True, scores={}))
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")
 
@@ -156,11 +158,23 @@ def _save(trainer: Trainer, checkpoint: Checkpoint, step: int, unheard: Corpus |
         print(f"step {step}: voices never heard: {scores}", flush=True)
 
 
+def _diet(arguments: argparse.Namespace) -> Diet:
+    usual = Diet()
+    return Diet(
+        references=(usual.references[0], arguments.references),
+        longest=(min(usual.longest[0], arguments.longest), arguments.longest),
+        depth_share=arguments.depth_share,
+    )
+
+
 def _parse() -> argparse.Namespace:
     parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="files written by the token stage")
-    parser.add_argument("--size", choices=SIZES, default="demo", help="small learns in less than half the time")
+    parser.add_argument("--size", choices=SIZES, default="demo", help="small takes half the time, tiny a quarter")
+    parser.add_argument("--references", type=int, default=Diet.references[1], help="sentences in the longest reference")
+    parser.add_argument("--longest", type=int, default=Diet.longest[1], help="frames of the longest target")
+    parser.add_argument("--depth-share", type=float, default=Diet.depth_share, help="frames for the depth decoder")
     parser.add_argument("--guide", type=float, default=Plan.guide, help="weight of the attention loss; 0 is none")
     parser.add_argument("--bfloat16", action="store_true", help="on a CPU too; a GPU always computes in it")
     return parser.parse_args()

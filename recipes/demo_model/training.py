@@ -61,9 +61,9 @@ def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor:
     return peak * rise * (floor + (1 - floor) * fall)
 
 
-def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, rate: float) -> None:
-    """One step down the gradient, whose norm over `trained` is kept below 1, at this learning rate."""
-    for group in optimiser.param_groups:
+def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, *rates: float) -> None:
+    """One step down the gradient, whose norm over `trained` is kept below 1; one learning rate per group."""
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
     optimiser.zero_grad()
     loss.backward()

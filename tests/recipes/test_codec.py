@@ -28,7 +28,7 @@ def _tones() -> list[Recording]:
     return [Recording(tone, np.full(40, sound)) for sound, tone in enumerate(tones)]
 
 
-def _trainer(steps: int, adversarial_from: int | None = None, frozen: bool = False) -> CodecTrainer:
+def _trainer(steps: int, adversarial_from: int | None = None, encoder_steps: int | None = None) -> CodecTrainer:
     torch.manual_seed(0)
     plan = Plan(
         batch=3,
@@ -36,7 +36,7 @@ def _trainer(steps: int, adversarial_from: int | None = None, frozen: bool = Fal
         steps=steps,
         peak=3e-3,
         adversarial_from=adversarial_from,
-        frozen=frozen,
+        encoder_steps=encoder_steps,
         variety=NONE,
     )
     return CodecTrainer(new_codec(0, SIZE), plan, CPU)
@@ -54,15 +54,36 @@ def test_loss_falls_on_tones() -> None:
     assert validated[1] < 0.75 * validated[0]
 
 
-def test_a_frozen_encoder_leaves_the_codes_as_they_are() -> None:
-    trainer = _trainer(steps=4, adversarial_from=1, frozen=True)
+def _copy(codec: MimiModel) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in codec.state_dict().items()}
+
+
+def _changed(codec: MimiModel, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def test_codes_are_final_when_the_encoder_has_had_its_steps() -> None:
+    trainer = _trainer(steps=6, encoder_steps=2)
+    start = _copy(trainer.codec)
+    for step in range(2):
+        trainer.step(step, _tones())
+    assert any(name.startswith("encoder.") for name in _changed(trainer.codec, start))
+    settled = _copy(trainer.codec)
+    for step in range(2, 6):  # the optimiser still remembers where the encoder was going
+        trainer.step(step, _tones())
+    changed = _changed(trainer.codec, settled)
+    assert changed and all(name.startswith("decoder.") for name in changed)
+
+
+def test_an_encoder_without_steps_leaves_the_codes_as_they_are() -> None:
+    trainer = _trainer(steps=4, adversarial_from=1, encoder_steps=0)
     trainer.validate(_tones())  # nothing in it may start the codebooks either
     for codebook in (module for module in trainer.codec.modules() if hasattr(module, "embed_sum")):
         codebook.embed_sum.normal_()
-    before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
+    before = _copy(trainer.codec)
     for step in range(4):
         trainer.step(step, _tones())
-    changed = {name for name, value in trainer.codec.state_dict().items() if not torch.equal(value, before[name])}
+    changed = _changed(trainer.codec, before)
     assert changed and all(name.startswith("decoder.") for name in changed)
 
 

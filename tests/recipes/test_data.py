@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.demo_model import data, heldout, speech
+from recipes.demo_model import data, heldout, label, speech
 from recipes.demo_model.kokoro import STYLE_WIDTH, Style, Utterance
 
 VOICES = {name: np.full((5, STYLE_WIDTH), number, np.float32) for number, name in enumerate(("af_a", "af_b", "am_c"))}
@@ -41,6 +41,13 @@ def test_sentences_are_read_back_at_one_level(tmp_path: Path) -> None:
     sentences = speech.read_training([tmp_path])
     assert [sentence.seconds for sentence in sentences] == [1.0] * 3
     assert np.abs(speech.load(sentences[0])).max() == pytest.approx(speech.PEAK, abs=1e-6)
+
+
+def test_speech_is_written_as_flac_where_that_is_asked_for(tmp_path: Path) -> None:
+    data.make(_speak, data.plan(VOICES, TEXTS, seed=1), tmp_path, "s1", 2, form="flac")
+    sentences = speech.read_training([tmp_path])
+    assert [sentence.path.name for sentence in sentences] == ["s1-00000.flac", "s1-00001.flac"]
+    assert np.abs(speech.load(sentences[0])).max() == pytest.approx(speech.PEAK, abs=1e-3)
 
 
 def test_each_speaker_says_several_sentences_and_no_text_comes_twice_in_a_round() -> None:
@@ -79,3 +86,15 @@ def test_example_sentences_are_tidied(tmp_path: Path) -> None:
         '00 | a gloss; "he waited; patiently"; "two words"; "it has 3 digits here"; "who is it there?"'
     )
     assert data.example_sentences(tmp_path) == ["He waited; patiently.", "Who is it there?"]
+
+
+def test_speech_of_unknown_timing_is_labelled_with_the_style_it_was_spoken_in(tmp_path: Path) -> None:
+    known, unknown = {"file": "a", "durations": [7]}, {"file": "b", "phonemes": "xy", "speed": 1.5}
+    index = tmp_path / speech.INDEX
+    index.write_text(json.dumps(known) + "\n" + json.dumps(unknown | {"speaker": "af_a*0.5+am_c"}) + "\n")
+
+    def durations(phonemes: str, style: Style, speed: float) -> list[int]:
+        return [len(phonemes), int(style[0, 0]), int(2 * speed)]
+
+    assert label.label(durations, VOICES, tmp_path) == 1
+    assert [json.loads(line)["durations"] for line in index.read_text().splitlines()] == [[7], [2, 1, 3]]

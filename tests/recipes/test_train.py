@@ -1,5 +1,6 @@
 """The model stage at toy size: its prompt is the processor's, the loss falls, a resumed run equals an unbroken one."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
 from recipes.demo_model import tokens
-from recipes.demo_model.dialogue import IGNORED, NOTHING, Corpus, Diet, collate, split
+from recipes.demo_model.dialogue import IGNORED, NOTHING, Batch, Corpus, Diet, collate, split
 from recipes.demo_model.export import export, facts_of
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
 from recipes.demo_model.tokens import Spoken
@@ -75,6 +76,16 @@ def test_labels_are_all_frames_and_the_depth_decoder_sees_some_and_every_end() -
     assert 0 < (for_depth & ~ends).sum() < 0.5 * audio.sum()
 
 
+@pytest.mark.parametrize("frames", [2, 3, 4])
+def test_the_depth_decoder_never_gets_as_many_frames_as_there_are_codebooks(frames: int) -> None:
+    spoken = [_say("Ab.", "one", np.full((frames, 4), line)) for line in (1, 2)]
+    corpus = Corpus(spoken, make_tokenizer(), Diet(alone=(1.0, 1.0)))
+    for share in (0.0, 0.5, 1.0):
+        for draw in range(10):
+            batch = collate([corpus.example(0, 1.0, randomness(draw, 0))], share, randomness(draw, 1))
+            assert (batch.labels[0, :, 1] != IGNORED).sum() != 4
+
+
 def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
     corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0)))
     for draw in range(20):
@@ -112,11 +123,22 @@ def test_what_is_short_comes_first() -> None:
 
 def test_targets_grow_longer() -> None:
     corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(1.0, 1.0), longest=(6, 9)))
-    lengths = [
-        {int((rows[:, 0] > 0).sum()) for rows in corpus.draw(64, progress, randomness(0, 0)).rows}
-        for progress in (0.0, 1.0)
-    ]
+    lengths = []
+    for progress in (0.0, 1.0):
+        batches = [corpus.draw(8, progress, randomness(0, draw)) for draw in range(20)]
+        lengths.append({int((rows[:, 0] > 0).sum()) for batch in batches for rows in batch.rows})
     assert lengths == [{6}, {6, 7, 8, 9}]
+
+
+def _padding(batches: Iterable[Batch]) -> float:
+    return float(np.mean([(batch.rows == NOTHING).all(-1).float().mean() for batch in batches]))
+
+
+def test_batches_hold_what_is_of_like_length() -> None:
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.5, 0.5)))
+    drawn = [corpus.draw(4, 1.0, randomness(0, number)) for number in range(20)]
+    mixed = [[corpus.example(one, 1.0, randomness(one, number)) for one in range(4)] for number in range(20)]
+    assert _padding(drawn) < 0.5 * _padding(collate(examples, 1.0, randomness(0, 0)) for examples in mixed)
 
 
 def test_a_corpus_without_pairs_is_refused() -> None:
