@@ -21,6 +21,7 @@ from typing import Any
 
 import openvino as ov
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import csm
@@ -53,9 +54,10 @@ def prepare(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
         _write_all(checkpoint, precision, partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", "a file cannot be written")
         raise ModelUnavailable(
-            f"the prepared model cannot be kept ({error.strerror}): set CSM_CACHE_DIR to a folder with room"
+            f"the prepared model cannot be kept ({reason}): set CSM_CACHE_DIR to a folder with room"
         ) from error
 
 
