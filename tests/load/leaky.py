@@ -3,6 +3,7 @@
 The leak is put in from outside, after the fork: it shows that a soak would see one.
 """
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -20,14 +21,14 @@ LEAK_BYTES = 250_000
 
 
 def leak() -> None:
-    """Let each request keep memory, and every tenth a descriptor and a thread."""
+    """Let each request keep memory, and every fifth a descriptor and a thread."""
     from csm.speech.synthesizer import CsmSynthesizer
 
-    tight, kept = CsmSynthesizer.speak, list[Any]()
+    tight, kept, calls = CsmSynthesizer.speak, list[Any](), itertools.count(1)
 
     def speak(self: CsmSynthesizer, *given: Any) -> Iterator[bytes]:
         kept.append(os.urandom(LEAK_BYTES))
-        if len(kept) % 10 == 0:
+        if next(calls) % 5 == 0:
             kept.append(os.dup(0))
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         return tight(self, *given)
