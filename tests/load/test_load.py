@@ -18,8 +18,7 @@ SECONDS = "2"
 """Of audio: long enough that all callers have come before the first is served."""
 
 REFUSED_SECONDS, HEALTH_SECONDS = 0.5, 0.5
-"""Far above what is aimed at, 0.1 and 0.2: on two slow cores the callers themselves, 100 at once, take longer than that.
-The table tells what was seen."""
+"""Far above what is aimed at, 0.1 and 0.2: 100 callers on two slow cores take longer. The table tells what was seen."""
 ATTEMPTS = 3
 """At measuring times: other work on the machine may disturb one, but not each."""
 
