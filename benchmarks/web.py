@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter, sleep
 
+import requests
 from flask import Flask
-from urllib3 import encode_multipart_formdata
 
 from benchmarks.report import hardware
 from csm import web
@@ -76,14 +76,16 @@ def call(connection: http.client.HTTPConnection, body: bytes, content_type: str)
     return first, perf_counter() - began
 
 
-def measure(port: int, sample: bytes, chunks: int, requests: int) -> tuple[list[float], list[float]]:
+def measure(port: int, sample: bytes, chunks: int, count: int) -> tuple[list[float], list[float]]:
     """Milliseconds of each request to its first sound, and of each of its further chunks."""
-    parts = {"text": "The quick brown fox jumps over the lazy dog.", "audio": ("voice.webm", sample, "audio/webm")}
-    body, content_type = encode_multipart_formdata(parts)
+    text, audio = {"text": "The quick brown fox jumps over the lazy dog."}, ("voice.webm", sample, "audio/webm")
+    prepared = requests.Request("POST", "http://127.0.0.1", data=text, files={"audio": audio}).prepare()
+    assert isinstance(prepared.body, bytes)
+    form = prepared.body, prepared.headers["Content-Type"]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for _ in range(20):
-        call(connection, body, content_type)
-    times = [call(connection, body, content_type) for _ in range(requests)]
+        call(connection, *form)
+    times = [call(connection, *form) for _ in range(count)]
     return [1000 * first for first, _ in times], [1000 * (end - first) / (chunks - 1) for first, end in times]
 
 
@@ -99,8 +101,8 @@ def main() -> None:
     try:
         _await(port)
         for name, sample in _samples(arguments.sample):
-            requests, chunks = measure(port, sample, arguments.chunks, arguments.requests)
-            _print(f"{name}, {len(sample) / 1000:.0f} kB", requests, chunks)
+            firsts, chunks = measure(port, sample, arguments.chunks, arguments.requests)
+            _print(f"{name}, {len(sample) / 1000:.0f} kB", firsts, chunks)
     finally:
         server.terminate()
         server.join()
@@ -111,11 +113,11 @@ def _samples(path: Path) -> list[tuple[str, bytes]]:
     return [("a recording of a browser", path.read_bytes()), ("ten seconds of 48 kHz WAV", bytes(960_044))]
 
 
-def _print(name: str, requests: list[float], chunks: list[float]) -> None:
+def _print(name: str, firsts: list[float], chunks: list[float]) -> None:
     def row(what: str, values: list[float]) -> str:
         return f"  {what:12} median {median(values):7.3f} ms   p99 {quantiles(values, n=100)[98]:7.3f} ms"
 
-    print(name, row("request", requests), row("chunk", chunks), sep="\n")
+    print(name, row("request", firsts), row("chunk", chunks), sep="\n")
     print(f"  a chunk of {SECONDS:.2f} s: {median(chunks) / 10 / SECONDS:.4f} % of its time at an RTF of 1")
 
 

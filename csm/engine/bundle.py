@@ -99,7 +99,9 @@ def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> B
     try:
         return _read(checkpoint.config, folder, precision)
     except OSError as error:
-        raise ModelUnavailable(f"the prepared model cannot be read ({error.strerror}): delete CSM_CACHE_DIR") from error
+        raise ModelUnavailable(
+            f"the prepared model cannot be read ({error.strerror}): delete CSM_CACHE_DIR, it is made anew"
+        ) from error
 
 
 def folder_of(settings: Settings, checkpoint: Checkpoint, precision: str) -> Path:
@@ -124,7 +126,7 @@ def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
     graphs = {name: _compile(folder / f"{name}.xml", weights[name], what) for name, what in precisions.items()}
     embeddings = MappedEmbeddings(MappedFile(folder / EMBEDDINGS), config.num_codebooks)
     encoder = _encoder(config.codec_config, MappedFile(folder / ENCODER))
-    return Bundle(config, embeddings=embeddings, encoder=encoder, weights=(*weights.values(),), **graphs)
+    return Bundle(config, embeddings=embeddings, encoder=encoder, weights=tuple(weights.values()), **graphs)
 
 
 def _encoder(config: MimiConfig, weights: MappedFile) -> MimiEncoder:

@@ -55,7 +55,7 @@ def prepare(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", "a file cannot be written")
+        reason = getattr(error, "strerror", None) or "a file cannot be written"
         raise ModelUnavailable(
             f"the prepared model cannot be kept ({reason}): set CSM_CACHE_DIR to a folder with room"
         ) from error

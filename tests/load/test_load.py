@@ -17,8 +17,9 @@ SLOTS, QUEUE = 2, 4
 SECONDS = "2"
 """Of audio: long enough that all callers have come before the first is served."""
 
-REFUSED_SECONDS, HEALTH_SECONDS = 0.5, 0.5
-"""Far above what is aimed at, 0.1 and 0.2: 100 callers on two slow cores take longer. The table tells what was seen."""
+REFUSED_SECONDS, REFUSED_SECONDS_IN_A_CROWD = 0.1, 0.3
+"""For p99. 0.1 is aimed at for 100 at once as well, and reached on a fast pair of cores; a slow one took 0.21."""
+HEALTH_SECONDS = 0.2
 ATTEMPTS = 3
 """At measuring times: other work on the machine may disturb one, but not each."""
 
@@ -84,12 +85,13 @@ def call(server, callers):
 
 @pytest.mark.parametrize("callers", [1, SLOTS + QUEUE, 20, 100])
 def test_exactly_as_many_as_there_are_places(server, rows, callers):
+    most = REFUSED_SECONDS_IN_A_CROWD if callers > 20 else REFUSED_SECONDS
     for _ in range(ATTEMPTS):
         admitted, refused, watcher = call(server, callers)
         first = float(np.median([caller.waited for caller in admitted]))
         refusal, health = p99([caller.waited for caller in refused]), p99(watcher.seconds)
         rows.append((callers, len(admitted), len(refused), refusal, first, float(np.median(watcher.seconds)), health))
-        if refusal < REFUSED_SECONDS and health < HEALTH_SECONDS:
+        if refusal < most and health < HEALTH_SECONDS:
             return
     raise AssertionError(f"a refusal took {refusal:.3f} s, /health {health:.3f} s")
 
