@@ -1,7 +1,8 @@
-"""How glibc's malloc shares memory between threads, and gives it back."""
+"""How memory is kept: by glibc's malloc, and by Python's collector of garbage."""
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 
@@ -36,3 +37,14 @@ def trim() -> None:
     """Give back what is free now: after loading, that is a lot."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def settle() -> None:
+    """Keep what is there now out of the garbage collector's way, once everything is loaded.
+
+    The modules and graphs of a loaded model are half a million objects. To look through them all, as Python does every
+    so often, stopped every thread for 0.2 s: two frames of each stream, and more than a refusal may take.
+    """
+    gc.collect()
+    gc.freeze()
+    trim()

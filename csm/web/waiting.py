@@ -16,7 +16,10 @@ from gunicorn.workers.gthread import TConn
 HEADER_BYTES = 32_768
 """Of a whole header; nginx has the same limit by default."""
 
-READ_BYTES = 65_536
+READ_BYTES = 8_192
+"""At a time: more than most headers, and little of the body, which the parser would only copy."""
+
+DISCARD_BYTES = 65_536
 
 
 class Waiting:
@@ -104,7 +107,7 @@ def discard(conn: TConn) -> int:
     """Read and forget; the number of bytes, 0 if there will be none any more."""
     with contextlib.suppress(OSError):
         try:
-            return len(conn.sock.recv(READ_BYTES))
+            return len(conn.sock.recv(DISCARD_BYTES))
         except BlockingIOError:
             return 1
     return 0

@@ -75,8 +75,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized:
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
             conn.init()
-        if waiting.has_header(conn):
-            super().enqueue_req(conn)
+        conn.sock.setblocking(False)
+        if step := self._next(conn):
+            step(conn)
         else:
             self._arriving.add(conn, self._arrive)
 
@@ -151,17 +152,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _arrive(self, conn: TConn) -> None:
         """Something of a header came, or the caller left."""
-        there = waiting.read_ahead(conn)
-        if there and not waiting.has_header(conn) and not waiting.is_endless(conn):
-            return
-        self._arriving.remove(conn)
-        if not there:
-            self._forget([conn])
-        elif waiting.has_header(conn):
-            super().enqueue_req(conn)
-        else:
-            self.handle_error(None, conn.sock, conn.client, http.LimitRequestHeaders("header too large"))
-            self._part(conn)
+        if step := self._next(conn):
+            self._arriving.remove(conn)
+            step(conn)
+
+    def _next(self, conn: TConn) -> Callable[[TConn], None] | None:
+        """What to do with a connection whose caller may have sent something; None to wait on."""
+        is_gone = not waiting.has_header(conn) and not waiting.read_ahead(conn)
+        if is_gone:
+            return lambda conn: self._forget([conn])
+        if waiting.has_header(conn):
+            return super().enqueue_req
+        return self._refuse_header if waiting.is_endless(conn) else None
+
+    def _refuse_header(self, conn: TConn) -> None:
+        self.handle_error(None, conn.sock, conn.client, http.LimitRequestHeaders("header too large"))
+        self._part(conn)
 
     def _part(self, conn: TConn) -> None:
         """Close a connection so that the caller reads the whole answer, while we take in what still comes."""

@@ -71,6 +71,13 @@ def test_it_leads_a_session_of_its_own():
     assert int(python("import os; print(os.getsid(0) == os.getpid())").output == b"True\n")
 
 
+def test_it_gives_way_to_the_server():
+    nice, *group = bytes(shell("nice; cat /proc/self/autogroup 2>/dev/null").output).splitlines()
+    assert int(nice) == os.nice(0) + 10
+    if os.geteuid() == 0:  # the kernel lets others set this only ten times a second
+        assert all(line.endswith(b"nice 10") for line in group)
+
+
 def test_it_inherits_no_descriptor_of_the_server(tmp_path):
     with open(tmp_path / "secret", "w") as secret:
         os.set_inheritable(secret.fileno(), True)

@@ -110,3 +110,22 @@ def test_drain_and_close_reach_the_model(builder: Builder) -> None:
 def test_it_needs_no_torch_before_it_loads() -> None:
     code = "import csm.speech.loading, sys; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+SETTLED = """
+import gc, time
+from csm.settings import load
+from csm.speech.loading import LoadingSynthesizer
+loading = LoadingSynthesizer(load(None, model="demo"))
+while loading.status().state == "loading":
+    time.sleep(0.1)
+print(loading.status().state, gc.get_freeze_count(), len(gc.get_objects()))
+loading.close()
+"""
+
+
+def test_what_was_loaded_is_no_work_for_the_garbage_collector() -> None:
+    command = [sys.executable, "-c", SETTLED]
+    said = subprocess.run(command, cwd=ROOT, timeout=120, check=True, capture_output=True, text=True)
+    state, frozen, left = said.stdout.split()
+    assert state == "healthy" and int(frozen) > 200_000 > 10 * int(left)
