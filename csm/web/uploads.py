@@ -23,6 +23,9 @@ MAX_PARTS = 32
 BODY_SECONDS = 60.0
 """For the whole body to arrive; a proxy that buffers uploads makes this irrelevant."""
 
+READ_BYTES = 1 << 20
+"""Of a body at a time."""
+
 DRAIN_BYTES = 64_000_000
 DRAIN_SECONDS = 5.0
 
@@ -33,12 +36,42 @@ BROKEN = (
 NOT_UTF8 = "A field is not valid UTF-8."
 
 
+class Pieces(io.BufferedIOBase):
+    """A file in memory that is written once and read once; `BytesIO` moves what it holds whenever it grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+
+    def write(self, piece: Any) -> int:
+        """Append."""
+        self._pieces.append(bytes(piece))
+        return len(piece)
+
+    def seek(self, _offset: int, _whence: int = 0) -> int:
+        """To the beginning, where it always is."""
+        return 0
+
+    def read(self, _size: int | None = -1) -> bytes:
+        """All of it."""
+        return b"".join(self._pieces)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._pieces.clear()
+        super().close()
+
+
 class Request(flask.Request):
     """A request whose files stay in memory and whose form is complete or an error."""
 
+    def _get_stream_for_parsing(self) -> IO[bytes]:
+        """Werkzeug would read in small steps, and gunicorn copies what is left of its buffer at each."""
+        return io.BufferedReader(super()._get_stream_for_parsing(), READ_BYTES)  # type: ignore[type-var]
+
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         """Werkzeug would write files over 500 kB to disk; a voice has no business there."""
-        return io.BytesIO()
+        return Pieces()  # type: ignore[return-value]
 
     def make_form_data_parser(self) -> FormDataParser:
         """Werkzeug would take a body that breaks off for an empty form."""

@@ -162,8 +162,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if is_gone:
             return lambda conn: self._forget([conn])
         if waiting.has_header(conn):
-            return super().enqueue_req
+            return self._submit
         return self._refuse_header if waiting.is_endless(conn) else None
+
+    def _submit(self, conn: TConn) -> None:
+        super().enqueue_req(conn)
 
     def _refuse_header(self, conn: TConn) -> None:
         self.handle_error(None, conn.sock, conn.client, http.LimitRequestHeaders("header too large"))
