@@ -6,6 +6,9 @@ SERVE_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 QUALITY_STAMP := $(VENV)/.installed-quality
 
+# Where the environment forbids bytecode, each start of the server would compile torch anew, for six seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-slow fuzz soak load check docs lock bench audit clean
 

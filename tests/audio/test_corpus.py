@@ -94,9 +94,9 @@ def test_every_class_gets_its_answer_and_leaves_nothing_behind(corpus):
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("count", [2, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_damaged_recordings_get_an_answer_and_leave_nothing_behind(count):
-    damaged = (mutant for case in valid() for mutant in mutants(case, count, SEED))
+def test_damaged_recordings_get_an_answer_and_leave_nothing_behind():
+    """A few; `tests/hostile` sends hundreds to a server, and `make fuzz` thousands."""
+    damaged = (mutant for case in valid() for mutant in mutants(case, 2, SEED))
     assert list(verdicts(damaged)) == []
 
 
