@@ -17,7 +17,7 @@ By default the border rises with every large block that is freed, so that what o
 """
 
 SPARE = 8 << 20
-"""Bytes that a heap keeps free at its end. By default it gives back all but 128 kB, only to ask the kernel again for
+"""Bytes that a heap may keep free at its end. By default it gives back all but 128 kB, only to ask the kernel again for
 the next frame or upload, and each page costs a fault: to take in a sample of a megabyte took a quarter longer.
 """
 
@@ -41,13 +41,15 @@ def keep_small() -> None:
 
 
 def trim() -> None:
-    """Give back what is free now: after loading, that is a lot."""
+    """Give back what is free now, but for the spare: after loading, that is a lot."""
+    if sys.platform != "linux":
+        return
     with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        ctypes.CDLL(None).malloc_trim(SPARE)
 
 
 def settle() -> None:
-    """Keep what is there now out of the garbage collector's way, once everything is loaded.
+    """Once everything is loaded: give back what is free, and keep the rest out of the garbage collector's way.
 
     The modules and graphs of a loaded model are half a million objects. To look through them all, as Python does every
     so often, stopped every thread for 0.2 s: two frames of each stream, and more than a refusal may take.

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -15,15 +16,14 @@ import numpy as np
 # `ulimit` and `exec` in a shell, since limits must hold from the program's first instruction. A preexec_fn would
 # too, but it forks a threaded server (unsafe) and copies its page tables: 130 ms with 3 GB resident against 1 ms
 # for the shell. `resource.prlimit` after the start leaves a gap. A limit that is already stricter stays.
-_LIMITED = 'ulimit -v {kib}; ulimit -t {cpu}; ulimit -f 0; ulimit -c 0; ulimit -n 16; exec nice -n {nice} "$@"'
-
-# Linux may share the processor by sessions first and heed `nice` only within one, so the session is nice as well.
-_YIELDING = "{{ echo {nice} > /proc/self/autogroup; }} 2>/dev/null; "
-
-_NICE = 10
-"""Running streams and short answers come first; several samples at once would leave them a fraction of a processor."""
+_LIMITED = 'ulimit -v {kib}; ulimit -t {cpu}; ulimit -f 0; ulimit -c 0; ulimit -n 16; exec "$@"'
 
 _HAS_MEMFD = hasattr(os, "memfd_create")
+
+
+_NICER = 5
+"""Running streams and short answers come first; several samples at once would leave them a fraction of a processor.
+On a busy machine a quarter of one is left for a sample."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,26 @@ def run(command: Sequence[str], data: bytes, limits: Limits) -> Outcome:
             env={},
             start_new_session=True,
         )
+        _give_way(process)
         return _supervise(process, limits)
 
 
 def _limited(command: Sequence[str], limits: Limits) -> list[str]:
     if os.name != "posix":
         return list(command)
-    script = (_YIELDING + _LIMITED).format(nice=_NICE, kib=limits.memory_bytes >> 10, cpu=limits.cpu_seconds)
+    script = _LIMITED.format(kib=limits.memory_bytes >> 10, cpu=limits.cpu_seconds)
     return ["/bin/sh", "-c", script, "sh", *command]
+
+
+def _give_way(process: subprocess.Popen[bytes]) -> None:
+    """Lower its priority where that is possible."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + _NICER)
+    # Linux may share the processor by sessions first, and heed priorities only within each.
+    with suppress(OSError):
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(_NICER))
 
 
 @contextmanager

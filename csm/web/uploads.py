@@ -7,7 +7,7 @@ from typing import IO, Any, TypeVar
 
 import flask
 from flask import Flask
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, UnsupportedMediaType
 from werkzeug.formparser import FormDataParser
 from werkzeug.wsgi import get_input_stream
 
@@ -23,8 +23,8 @@ MAX_PARTS = 32
 BODY_SECONDS = 60.0
 """For the whole body to arrive; a proxy that buffers uploads makes this irrelevant."""
 
-READ_BYTES = 1 << 20
-"""Of a body at a time."""
+READ_BYTES = 256_000
+"""Of a body at a time: a form with a mistake is refused only when so much of it has come."""
 
 DRAIN_BYTES = 64_000_000
 DRAIN_SECONDS = 5.0
@@ -37,7 +37,7 @@ NOT_UTF8 = "A field is not valid UTF-8."
 
 
 class Pieces(io.BufferedIOBase):
-    """A file in memory that is written once and read once; `BytesIO` moves what it holds whenever it grows."""
+    """A file in memory, written piece by piece and then read once; `BytesIO` may move what it holds as it grows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,12 +49,14 @@ class Pieces(io.BufferedIOBase):
         return len(piece)
 
     def seek(self, _offset: int, _whence: int = 0) -> int:
-        """To the beginning, where it always is."""
+        """To the beginning, which werkzeug asks for when all is written."""
         return 0
 
     def read(self, _size: int | None = -1) -> bytes:
-        """All of it."""
-        return b"".join(self._pieces)
+        """All of it, the first time."""
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        return whole
 
     def close(self) -> None:
         """Let go of it."""
@@ -118,9 +120,9 @@ def _parse(request: flask.Request) -> None:
     with Patience.of(request.environ, BODY_SECONDS) as patience:
         try:
             _ = request.form
-        except HTTPException:
-            raise
         except Exception as error:
+            if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
+                raise
             # The parser raises ValueError; servers raise what they like for chunks that are none.
             logger.debug("body refused: %s", log.anatomy(error))
             slow = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."

@@ -1,6 +1,7 @@
 """Connections that wait for their callers without a thread: in a worker's main loop, where nothing may block.
 
-gunicorn's `TConn` is a connection. Its parser holds what was read ahead, and takes it from there later on.
+gunicorn's `TConn` is a connection, here always a plain one, for TLS ends at the proxy. Its parser holds what was read
+ahead, and takes it from there later on.
 """
 
 import contextlib
@@ -39,7 +40,10 @@ class Waiting:
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + self._seconds
         self._connections.append(conn)
-        self._poller.register(conn.sock, selectors.EVENT_READ, lambda _: readable(conn))
+        # Events come in batches, and an earlier one of the batch may have closed this connection to make room.
+        self._poller.register(
+            conn.sock, selectors.EVENT_READ, lambda sock: readable(conn) if sock.fileno() >= 0 else None
+        )
 
     def remove(self, conn: TConn) -> None:
         """Wait no longer; the connection stays open."""

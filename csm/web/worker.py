@@ -75,7 +75,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized:
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
             conn.init()
-        conn.sock.setblocking(False)
+        conn.sock.setblocking(False)  # which it is after `init`, and after an earlier request
         if step := self._next(conn):
             step(conn)
         else:
@@ -158,12 +158,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _next(self, conn: TConn) -> Callable[[TConn], None] | None:
         """What to do with a connection whose caller may have sent something; None to wait on."""
-        is_gone = not waiting.has_header(conn) and not waiting.read_ahead(conn)
-        if is_gone:
-            return lambda conn: self._forget([conn])
+        if not waiting.has_header(conn) and not waiting.read_ahead(conn):
+            return self._drop
         if waiting.has_header(conn):
             return self._submit
         return self._refuse_header if waiting.is_endless(conn) else None
+
+    def _drop(self, conn: TConn) -> None:
+        self._forget([conn])
 
     def _submit(self, conn: TConn) -> None:
         super().enqueue_req(conn)

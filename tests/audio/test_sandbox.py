@@ -72,10 +72,10 @@ def test_it_leads_a_session_of_its_own():
 
 
 def test_it_gives_way_to_the_server():
-    nice, *group = bytes(shell("nice; cat /proc/self/autogroup 2>/dev/null").output).splitlines()
-    assert int(nice) == os.nice(0) + 10
-    if os.geteuid() == 0:  # the kernel lets others set this only ten times a second
-        assert all(line.endswith(b"nice 10") for line in group)
+    nice, *group = bytes(shell("sleep 0.2; nice; cat /proc/self/autogroup 2>/dev/null").output).splitlines()
+    assert int(nice) == min(19, os.nice(0) + 5)
+    # Without CAP_SYS_ADMIN, the kernel lets this be set only ten times a second.
+    assert all(line.endswith((b"nice 5", b"nice 0")) for line in group)
 
 
 def test_it_inherits_no_descriptor_of_the_server(tmp_path):

@@ -18,7 +18,8 @@ SECONDS = "2"
 """Of audio: long enough that all callers have come before the first is served."""
 
 REFUSED_SECONDS, REFUSED_SECONDS_IN_A_CROWD = 0.1, 0.3
-"""For p99. 0.1 is aimed at for 100 at once as well, and reached on a fast pair of cores; a slow one took 0.21."""
+"""For p99. 0.1 is aimed at for 100 at once as well: a quiet pair of cores, one of which the model has while server and
+callers share the other, took 0.09 to 0.12, a busy host up to 0.2."""
 HEALTH_SECONDS = 0.2
 ATTEMPTS = 3
 """At measuring times: other work on the machine may disturb one, but not each."""
