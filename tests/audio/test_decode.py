@@ -11,6 +11,7 @@ from csm.errors import DeadlineExceeded, ModelUnavailable, UndecodableAudio
 from tests.corpus.ffmpeg import encode, speech_wav
 from tests.corpus.riff import wav
 from tests.corpus.valid import NAMES, valid
+from tests.running import VOICE
 
 HALF_A_SECOND = Limits(output_bytes=1_000_000, wall_seconds=0.5)
 # A parametric codec keeps the words, not the waveform.
@@ -101,6 +102,13 @@ def test_refusals_say_what_is_wrong_and_what_would_help(data, reason):
 def test_more_output_than_fits_is_refused():
     with pytest.raises(UndecodableAudio, match="expands"):
         decode(speech_wav(), 30.0, limits=Limits(output_bytes=10_000))
+
+
+def test_whether_the_memory_suffices_is_not_left_to_chance():
+    """Far below the limit that is set: threads that reserve memory each for itself fail here, every time."""
+    scarce = Limits(output_bytes=10_000_000, memory_bytes=350 << 20)
+    recording = VOICE.read_bytes()
+    assert np.array_equal(decode(recording, 30.0, limits=scarce).samples, decode(recording, 30.0).samples)
 
 
 def test_a_decoder_without_enough_memory_is_an_undecodable_file():
