@@ -69,7 +69,7 @@ class Outcome:
 def run(command: Sequence[str], data: bytes, limits: Limits) -> Outcome:
     """Run `command` with `data` as a seekable standard input, and leave no process behind.
 
-    The environment is as good as empty, standard error is dropped (it quotes the input), and the program leads a session of
+    The environment tells nothing, standard error is dropped (it quotes the input), and the program leads a session of
     its own, killed as a whole when it ends or runs out of time or room.
     """
     with _as_file(data) as stdin:
