@@ -128,8 +128,8 @@ def _samples(path: Path) -> list[tuple[str, bytes]]:
 
 def _print(name: str, firsts: list[float], chunks: list[float]) -> None:
     def row(what: str, values: list[float]) -> str:
-        p10, p99 = (quantiles(values, n=100, method="inclusive")[n - 1] for n in (10, 99))
-        return f"  {what:12} p10 {p10:7.3f} ms   median {median(values):7.3f} ms   p99 {p99:7.3f} ms"
+        percent = quantiles(values, n=100, method="inclusive")
+        return f"  {what:12} p10 {percent[9]:7.3f} ms   median {percent[49]:7.3f} ms   p99 {percent[98]:7.3f} ms"
 
     print(name, row("request", firsts), row("chunk", chunks), sep="\n")
     print(f"  a chunk of {SECONDS:.2f} s: {median(chunks) / 10 / SECONDS:.4f} % of its time at an RTF of 1")

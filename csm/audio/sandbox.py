@@ -24,7 +24,6 @@ _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 _HAS_MEMFD = hasattr(os, "memfd_create")
 
-
 _NICER = 5
 """Running streams and short answers come first; several samples at once would leave them a fraction of a processor.
 On a busy machine a quarter of one is left for a sample."""

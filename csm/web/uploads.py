@@ -58,11 +58,6 @@ class Pieces(io.BufferedIOBase):
         self._pieces.clear()
         return whole
 
-    def close(self) -> None:
-        """Let go of it."""
-        self._pieces.clear()
-        super().close()
-
 
 class Request(flask.Request):
     """A request whose files stay in memory and whose form is complete or an error."""

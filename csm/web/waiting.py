@@ -1,12 +1,12 @@
 """Connections that wait for their callers without a thread: in a worker's main loop, where nothing may block.
 
-gunicorn's `TConn` is a connection, here always a plain one, for TLS ends at the proxy. Its parser holds what was read
-ahead, and takes it from there later on.
+gunicorn's `TConn` is a connection. Its parser holds what was read ahead, and takes it from there later on.
 """
 
 import contextlib
 import selectors
 import socket
+import ssl
 import struct
 import time
 from collections import deque
@@ -17,8 +17,8 @@ from gunicorn.workers.gthread import TConn
 HEADER_BYTES = 32_768
 """Of a whole header; nginx has the same limit by default."""
 
-READ_BYTES = 8_192
-"""At a time: more than most headers, and little of the body, which the parser would only copy."""
+READ_BYTES = 16_384
+"""At a time: little of the body, which the parser would only copy, but a whole TLS record: no poller sees its rest."""
 
 DISCARD_BYTES = 65_536
 
@@ -73,7 +73,7 @@ def read_ahead(conn: TConn) -> bool:
     """Take in what has come of a header; whether the caller is still there."""
     try:
         received: bytes = conn.sock.recv(READ_BYTES)
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantReadError):
         return True
     except OSError:
         return False

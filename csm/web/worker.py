@@ -75,7 +75,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized:
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
             conn.init()
-        conn.sock.setblocking(False)  # which it is after `init`, and after an earlier request
+        conn.sock.setblocking(False)  # `init` and an earlier request leave it blocking
         if step := self._next(conn):
             step(conn)
         else:
@@ -180,14 +180,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if waiting.take_leave(conn):
             self._leaving.add(conn, self._leave)
         else:
-            self._forget([conn])
+            self._drop(conn)
 
     def _leave(self, conn: TConn) -> None:
         received = waiting.discard(conn)
         conn.left -= received
         if not received or conn.left < 0:
             self._leaving.remove(conn)
-            self._forget([conn])
+            self._drop(conn)
 
     def _give_up(self) -> None:
         """Who has waited too long, and who waits while there is no room for newcomers."""

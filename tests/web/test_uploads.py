@@ -91,6 +91,12 @@ def test_too_large(make_client):
     assert "0.1 MB" in answer.json["error"]
 
 
+def test_a_body_shorter_than_announced_is_told_like_any_that_breaks_off(post):
+    answer = post(AUDIO + TEXT, content_length=len(AUDIO + TEXT) + 1)
+    assert answer.status_code == 400
+    assert "final boundary" in answer.json["error"]
+
+
 def test_the_rest_of_a_refused_body_is_taken_in_but_not_for_ever(make_client, monkeypatch):
     client = make_client(max_upload_mb=0.1)
     body = io.BytesIO(b"z" * 300_000)
