@@ -43,7 +43,7 @@ class Instant:
         """Healthy."""
         return Status("healthy", "instant")
 
-    def check(self) -> None:
+    def check(self, ahead: int = 0) -> None:
         """There is always room."""
 
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:

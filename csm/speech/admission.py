@@ -24,13 +24,13 @@ class Admission:
         """Requests admitted and not yet done."""
         return self._inside
 
-    def check(self) -> None:
-        """Take nothing, but say so if there is nothing to take.
+    def check(self, ahead: int = 0) -> None:
+        """Take nothing, but say so if there is nothing to take beside so many others.
 
         Raises:
             Busy: no place is free; with the time after which one may be.
         """
-        if self._inside >= self._capacity:
+        if self._inside + ahead >= self._capacity:
             raise Busy("all slots and the queue are taken: try again later", self._typical_seconds / self._slots)
 
     def enter(self) -> "Ticket":

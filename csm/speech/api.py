@@ -62,8 +62,11 @@ class Synthesizer(Protocol):
     def status(self) -> Status:
         """The present state; never blocks, never waits for the model."""
 
-    def check(self) -> None:
+    def check(self, ahead: int = 0) -> None:
         """Say whether `speak` would refuse at once; cheap enough to ask before a request is even read.
+
+        Args:
+            ahead: others who are about to call it.
 
         Raises:
             Busy, NotReady: as `speak` does. It may still do so later: places are given to who comes first.

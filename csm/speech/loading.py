@@ -41,9 +41,9 @@ class LoadingSynthesizer:
         reasons = {"loading": "the model is being loaded", "draining": "the server is shutting down"}
         return Status(state, self._settings.model, reason=self._failure or reasons[state])
 
-    def check(self) -> None:
+    def check(self, ahead: int = 0) -> None:
         """See `Synthesizer.check`."""
-        self._loaded().check()
+        self._loaded().check(ahead)
 
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
         """See `Synthesizer.speak`."""

@@ -53,11 +53,11 @@ class CsmSynthesizer:
         details = self._details | ({"restart": True} if failure else {})
         return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, details)
 
-    def check(self) -> None:
+    def check(self, ahead: int = 0) -> None:
         """See `Synthesizer.check`."""
         if (status := self.status()).state != "healthy":
             raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
-        self._admission.check()
+        self._admission.check(ahead)
 
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
         """See `Synthesizer.speak`."""

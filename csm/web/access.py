@@ -12,6 +12,9 @@ from csm.web import request_id
 
 logger = logging.getLogger("csm.web")
 
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Of every answer that does not say otherwise."""
+
 
 @dataclass
 class Access:
@@ -82,8 +85,8 @@ def _open() -> None:
 def _close(response: Response) -> Response:
     entry = current()
     response.headers[request_id.HEADER] = entry.id
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
     # After the last byte, so that the line tells the whole duration and how a stream ended.
     response.call_on_close(lambda: entry.write(response.status_code))
     return response

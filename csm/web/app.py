@@ -6,9 +6,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access, auth, clone, cors, health, limits, problems, uploads
+from csm.web.doorman import Doorman
 from csm.web.keys import Keyring
+from csm.web.lobby import Lobby
 
 SYNTHESIZER = "csm.synthesizer"
+DOORMAN = "csm.doorman"
 
 
 def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
@@ -37,6 +40,12 @@ def synthesizer_of(app: Flask) -> Synthesizer:
     return found
 
 
+def doorman_of(app: Flask) -> Doorman:
+    """Who may stand before the application, for servers that can answer without it."""
+    found: Doorman = app.extensions[DOORMAN]
+    return found
+
+
 def check(settings: Settings) -> None:
     """Find mistakes in keys and limits before anything slow starts.
 
@@ -53,10 +62,12 @@ def _install(app: Flask, settings: Settings, synthesizer: Synthesizer) -> None:
     access.install(app)
     problems.install(app, settings)
     cors.install(app, settings)
-    auth.install(app, Keyring.of(settings))
-    app.before_request(clone.turn_away(synthesizer))
+    keys, lobby = Keyring.of(settings), Lobby(synthesizer.check)
+    auth.install(app, keys)
+    clone.turn_away(app, lobby)
     limiter = limits.install(app, settings)
     app.register_blueprint(health.blueprint(synthesizer))
     cloning = clone.blueprint(settings, synthesizer)
     limiter.limit(settings.rate_limit)(cloning)
     app.register_blueprint(cloning)
+    app.extensions[DOORMAN] = Doorman(keys, lobby)

@@ -2,25 +2,27 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Flask, Response, g, request
 
 from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access, fields, streaming, uploads
 from csm.web.connection import hang_up
+from csm.web.lobby import Lobby
 from csm.web.problems import InvalidField
 
 NAME = "clone"
 
 
-def turn_away(synthesizer: Synthesizer) -> Callable[[], None]:
-    """A check before requests: while there is no place, they need neither be read nor counted against a quota."""
+def turn_away(app: Flask, lobby: Lobby) -> None:
+    """Let requests in before they are read and counted against a quota, while there is a place for them."""
 
-    def check() -> None:
+    def enter() -> None:
         if request.blueprint == NAME:
-            synthesizer.check()
+            g.leave = lobby.admit(request.environ)
 
-    return check
+    app.before_request(enter)
+    app.teardown_request(lambda _: _leave_lobby())
 
 
 def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
@@ -39,6 +41,7 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
         entry = access.current()
         entry.noted.update(sample_bytes=len(sample), text_chars=len(utterance.text))
         chunks = synthesizer.speak(utterance, hang_up(request.environ))
+        _leave_lobby()
         return (
             streaming.chunked(chunks, entry, request.environ)
             if streamed
@@ -46,3 +49,9 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
         )
 
     return routes
+
+
+def _leave_lobby() -> None:
+    leave: Callable[[], None] | None = g.pop("leave", None)
+    if leave is not None:
+        leave()

@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+from collections.abc import Mapping
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from csm import errors, log
 from csm.settings import Settings
 from csm.web import access
+from csm.web.request_id import HEADER
 
 logger = logging.getLogger("csm.web")
 
@@ -57,6 +60,26 @@ def document(status: int, detail: str, request_id: str, **members: Any) -> str:
     return json.dumps({**problem, "error": detail, "request_id": request_id, **members}, ensure_ascii=False)
 
 
+def message(status: int, detail: str, request_id: str, headers: Mapping[str, str]) -> bytes:
+    """A whole answer as it goes over the wire, the last one of its connection."""
+    body = document(status, detail, request_id).encode()
+    lines = (
+        f"HTTP/1.1 {status} {phrase(status)}",
+        f"Date: {formatdate(usegmt=True)}",
+        "Connection: close",
+        f"Content-Type: {MEDIA_TYPE}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+        f"{HEADER}: {request_id}",
+    )
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def headers(error: errors.Unavailable) -> dict[str, str]:
+    """What says when to come back."""
+    return {"Retry-After": seconds(error.retry_after)}
+
+
 def phrase(status: int) -> str:
     """The name of a status."""
     return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
@@ -80,8 +103,8 @@ def seconds(delay: float) -> str:
 
 
 def _http(error: HTTPException) -> Response:
-    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "WWW-Authenticate")}
-    return problem(error.code or 500, error.description or "", headers)
+    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "WWW-Authenticate")}
+    return problem(error.code or 500, error.description or "", kept)
 
 
 def _ours(error: errors.CsmError) -> Response:
@@ -90,9 +113,8 @@ def _ours(error: errors.CsmError) -> Response:
     entry.noted["error"] = type(error).__name__
     if status == CLIENT_CLOSED_REQUEST:
         entry.outcome = "gone"
-    headers = {"Retry-After": seconds(error.retry_after)} if isinstance(error, errors.Unavailable) else None
     members = {"field": error.field} if isinstance(error, InvalidField) else {}
-    return problem(status, str(error), headers, **members)
+    return problem(status, str(error), headers(error) if isinstance(error, errors.Unavailable) else None, **members)
 
 
 def _unforeseen(error: Exception) -> Response:

@@ -20,6 +20,8 @@ HEADER_BYTES = 32_768
 READ_BYTES = 16_384
 """At a time: little of the body, which the parser would only copy, but a whole TLS record: no poller sees its rest."""
 
+END = b"\r\n\r\n"
+
 DISCARD_BYTES = 65_536
 
 
@@ -82,9 +84,10 @@ def read_ahead(conn: TConn) -> bool:
     return received != b""
 
 
-def has_header(conn: TConn) -> bool:
-    """Whether the header of a request is complete."""
-    return b"\r\n\r\n" in conn.parser.unreader.buf.getbuffer()[:HEADER_BYTES].tobytes()
+def header(conn: TConn) -> bytes | None:
+    """The header of a request without the empty line at its end; None while it is not complete."""
+    head, end, _ = conn.parser.unreader.buf.getbuffer()[:HEADER_BYTES].tobytes().partition(END)
+    return head if end else None
 
 
 def is_endless(conn: TConn) -> bool:

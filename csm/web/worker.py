@@ -5,6 +5,7 @@ What is added to `gunicorn.workers.gthread` (27.0), and why:
 * A connection takes a thread only while there is work to do. Before the header of a request is complete, and after
   the answer, it waits in the main loop; otherwise a handful of slow or silent callers would occupy every thread. An
   answer must make progress within `SEND_SECONDS`.
+* In a crowd, those for whom there is no place are answered in the main loop, by the doorman.
 * When there are as many connections as may be, those go that only wait, the longest first.
 * On SIGTERM the port stays open until nothing runs any more: `/health` says draining, new work is turned away with
   503, what runs is finished. Plain gunicorn would leave new connections unanswered in the backlog.
@@ -14,6 +15,7 @@ What is added to `gunicorn.workers.gthread` (27.0), and why:
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import socket
@@ -29,9 +31,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from csm import log
 from csm.speech import Status, Synthesizer
-from csm.web import problems, request_id, waiting
-from csm.web.app import synthesizer_of
+from csm.web import access, problems, request_id, waiting
+from csm.web.app import doorman_of, synthesizer_of
 from csm.web.connection import CLOSE, Environ
+from csm.web.doorman import Doorman
+from csm.web.lobby import LEAVE
 from csm.web.waiting import Waiting
 
 logger = logging.getLogger("csm.web")
@@ -50,6 +54,8 @@ STATUS: dict[type[Exception], int] = {
 }
 """Of what is wrong with the header of a request; 400 for all else."""
 
+INVALID = "The request is not valid HTTP, or too large: {}."
+
 RESPAWN = 70
 """Exit status after which gunicorn starts a new worker (3 and 4 would stop the server)."""
 
@@ -63,6 +69,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     wsgi: Any
     _application: Callable[..., Iterable[bytes]]
     _synthesizer: Synthesizer
+    _doorman: Doorman
     _arriving: Waiting
     _leaving: Waiting
 
@@ -92,8 +99,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def serve(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The application, which is told how to make its answer the last of a connection."""
-        environ[CLOSE] = start_response.__self__.force_close
+        response = start_response.__self__
+        environ[CLOSE], environ[LEAVE] = response.force_close, response.req.leave
         return self._application(environ, start_response)
+
+    def handle(self, conn: TConn) -> Any:
+        """In a thread: answer a request; whatever becomes of it, it is not in the lobby afterwards."""
+        try:
+            return super().handle(conn)
+        finally:
+            if conn.leave is not None:
+                conn.leave()
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """Let `serve` see what the doorman said."""
+        req.leave = conn.leave
+        return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what did not get as far as the application."""
@@ -103,7 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         status, fresh = STATUS.get(type(exc), 400), request_id.choose(None)
         logger.info("no valid request", extra=log.fields(id=fresh, status=status, error=type(exc).__name__))
         with contextlib.suppress(OSError):
-            client.sendall(_refusal(status, fresh))
+            client.sendall(problems.message(status, INVALID.format(problems.phrase(status)), fresh, access.HEADERS))
 
     def finish_request(self, conn: TConn, fs: "Future[Any]") -> None:
         """Back in the main loop: keep the connection for more, or part with the caller."""
@@ -141,6 +162,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Load the application, and stand before it."""
         super().load_wsgi()
         self._application, self._synthesizer = self.wsgi, synthesizer_of(self.wsgi)
+        self._doorman = doorman_of(self.wsgi)
         self.wsgi = self.serve
 
     def run(self) -> None:
@@ -158,17 +180,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _next(self, conn: TConn) -> Callable[[TConn], None] | None:
         """What to do with a connection whose caller may have sent something; None to wait on."""
-        if not waiting.has_header(conn) and not waiting.read_ahead(conn):
+        head = waiting.header(conn)
+        if head is None and not waiting.read_ahead(conn):
             return self._drop
-        if waiting.has_header(conn):
-            return self._submit
+        head = head or waiting.header(conn)
+        if head is not None:
+            return functools.partial(self._meet, head)
         return self._refuse_header if waiting.is_endless(conn) else None
 
     def _drop(self, conn: TConn) -> None:
         self._forget([conn])
 
-    def _submit(self, conn: TConn) -> None:
+    def _meet(self, head: bytes, conn: TConn) -> None:
+        """Let a request in, to a thread of its own, or turn it away."""
+        decision = self._doorman.meet(head)
+        if isinstance(decision, bytes):
+            self._turn_away(decision, conn)
+            return
+        conn.leave = decision
         super().enqueue_req(conn)
+
+    def _turn_away(self, answer: bytes, conn: TConn) -> None:
+        # So little fits into the buffer of a connection whose earlier answers were read; else there is no hurry.
+        with contextlib.suppress(OSError):
+            conn.sock.send(answer)
+        self._part(conn)
 
     def _refuse_header(self, conn: TConn) -> None:
         self.handle_error(None, conn.sock, conn.client, http.LimitRequestHeaders("header too large"))
@@ -224,16 +260,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self._idle() or now >= self._respawn_at:
             logger.critical("the device needs a fresh process: %s", self._status().reason)
             os._exit(RESPAWN)
-
-
-def _refusal(status: int, fresh: str) -> bytes:
-    phrase = problems.phrase(status)
-    body = problems.document(status, f"The request is not valid HTTP, or too large: {phrase}.", fresh).encode()
-    lines = (
-        f"HTTP/1.1 {status} {phrase}",
-        "Connection: close",
-        f"Content-Type: {problems.MEDIA_TYPE}",
-        f"Content-Length: {len(body)}",
-        f"{request_id.HEADER}: {fresh}",
-    )
-    return "\r\n".join((*lines, "", "")).encode() + body

@@ -82,10 +82,10 @@ class Fake:
         reason = None if self.state == "healthy" else f"it is {self.state}"
         return Status(self.state, "fake", "cpu", reason, self.running, 0, self.details)
 
-    def check(self) -> None:
+    def check(self, ahead: int = 0) -> None:
         if self.state != "healthy":
             raise errors.NotReady("not now", retry_after=7)
-        if self.running >= self.places:
+        if self.running + ahead >= self.places:
             raise errors.Busy("all places are taken", retry_after=2.5)
 
     def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:

@@ -1,0 +1,72 @@
+"""Turns callers away where the header alone says so: before a thread, the application and the body are bothered.
+
+In a crowd most are turned away, on the processor that has to speak for the others. The application would answer the
+same, at several times the price; whatever is not plainly the one request that speaks is left to it.
+"""
+
+import re
+from collections.abc import Callable
+
+from werkzeug.datastructures import Headers
+
+from csm.errors import Unavailable
+from csm.web import access, auth, problems, request_id
+from csm.web.access import Access
+from csm.web.keys import Keyring
+from csm.web.lobby import Lobby
+
+METHOD, ROUTE = "POST", "/clone-voice"
+REQUEST_LINE = f"{METHOD} {ROUTE} HTTP/1.1"
+STATUS = 503
+
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*))?")
+_CROSS_ORIGIN, _FRAMED_OTHERWISE = "Origin", "Transfer-Encoding"
+
+
+class Doorman:
+    """Knows who has a key and whether there is a place.
+
+    Args:
+        keys: of those who may call.
+        lobby: where they wait for their bodies.
+    """
+
+    def __init__(self, keys: Keyring, lobby: Lobby) -> None:
+        self._keys, self._lobby = keys, lobby
+
+    def meet(self, head: bytes) -> "bytes | Callable[[], None] | None":
+        """See what is to be done with a request.
+
+        Args:
+            head: the header of a request, without the empty line at its end.
+
+        Returns:
+            the answer, where there is no place; what leaves the lobby again, where there is one; None where the
+            application has to decide.
+        """
+        headers = _headers(head)
+        if headers is None:
+            return None
+        caller = auth.caller(self._keys, headers)
+        if caller is None and self._keys.is_needed:
+            return None
+        try:
+            return self._lobby.enter()
+        except Unavailable as error:
+            return _refuse(error, headers, caller)
+
+
+def _headers(head: bytes) -> Headers | None:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    fields = [match.groups() for line in lines if (match := _FIELD.fullmatch(line))]
+    if first != REQUEST_LINE or len(fields) != len(lines):
+        return None
+    headers = Headers([(name, value or "") for name, value in fields])
+    return None if _CROSS_ORIGIN in headers or _FRAMED_OTHERWISE in headers else headers
+
+
+def _refuse(error: Unavailable, headers: Headers, caller: str | None) -> bytes:
+    entry = Access(request_id.choose(headers.get(request_id.HEADER)), METHOD, ROUTE, caller)
+    entry.noted["error"] = type(error).__name__
+    entry.write(STATUS)
+    return problems.message(STATUS, str(error), entry.id, problems.headers(error) | access.HEADERS)
