@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return folder
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The tables of tests that ran in a process beside this one."""
+    tables.of(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["tables"] = tables.of(session.config)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for table in config.stash.get(tables.KEY, []):
+    faults = tables.outcomes(terminalreporter.stats, "tests/faults/")
+    if faults:
+        tables.add(config, "Faults", ("class", "tried", "passed"), faults)
+    for table in tables.of(config):
         terminalreporter.write_line("\n" + table)

@@ -11,7 +11,7 @@ from tests import tables
 from tests.load import crowd
 from tests.running import LONG, running, speak
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 SLOTS, QUEUE = 2, 4
 SECONDS = "2"

@@ -54,6 +54,7 @@ def watched(tmp_path, pytestconfig):
     return watch
 
 
+@pytest.mark.alone
 def test_nothing_is_kept(watched, pytestconfig):
     outcomes, (memory, descriptors, threads) = watched(HONEST, pytestconfig.getoption("soak_seconds", 30))
     assert outcomes.keys() <= FINE | BUSY
