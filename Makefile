@@ -8,9 +8,7 @@ QUALITY_STAMP := $(VENV)/.installed-quality
 
 # Tests side by side: those that take seconds keep the processor busy, many that take minutes wait.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
-BESIDE_SLOW := --numprocesses 4 --dist worksteal
-# The longest first, so that none of them is left over at the end.
-ORDER := tests/web tests/hostile tests/service tests
+BESIDE_SLOW := --numprocesses 3 --dist worksteal
 
 # Where the environment forbids bytecode, each start of the server would compile torch anew, for six seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,7 +30,7 @@ test: $(DEV_STAMP)  ## run the tests that take seconds
 
 test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
-	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 $(ORDER) && exit $$alone
+	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 && exit $$alone
 
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)
 	$(RUN) -m pytest tests/hostile -m slow --mutants $(or $(MUTANTS),3200)

@@ -48,7 +48,8 @@ def requests() -> Iterator[bytes]:
         yield speak(**{name: CANARY})
     yield speak(text="<|AUDIO|>", transcript=CANARY)
     yield speak(text=CANARY * 999)
-    yield speak()[:-200].replace(b"voice.webm", CANARY.encode())
+    body = speak().partition(b"\r\n\r\n")[2]
+    yield raw.post(body[:-200].replace(b"voice.webm", CANARY.encode()))
 
 
 def with_canary_key(request: bytes) -> bytes:
