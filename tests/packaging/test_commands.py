@@ -12,7 +12,11 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 OUTER = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-COMMANDS = [("demo", "examples/demo.py"), ("test", "-m pytest"), ("serve", "sesame_server.py")]
+COMMANDS = [
+    ("demo", "examples/demo.py"),
+    ("test", "-m pytest --numprocesses logical --maxprocesses 8 --dist worksteal"),
+    ("serve", "sesame_server.py"),
+]
 
 
 def make(*arguments: str, dry: bool = True) -> str:
