@@ -41,6 +41,7 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
         entry = access.current()
         entry.noted.update(sample_bytes=len(sample), text_chars=len(utterance.text))
         chunks = synthesizer.speak(utterance, hang_up(request.environ))
+        # Just before the synthesizer counts it; after that, it would be counted twice.
         _leave_lobby()
         return (
             streaming.chunked(chunks, entry, request.environ)

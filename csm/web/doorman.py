@@ -19,8 +19,12 @@ METHOD, ROUTE = "POST", "/clone-voice"
 REQUEST_LINE = f"{METHOD} {ROUTE} HTTP/1.1"
 STATUS = 503
 
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*))?")
-_CROSS_ORIGIN, _FRAMED_OTHERWISE = "Origin", "Transfer-Encoding"
+MOST_FIELDS = 32
+"""Browsers and proxies send half as many; whatever comes here is looked through in the main loop."""
+
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_TO_BE_JUDGED = ("Origin", "Transfer-Encoding", "Expect")
 
 
 class Doorman:
@@ -57,12 +61,16 @@ class Doorman:
 
 
 def _headers(head: bytes) -> Headers | None:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    fields = [match.groups() for line in lines if (match := _FIELD.fullmatch(line))]
-    if first != REQUEST_LINE or len(fields) != len(lines):
+    """Of the one request that is known here; None where they are more than enough, or mean anything unusual."""
+    first, *lines = head.decode("latin-1").split("\r\n", MOST_FIELDS + 1)
+    if first != REQUEST_LINE or len(lines) > MOST_FIELDS or not all(map(_FIELD.fullmatch, lines)):
         return None
-    headers = Headers([(name, value or "") for name, value in fields])
-    return None if _CROSS_ORIGIN in headers or _FRAMED_OTHERWISE in headers else headers
+    fields = [(name, value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines)]
+    headers = Headers(fields)
+    # Servers join the values of a repeated field, or refuse it.
+    repeated = len({name.lower() for name, _ in fields}) < len(fields)
+    unusual = repeated or any(name in headers for name in _TO_BE_JUDGED)
+    return None if unusual or not _LENGTH.fullmatch(headers.get("Content-Length", "")) else headers
 
 
 def _refuse(error: Unavailable, headers: Headers, caller: str | None) -> bytes:

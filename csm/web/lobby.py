@@ -14,7 +14,9 @@ LEAVE = "csm.lobby"
 
 
 class Lobby:
-    """Who was let in and has not reached the synthesizer yet; a crowd would be let in as one, and read in vain.
+    """Who was let in and is about to ask the synthesizer; a crowd would be let in as one, and read in vain.
+
+    A caller who is found to be over a quota was in here for as long as that took to find out.
 
     Args:
         check: raises `Unavailable` where there is no place beside so many others.

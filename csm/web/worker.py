@@ -193,7 +193,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _meet(self, head: bytes, conn: TConn) -> None:
         """Let a request in, to a thread of its own, or turn it away."""
-        decision = self._doorman.meet(head)
+        try:
+            decision = self._doorman.meet(head)
+        except Exception as error:
+            # A mistake in here may cost one answer, not the main loop and with it all streams.
+            logger.error("a request could not be judged: %s", log.anatomy(error))
+            decision = None
         if isinstance(decision, bytes):
             self._turn_away(decision, conn)
             return

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,15 @@ class Server:
         self.process.wait(10)
 
 
-def start(folder: Path, places: int = 4, **given: Any) -> Server:
+SERVED = (str(ROOT / "tests/web/served.py"),)
+
+
+def start(folder: Path, places: int = 4, program: Sequence[str] = SERVED, **given: Any) -> Server:
     """Start a server with so many places and such settings, and wait until it serves."""
     port = free_port()
     journal, log = folder / f"journal-{port}", folder / f"log-{port}"
     options = {"port": port, "api_keys": "secret", "rate_limit": "1000 per minute", "log_level": "DEBUG", **given}
-    command = [sys.executable, "-W", "error", str(ROOT / "tests/web/served.py"), str(journal), str(places)]
+    command = [sys.executable, "-W", "error", *program, str(journal), str(places)]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [*command, json.dumps(options)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=sink

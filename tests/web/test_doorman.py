@@ -15,6 +15,13 @@ from tests.web.conftest import KEY, until
 OF_SERVERS = {"connection", "date"}
 """Headers that the application leaves to the server."""
 
+BROKEN = """
+from csm.web.doorman import Doorman
+from tests.web.served import main
+Doorman.meet = lambda *_: 1 / 0
+main()
+"""
+
 
 def head(request: bytes) -> bytes:
     return request.partition(b"\r\n\r\n")[0]
@@ -28,6 +35,11 @@ def post(**headers: str) -> bytes:
 def full(make_app, fake):
     fake.running = fake.places
     return make_app(cors_origins="https://app.example")
+
+
+def test_space_around_a_value_is_no_part_of_it(full):
+    answer = raw.parse(doorman_of(full).meet(post(X_Request_ID=" \tmine\t ")))
+    assert answer.headers["x-request-id"] == "mine"
 
 
 @pytest.mark.parametrize("state", ["healthy", "loading", "draining"])
@@ -52,6 +64,12 @@ def test_it_says_what_the_application_would_say(full, fake, state):
         post().replace(b"X-API-Key: secret\r\n", b""),
         post(Origin="https://app.example"),
         post(Transfer_Encoding="chunked"),
+        post(Expect="100-continue"),
+        post(Content_Length="-1"),
+        post().replace(b"Content-Length: 0\r\n", b"").replace(b"\r\nContent-Length: 0", b""),
+        post() + b"\r\nX-API-Key: another",
+        post() + b"\r\nHost: another",
+        post() + b"".join(b"\r\nX-%d: 1" % number for number in range(40)),
         post() + b"\r\n folded",
         post() + b"\r\nno colon",
         post() + b"\r\nX-Space : before the colon",
@@ -65,7 +83,7 @@ def test_it_leaves_to_the_application_what_is_not_plain(full, request_head):
 
 def test_without_keys_everybody_is_known(make_app, fake):
     fake.running = fake.places
-    answer = doorman_of(make_app(api_keys="")).meet(head(b"POST /clone-voice HTTP/1.1\r\nHost: test\r\n\r\n"))
+    answer = doorman_of(make_app(api_keys="")).meet(post().replace(b"X-API-Key: secret\r\n", b""))
     assert raw.parse(answer).status == 503
 
 
@@ -123,6 +141,12 @@ def test_a_header_that_gunicorn_refuses_gives_the_place_back_at_once(serve):
     for _ in range(3):
         assert server.ask(raw.post(b"", Content_Length="many")).status == 400
         assert server.ask(raw.post(raw.form())).is_complete
+
+
+def test_a_mistake_in_here_costs_no_stream(serve):
+    server = serve(program=("-c", BROKEN))
+    assert server.ask(raw.post(raw.form())).is_complete
+    assert "could not be judged: builtins.ZeroDivisionError" in server.log.read_text()
 
 
 def test_a_caller_turned_away_on_a_kept_connection_reads_the_answer(serve):
