@@ -48,6 +48,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    # Counted here, because the conftest of their folder is not read where tests run side by side.
     faults = tables.outcomes(terminalreporter.stats, "tests/faults/")
     if faults:
         tables.add(config, "Faults", ("class", "tried", "passed"), faults)

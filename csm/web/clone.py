@@ -12,6 +12,7 @@ from csm.web.lobby import Lobby
 from csm.web.problems import InvalidField
 
 NAME = "clone"
+ROUTE = "/clone-voice"
 
 
 def turn_away(app: Flask, lobby: Lobby) -> None:
@@ -29,7 +30,7 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
     """The one resource that speaks."""
     routes = Blueprint(NAME, __name__)
 
-    @routes.post("/clone-voice")
+    @routes.post(ROUTE)
     def clone() -> Response:
         if request.args:
             # Proxies and browsers log addresses; besides, a field there would be ignored without a word.

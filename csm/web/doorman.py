@@ -12,19 +12,20 @@ from werkzeug.datastructures import Headers
 from csm.errors import Unavailable
 from csm.web import access, auth, problems, request_id
 from csm.web.access import Access
+from csm.web.clone import ROUTE
 from csm.web.keys import Keyring
 from csm.web.lobby import Lobby
 
-METHOD, ROUTE = "POST", "/clone-voice"
+METHOD = "POST"
 REQUEST_LINE = f"{METHOD} {ROUTE} HTTP/1.1"
 STATUS = 503
 
 MOST_FIELDS = 32
-"""Browsers and proxies send half as many; whatever comes here is looked through in the main loop."""
+"""More are left to a thread: what comes here is looked through in the main loop."""
 
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_TO_BE_JUDGED = ("Origin", "Transfer-Encoding", "Expect")
+_UNUSUAL = {"origin", "transfer-encoding", "expect"}
 
 
 class Doorman:
@@ -66,10 +67,9 @@ def _headers(head: bytes) -> Headers | None:
     if first != REQUEST_LINE or len(lines) > MOST_FIELDS or not all(map(_FIELD.fullmatch, lines)):
         return None
     fields = [(name, value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines)]
-    headers = Headers(fields)
+    headers, names = Headers(fields), {name.lower() for name, _ in fields}
     # Servers join the values of a repeated field, or refuse it.
-    repeated = len({name.lower() for name, _ in fields}) < len(fields)
-    unusual = repeated or any(name in headers for name in _TO_BE_JUDGED)
+    unusual = len(names) < len(fields) or names & _UNUSUAL
     return None if unusual or not _LENGTH.fullmatch(headers.get("Content-Length", "")) else headers
 
 
@@ -77,4 +77,4 @@ def _refuse(error: Unavailable, headers: Headers, caller: str | None) -> bytes:
     entry = Access(request_id.choose(headers.get(request_id.HEADER)), METHOD, ROUTE, caller)
     entry.noted["error"] = type(error).__name__
     entry.write(STATUS)
-    return problems.message(STATUS, str(error), entry.id, problems.headers(error) | access.HEADERS)
+    return problems.message(STATUS, str(error), entry.id, problems.retry_headers(error) | access.HEADERS)

@@ -75,7 +75,7 @@ def message(status: int, detail: str, request_id: str, headers: Mapping[str, str
     return "\r\n".join((*lines, "", "")).encode() + body
 
 
-def headers(error: errors.Unavailable) -> dict[str, str]:
+def retry_headers(error: errors.Unavailable) -> dict[str, str]:
     """What says when to come back."""
     return {"Retry-After": seconds(error.retry_after)}
 
@@ -103,8 +103,8 @@ def seconds(delay: float) -> str:
 
 
 def _http(error: HTTPException) -> Response:
-    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "WWW-Authenticate")}
-    return problem(error.code or 500, error.description or "", kept)
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "WWW-Authenticate")}
+    return problem(error.code or 500, error.description or "", headers)
 
 
 def _ours(error: errors.CsmError) -> Response:
@@ -113,8 +113,9 @@ def _ours(error: errors.CsmError) -> Response:
     entry.noted["error"] = type(error).__name__
     if status == CLIENT_CLOSED_REQUEST:
         entry.outcome = "gone"
+    headers = retry_headers(error) if isinstance(error, errors.Unavailable) else None
     members = {"field": error.field} if isinstance(error, InvalidField) else {}
-    return problem(status, str(error), headers(error) if isinstance(error, errors.Unavailable) else None, **members)
+    return problem(status, str(error), headers, **members)
 
 
 def _unforeseen(error: Exception) -> Response:

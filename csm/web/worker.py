@@ -180,11 +180,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _next(self, conn: TConn) -> Callable[[TConn], None] | None:
         """What to do with a connection whose caller may have sent something; None to wait on."""
-        head = waiting.header(conn)
-        if head is None and not waiting.read_ahead(conn):
+        if waiting.header(conn) is None and not waiting.read_ahead(conn):
             return self._drop
-        head = head or waiting.header(conn)
-        if head is not None:
+        if (head := waiting.header(conn)) is not None:
             return functools.partial(self._meet, head)
         return self._refuse_header if waiting.is_endless(conn) else None
 

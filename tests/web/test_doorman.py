@@ -66,7 +66,7 @@ def test_it_says_what_the_application_would_say(full, fake, state):
         post(Transfer_Encoding="chunked"),
         post(Expect="100-continue"),
         post(Content_Length="-1"),
-        post().replace(b"Content-Length: 0\r\n", b"").replace(b"\r\nContent-Length: 0", b""),
+        post().replace(b"\r\nContent-Length: 0", b""),
         post() + b"\r\nX-API-Key: another",
         post() + b"\r\nHost: another",
         post() + b"".join(b"\r\nX-%d: 1" % number for number in range(40)),
@@ -111,10 +111,10 @@ def test_the_log_tells_nothing_but_what_it_tells_of_every_request(full, caplog):
     }
 
 
-def begin(server, **headers: str) -> socket.socket:
+def begin(server) -> socket.socket:
     """A caller whose body does not come."""
     connection = raw.connect(server.port)
-    connection.sendall(head(raw.post(b"x" * 1000, **headers)) + b"\r\n\r\n")
+    connection.sendall(head(raw.post(b"x" * 1000)) + b"\r\n\r\n")
     return connection
 
 
