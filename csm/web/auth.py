@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from flask import Flask, request
-from werkzeug.datastructures import Headers, WWWAuthenticate
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from csm.web import access, health
@@ -21,7 +21,7 @@ def install(app: Flask, keys: Keyring) -> None:
     def guard() -> None:
         if request.blueprint == health.NAME:
             return
-        name = caller(keys, request.headers)
+        name = caller(keys, request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
         if name is None:
             raise Unauthorized(HELP, www_authenticate=CHALLENGE)
         access.current().caller = name
@@ -29,18 +29,18 @@ def install(app: Flask, keys: Keyring) -> None:
     app.before_request(guard)
 
 
-def caller(keys: Keyring, headers: Headers) -> str | None:
-    """The name of the first valid key in a request's headers, or None."""
-    return next(filter(None, map(keys.name_of, _presented(headers))), None)
+def caller(keys: Keyring, authorization: str, api_key: str) -> str | None:
+    """The name of the first valid key in these headers of a request, or None."""
+    return next(filter(None, map(keys.name_of, _presented(authorization, api_key))), None)
 
 
-def _presented(headers: Headers) -> Iterator[bytes]:
+def _presented(authorization: str, api_key: str) -> Iterator[bytes]:
     """The keys in the headers, as the bytes that were on the wire: WSGI hands them over as latin-1.
 
     Both headers are tried, because a proxy may use `Authorization` for a login of its own.
     """
-    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
         yield credentials.strip().encode("latin-1", "replace")
-    if "X-API-Key" in headers:
-        yield headers["X-API-Key"].strip().encode("latin-1", "replace")
+    if api_key:
+        yield api_key.strip().encode("latin-1", "replace")

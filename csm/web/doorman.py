@@ -7,8 +7,6 @@ same, at several times the price; whatever is not plainly the one request that s
 import re
 from collections.abc import Callable
 
-from werkzeug.datastructures import Headers
-
 from csm.errors import Unavailable
 from csm.web import access, auth, problems, request_id
 from csm.web.access import Access
@@ -52,7 +50,7 @@ class Doorman:
         headers = _headers(head)
         if headers is None:
             return None
-        caller = auth.caller(self._keys, headers)
+        caller = auth.caller(self._keys, headers.get("authorization", ""), headers.get("x-api-key", ""))
         if caller is None and self._keys.is_needed:
             return None
         try:
@@ -61,20 +59,20 @@ class Doorman:
             return _refuse(error, headers, caller)
 
 
-def _headers(head: bytes) -> Headers | None:
-    """Of the one request that is known here; None where they are more than enough, or mean anything unusual."""
+def _headers(head: bytes) -> dict[str, str] | None:
+    """Of the one request that is known here, by name in small letters; None where there is anything unusual."""
     first, *lines = head.decode("latin-1").split("\r\n", MOST_FIELDS + 1)
     if first != REQUEST_LINE or len(lines) > MOST_FIELDS or not all(map(_FIELD.fullmatch, lines)):
         return None
-    fields = [(name, value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines)]
-    headers, names = Headers(fields), {name.lower() for name, _ in fields}
+    fields = [line.partition(":") for line in lines]
+    headers = {name.lower(): value.strip(" \t") for name, _, value in fields}
     # Servers join the values of a repeated field, or refuse it.
-    unusual = len(names) < len(fields) or names & _UNUSUAL
-    return None if unusual or not _LENGTH.fullmatch(headers.get("Content-Length", "")) else headers
+    unusual = len(headers) < len(fields) or headers.keys() & _UNUSUAL
+    return None if unusual or not _LENGTH.fullmatch(headers.get("content-length", "")) else headers
 
 
-def _refuse(error: Unavailable, headers: Headers, caller: str | None) -> bytes:
-    entry = Access(request_id.choose(headers.get(request_id.HEADER)), METHOD, ROUTE, caller)
+def _refuse(error: Unavailable, headers: dict[str, str], caller: str | None) -> bytes:
+    entry = Access(request_id.choose(headers.get(request_id.HEADER.lower())), METHOD, ROUTE, caller)
     entry.noted["error"] = type(error).__name__
     entry.write(STATUS)
     return problems.message(STATUS, str(error), entry.id, problems.retry_headers(error) | access.HEADERS)
