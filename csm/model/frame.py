@@ -140,8 +140,8 @@ class Backbone(nn.Module):
         self.transformer = Transformer(model.backbone_model, model.config.max_position_embeddings)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, memory: Memory) -> Tensor:
-        """See `Transformer.forward`."""
-        result: Tensor = self.transformer(x, positions, mask, memory)
+        """Run `Transformer.forward` on a copy: `x` is not changed."""
+        result: Tensor = self.transformer(x.clone(), positions, mask, memory)
         return result
 
 
@@ -149,6 +149,11 @@ def causal_mask(positions: Tensor, length: int) -> Tensor:
     """True where a query at `positions` `[batch, time]` may look at slot 0..length-1: `[batch, 1, time, length]`."""
     slots = torch.arange(length, device=positions.device)
     return (slots <= positions[:, :, None])[:, None]
+
+
+def attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn a mask into what is added to the scores, once for all layers: attention would do it in every layer."""
+    return torch.zeros((), dtype=dtype, device=mask.device).where(mask, -torch.inf)
 
 
 def _project(embeddings: Tensor, projector: Tensor) -> Tensor:
