@@ -106,20 +106,20 @@ class Transformer(nn.Module):
         self.register_buffer("cos", cos.to(self.norm.weight.dtype), persistent=False)
         self.register_buffer("sin", sin.to(self.norm.weight.dtype), persistent=False)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, memory: Memory) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | slice, mask: Tensor | None, memory: Memory) -> Tensor:
         """Run all layers.
 
         Args:
             x: embeddings `[batch, time, dim]`; overwritten.
-            positions: `[batch, time]`, or `[1, time]` where all rows agree.
+            positions: `[batch, time]`, or `[1, time]` or a slice where all rows agree.
             mask: `[batch, 1, time, positions]`, True where a query may look or a bias on its scores; None: everywhere.
             memory: of these rows.
 
         Returns:
             Normalised hidden states `[batch, time, dim]`.
         """
-        # [batch, time, 1, head_dim]: the same for all heads.
-        rope = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
+        # [batch, time, 1, head_dim], or without the batch: the same for all heads.
+        rope = self.cos[positions].unsqueeze(-2), self.sin[positions].unsqueeze(-2)
         if mask is not None and x.shape[1] > 1:
             # The queries that share a key are further rows of it, see `grouped_attention`.
             mask = mask.repeat(1, 1, self.groups, 1)
@@ -154,7 +154,7 @@ def fuse(*layers: nn.Linear) -> nn.Linear:
 
 def add_product(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
     """Add `layer(x)` to `residual` in place: one kernel on a GPU, where an addition of its own would be another."""
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         # OpenVINO cannot convert the in-place form, and fuses the sum by itself.
         result: Tensor = residual + layer(x)
         return result
@@ -168,7 +168,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     The sign of the left half's sine is in the table: one operation fewer, which counts where they are thousands.
     """
     left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([right, left], dim=-1) * sin
+    return torch.addcmul(x * cos, torch.cat([right, left], dim=-1), sin)
 
 
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The CUDA path at CSM-1B's size on tensors that only claim to be on a GPU: no device, no memory, no arithmetic.
 
-`FakeTensorMode` propagates shapes, dtypes and devices. That is enough to catch what breaks a CUDA graph: a tensor on the
-CPU (its value would be baked in), a value that the host waits for, a write to memory that is not the runtime's own.
+`FakeTensorMode` propagates shapes, dtypes and devices. That is enough to catch what breaks a CUDA graph: a tensor on
+the CPU (its value would be baked in), a value that the host waits for, a write to memory that is not the runtime's own.
 It is also enough to count launches, which is what a frame costs where the weights are read fast enough.
 """
 
