@@ -77,7 +77,7 @@ class CudaRuntime(TorchRuntime):
         graphs: by what they were captured for.
 
     Raises:
-        ModelUnavailable: the device has no room for the model or for so many rows.
+        ModelUnavailable: the device has no room for the model or for so many rows, or it is lost.
     """
 
     prefill_chunk = 512
@@ -91,8 +91,8 @@ class CudaRuntime(TorchRuntime):
             super().__init__(checkpoint, placement, rows)
         except torch.cuda.OutOfMemoryError as error:
             raise ModelUnavailable(
-                f"{placement.device} has too little free memory ({str(error).partition('. ')[0]}): lower CSM_SLOTS, end "
-                "what else uses the device (nvidia-smi), or set CSM_PRECISION=bfloat16"
+                f"{placement.device} has too little free memory ({str(error).partition('. ')[0]}): lower CSM_SLOTS, "
+                "end what else uses it (nvidia-smi), or set CSM_PRECISION=bfloat16"
             ) from error
         self.idle_prefill_chunk = self.positions
         self.graphs: dict[Key, Graph] = {}
@@ -127,7 +127,11 @@ class CudaRuntime(TorchRuntime):
                 self.graphs[key] = self._capture(key, capture)
             except Exception as error:
                 if is_fatal(error):
-                    raise
+                    raise ModelUnavailable(
+                        f"{self.device} failed and cannot be used by this process any more "
+                        f"({str(error).partition(chr(10))[0]}): restart the server; if it happens again, look for Xid "
+                        "errors in the kernel's log"
+                    ) from error
                 failures.append(f"{key[0]} rows of {key[1]} positions: {str(error).partition(chr(10))[0]}")
                 log.warning("no CUDA graph for %s", failures[-1])
         self.memory.store.zero_()

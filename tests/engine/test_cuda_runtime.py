@@ -173,7 +173,7 @@ def test_after_three_failures_no_further_capture_is_tried(make: Callable[..., Cu
 
 def test_a_device_that_is_lost_while_capturing_ends_the_start(make: Callable[..., CudaRuntime]) -> None:
     lost = RuntimeError("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match="illegal memory access"):
+    with pytest.raises(ModelUnavailable, match=r"illegal memory access.*restart"):
         make(Capturing(lambda number: lost))
 
 
