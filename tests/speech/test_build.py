@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import csm.speech.build
-from csm.engine.cuda_runtime import CudaRuntime, Graph
+from csm.engine.runtimes.cuda import CudaRuntime, Graph
 from csm.engine.devices import Placement
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
