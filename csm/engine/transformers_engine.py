@@ -17,8 +17,8 @@ from csm.engine.devices import Placement, describe_failure
 from csm.engine.request import Generation
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
-from csm.model.mimi.decoder import MimiDecoder
 from csm.model.conversation import Conversation, input_ids
+from csm.model.mimi.decoder import MimiDecoder
 
 
 class _EndFrame(Exception):

@@ -18,9 +18,9 @@ from transformers import CsmConfig, MimiConfig
 from csm.engine.openvino.mapped import MappedFile
 from csm.engine.openvino.prepare import DONE, EMBEDDINGS, ENCODER, FORMAT, prepare_in_subprocess
 from csm.errors import ModelUnavailable
+from csm.model.backbone import Embeddings
 from csm.model.checkpoint import Checkpoint
 from csm.model.mimi.encoder import MimiEncoder
-from csm.model.depth_decoder import Embeddings
 from csm.settings import Settings
 
 ACTIVATION_GROUPS = {"int8": 128, "int4": 32}

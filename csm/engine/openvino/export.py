@@ -13,9 +13,10 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from csm.model.mimi.decoder import MimiDecoder
-from csm.model.depth_decoder import Backbone, DepthDecoder
+from csm.model.backbone import Backbone
+from csm.model.depth_decoder import DepthDecoder
 from csm.model.kv_cache import FunctionalKVCache
+from csm.model.mimi.decoder import MimiDecoder
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ class BackboneStep(nn.Module):
         Returns:
             The last position's hidden state `[batch, dim]`, then the new keys and values in turn per layer.
         """
-        memory = FunctionalKVCache(list(zip(past[::2], past[1::2], strict=True)))
-        hidden = self.backbone(x, positions, mask, memory)
-        return hidden[:, -1], *memory.new
+        cache = FunctionalKVCache(list(zip(past[::2], past[1::2], strict=True)))
+        hidden = self.backbone(x, positions, mask, cache)
+        return hidden[:, -1], *cache.new
 
 
 class DepthFrame(nn.Module):
@@ -106,10 +107,10 @@ def backbone_graph(backbone: Backbone) -> ov.Model:
     """`BackboneStep` for any batch, time and past."""
     transformer = backbone.transformer
     past = torch.zeros(2, 5, transformer.kv_heads, transformer.head_dim)
-    memory = [past] * (2 * len(transformer.blocks))
+    caches = [past] * (2 * len(transformer.blocks))
     mask = torch.ones(2, 1, 3, 8, dtype=torch.bool)
-    example = [torch.zeros(2, 3, transformer.dim), torch.arange(5, 8).repeat(2, 1), mask, *memory]
-    return trace(BackboneStep(backbone), example, [[0, 1], [0, 1], [0, 2, 3], *[[0, 1] for _ in memory]])
+    example = [torch.zeros(2, 3, transformer.dim), torch.arange(5, 8).repeat(2, 1), mask, *caches]
+    return trace(BackboneStep(backbone), example, [[0, 1], [0, 1], [0, 2, 3], *[[0, 1] for _ in caches]])
 
 
 def depth_graph(depth: DepthDecoder) -> ov.Model:

@@ -28,10 +28,11 @@ import csm
 from csm import log
 from csm.engine.openvino import export
 from csm.errors import ModelUnavailable
+from csm.model.backbone import Backbone, Embeddings
 from csm.model.checkpoint import Checkpoint, open_checkpoint
+from csm.model.depth_decoder import DepthDecoder
 from csm.model.mimi.decoder import MimiDecoder
 from csm.model.mimi.encoder import MimiEncoder
-from csm.model.depth_decoder import Backbone, DepthDecoder, Embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def _end_with_the_server() -> None:
 def _write_all(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
     """One after the other, each graph letting go of its weights before the next."""
     model = checkpoint.load(torch.float32, torch.device("cpu"))
-    save_file(MimiEncoder.of(model.codec_model).state_dict(), folder / ENCODER)
+    save_file(MimiEncoder.from_model(model.codec_model).state_dict(), folder / ENCODER)
     _save_tables(model, checkpoint.config.dtype or torch.float32, folder / EMBEDDINGS)
     _write("sound", lambda: export.decoder_graph(MimiDecoder(model.codec_model)), "float32", folder)
     _write("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, folder)
@@ -128,7 +129,7 @@ def _write(name: str, graph: Callable[[], ov.Model], precision: str, folder: Pat
 
 def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
     """Text and audio embeddings in the precision of the checkpoint's own files: nothing is lost."""
-    tables = Embeddings.of(model)
+    tables = Embeddings.from_model(model)
     save_file({"text": tables.text.detach().to(dtype), "audio": tables.audio.detach().to(dtype)}, path)
 
 

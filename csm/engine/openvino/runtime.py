@@ -15,10 +15,10 @@ from torch import Tensor
 from csm import heap
 from csm.engine.api import Sampling
 from csm.engine.openvino.bundle import Bundle
-from csm.engine.runtimes.torch import BAD_CODE, DEFAULT_ROWS, RowState
+from csm.engine.runtimes.base import BAD_CODE, DEFAULT_ROWS, RowState
 from csm.model.kv_cache import Prefix
-from csm.model.sampling import gumbel_noise
 from csm.model.mimi.transformer import State
+from csm.model.sampling import gumbel_noise
 
 STRIDE = 128
 """Positions by which the memory of rows grows: a graph reads all of it, so it is kept as short as the longest row."""
@@ -112,8 +112,8 @@ class OpenVinoRuntime:
         self.decoder, self.embeddings = OpenVinoDecoder(bundle), bundle.embeddings
         self._backbone, self._depth = bundle.backbone.create_infer_request(), bundle.depth.create_infer_request()
         shape = (config.num_key_value_heads, config.head_dim)
-        self._memory = OpenVinoKVCache(config.num_hidden_layers, rows, *shape)
-        self._reading = OpenVinoKVCache(config.num_hidden_layers, 1, *shape)
+        self._kv_cache = OpenVinoKVCache(config.num_hidden_layers, rows, *shape)
+        self._prefill_cache = OpenVinoKVCache(config.num_hidden_layers, 1, *shape)
         self._state = RowState(rows, torch.zeros(0), config.hidden_size)
         self._codes, self._steps = self.decoder.codebook_size, 0
         self._run_once()
@@ -130,31 +130,31 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def load_prefix(self, prefix: Prefix) -> None:
         """See `Runtime.load_prefix`."""
-        self._reading.reserve(prefix.shape[2])
-        self._reading.store[:, :, 0, : prefix.shape[2]] = prefix
+        self._prefill_cache.reserve(prefix.shape[2])
+        self._prefill_cache.store[:, :, 0, : prefix.shape[2]] = prefix
 
     @torch.inference_mode()
     def prefill(self, x: Tensor, start: int) -> None:
         """See `Runtime.prefill`."""
-        self._reading.reserve(start + len(x))
-        self._run(self._reading, x[None], torch.arange(start, start + len(x))[None])
+        self._prefill_cache.reserve(start + len(x))
+        self._run(self._prefill_cache, x[None], torch.arange(start, start + len(x))[None])
 
     @torch.inference_mode()
     def save_prefix(self, length: int) -> Prefix:
         """See `Runtime.save_prefix`."""
-        return self._reading.store[:, :, 0, :length].clone()
+        return self._prefill_cache.store[:, :, 0, :length].clone()
 
     @torch.inference_mode()
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
-        self._memory.reserve(max(length + 1, self._memory.capacity if row else 0))
-        self._memory.store[:, :, row, :length] = self._reading.store[:, :, 0, :length]
+        self._kv_cache.reserve(max(length + 1, self._kv_cache.capacity if row else 0))
+        self._kv_cache.store[:, :, row, :length] = self._prefill_cache.store[:, :, 0, :length]
         self._state.set(row, length, x, sampling)
 
     @torch.inference_mode()
     def move(self, source: int, target: int, length: int) -> None:
         """See `Runtime.move`."""
-        self._memory.store[:, :, target, :length] = self._memory.store[:, :, source, :length]
+        self._kv_cache.store[:, :, target, :length] = self._kv_cache.store[:, :, source, :length]
         self._state.move(source, target)
 
     @torch.inference_mode()
@@ -164,8 +164,8 @@ class OpenVinoRuntime:
         self._steps += 1
         if self._steps % RELEASE_EVERY == 0:
             self._bundle.release_pages()
-        self._memory.reserve(max(length, self._memory.capacity))
-        hidden = self._run(self._memory, state.x[:rows, None], state.position[:rows, None])
+        self._kv_cache.reserve(max(length, self._kv_cache.capacity))
+        hidden = self._run(self._kv_cache, state.x[:rows, None], state.position[:rows, None])
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)
         codes = self._draw(hidden, noise, rows, top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
@@ -178,20 +178,20 @@ class OpenVinoRuntime:
         self.step(1, 1, 1)
         self.decoder(torch.zeros(1, self.codebooks, 1, dtype=torch.long), self.decoder.initial_state(1))
 
-    def _run(self, memory: OpenVinoKVCache, x: Tensor, positions: Tensor) -> Tensor:
+    def _run(self, cache: OpenVinoKVCache, x: Tensor, positions: Tensor) -> Tensor:
         """The backbone over `x`; remembers keys and values, and gives the last hidden states `[rows, dim]`."""
-        mask = past_mask(positions, memory.capacity)
-        inputs = [x.contiguous().numpy(), positions.contiguous().numpy(), mask.numpy(), *memory.inputs(len(x))]
+        mask = past_mask(positions, cache.capacity)
+        inputs = [x.contiguous().numpy(), positions.contiguous().numpy(), mask.numpy(), *cache.inputs(len(x))]
         for index, array in enumerate(inputs):
             tensor = array if isinstance(array, ov.Tensor) else ov.Tensor(array, shared_memory=True)
             self._backbone.set_input_tensor(index, tensor)
         self._backbone.infer()
         outputs = [tensor.data for tensor in self._backbone.output_tensors]
-        memory.append(outputs[1:], positions)
+        cache.append(outputs[1:], positions)
         # A copy: the array belongs to the request, whose next call overwrites it.
         hidden = torch.from_numpy(outputs[0].copy())
         if len(bad := (~hidden.isfinite().all(dim=-1)).nonzero().flatten()):
-            memory.clear(bad)
+            cache.clear(bad)
         return hidden
 
     def _draw(self, hidden: Tensor, noise: Tensor, rows: int, most: int) -> Tensor:

@@ -134,7 +134,7 @@ class CudaRuntime(TorchRuntime):
                     ) from error
                 failures.append(f"{key[0]} rows of {key[1]} positions: {str(error).partition(chr(10))[0]}")
                 log.warning("no CUDA graph for %s", failures[-1])
-        self.memory.store.zero_()
+        self.kv_cache.store.zero_()
         log.info("captured %d CUDA graphs", len(self.graphs))
         if failures:
             self.notice = (
@@ -157,7 +157,7 @@ class CudaRuntime(TorchRuntime):
         """Fill all rows with noise, each at another position."""
         rows, length, top_k = key
         generator = torch.Generator(self.device).manual_seed(seed)
-        self.memory.store.normal_(generator=generator)
+        self.kv_cache.store.normal_(generator=generator)
         self.state.x.normal_(generator=generator)
         for row in range(rows):
             position = (row + 1) * length // (rows + 1)

@@ -145,7 +145,7 @@ class MimiDecoder(nn.Module):
         self.semantic = config.num_semantic_quantizers
         self.codebooks, self.codebook_size = config.num_quantizers, config.codebook_size
         self.upsample = _streaming(upsample)
-        self.transformer = SlidingTransformer.of(transformer, config)
+        self.transformer = SlidingTransformer.from_model(transformer, config)
         self.seanet = nn.ModuleList(_streaming(layer) for layer in seanet.layers)
 
     def initial_state(self, batch: int) -> State:

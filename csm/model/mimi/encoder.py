@@ -50,7 +50,7 @@ class MimiEncoder(nn.Module):
         self.acoustic = NearestCodes(config, config.num_quantizers - config.num_semantic_quantizers)
 
     @classmethod
-    def of(cls, codec: "MimiModel") -> "MimiEncoder":
+    def from_model(cls, codec: "MimiModel") -> "MimiEncoder":
         """That of a codec, whose weights are used, not copied; only the codebooks are computed anew."""
         return cls.from_weights(codec.config, _weights_of(codec)).to(codec.device)
 

@@ -40,7 +40,7 @@ class SlidingTransformer(nn.Module):
         self.register_buffer("inv_freq", inv_freq, persistent=False)
 
     @classmethod
-    def of(cls, source: nn.Module, config: MimiConfig) -> "SlidingTransformer":
+    def from_model(cls, source: nn.Module, config: MimiConfig) -> "SlidingTransformer":
         """That of `MimiModel`, whose weights are used, with the scales multiplied into them."""
         with torch.device("meta"):
             transformer = cls(config)
