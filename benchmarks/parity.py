@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pairs import say
-from benchmarks.worker import TEXT, voice
+from benchmarks.streams import TEXT, voice
 from csm.engine.api import Sampling
 from csm.model.hub import DEMO_FOLDER
 from csm.settings import load
