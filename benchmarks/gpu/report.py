@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.playback import arrivals
 from benchmarks.report import table
 
 FRAME_SECONDS = 0.08
@@ -46,10 +47,8 @@ def _device(stages: dict[str, Any]) -> list[dict[str, Any]]:
         rows = f"{told.get('rows')} rows"
         for step, seconds in told.get("start", {}).items():
             facts[f"start with {rows}, {step}, s"] = seconds
-        before = told.get("memory", {}).get("before", {}).get("free")
         for moment, memory in told.get("memory", {}).items():
-            if before and moment != "before":
-                facts[f"memory with {rows}, {moment}, GB"] = before - memory["free"]
+            facts[f"memory in use with {rows}, {moment}, GB"] = memory["total"] - memory["free"]
         facts[f"graphs with {rows}"] = told.get("graphs")
         facts[f"notice with {rows}"] = told.get("notice")
     for name in ("graph", "eager"):
@@ -111,23 +110,6 @@ def _streams(stages: dict[str, Any]) -> list[dict[str, Any]]:
 def _arrivals(stages: dict[str, Any]) -> list[dict[str, Any]]:
     rows = results(stages, "load").get("rates", [])
     return arrivals(rows) if isinstance(rows, list) else []
-
-
-def arrivals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines of a table of an open-loop sweep (`benchmarks.open_loop`)."""
-    return [
-        {
-            "requests/s": row["rate"],
-            "requests": row["requests"],
-            "refused": row["refused"],
-            "failed": row["failed"],
-            "interrupted": row["interrupted"],
-            "underruns": row["underruns"],
-            "longest gap, s": row["longest_gap_s"],
-        }
-        | {f"audible {part}, s": row["audible_s"].get(part, "") for part in ("p50", "p95", "p99")}
-        for row in rows
-    ]
 
 
 def plot(content: dict[str, Any], path: Path) -> None:

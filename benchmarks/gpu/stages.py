@@ -12,7 +12,7 @@ import torch
 from benchmarks.gpu import device, parity
 from benchmarks.gpu.models import Models
 from benchmarks.gpu.notes import Notes, describe
-from benchmarks.open_loop import Sweep, engine_listener, sweep
+from benchmarks.open_loop import Sweep, engine_client, sweep
 from benchmarks.streams import Job, run, timeline, voice
 from csm.engine.runtime import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
@@ -51,20 +51,25 @@ def graphs(models: Models, effort: Effort, notes: Notes) -> None:
     """Start with four rows, compare every graph with eager frames, time and count one frame."""
     runtime, _ = _start(models, effort, notes, (PARITY_ROWS,))
     with notes.part("each"):
-        notes.tell("each", [*parity.graphs(runtime)])
+        compared: list[dict[str, Any]] = []
+        for one in parity.graphs(runtime):
+            compared.append(one)
+            notes.tell("each", compared)
     length = min(512, runtime.positions)
     bench = parity.Bench(runtime, length)
-    for name, make in (("graph", runtime.frame), ("eager", bench.eager)):
-        bench.seat(1, 50)
-        work = partial(make, 1, length, 50)
+    frames = {"graph": partial(runtime.frame, 1, length, 50), "eager": partial(bench.eager, 1, length, 50)}
+    bench.seat(1, 50)
+    for name, frame in frames.items():
         with notes.part(name):
-            notes.tell(f"{name}.seconds", device.spread(device.seconds(work, models.device, min(effort.frames, 50))))
-            notes.tell(f"{name}.launches", device.launches(work, models.device))
+            taken = device.seconds(frame, models.device, min(effort.frames, 50))
+            notes.tell(f"{name}.seconds", device.spread(taken))
     notes.measure("bytes", lambda: device.frame_bytes(runtime, 1, length))
-    # Last, because what it provokes has killed a device before.
     with notes.part("padded"):
         for name, agreement in parity.padded(runtime, length):
             notes.tell(f"padded.{name}", agreement)
+    # Last, because profilers of some drivers end the process.
+    for name, frame in frames.items():
+        notes.measure(f"{name}.launches", partial(device.launches, frame, models.device))
 
 
 def speed(models: Models, effort: Effort, notes: Notes) -> None:
@@ -122,10 +127,10 @@ def load(models: Models, effort: Effort, notes: Notes) -> None:
     runtime = models.runtime(checkpoint, models.precision, slots)
     engine = models.engine(checkpoint, runtime, models.precision, slots)
     timeline(engine, conversation(voice(0, 3.0, engine.info.sample_rate), "Warm."), 0, 16)
-    seconds = 12.0 if effort.frames >= 100 else 1.0
-    plan = Sweep(tuple(2.0**i for i in range(-1, 7)), seconds, until=notes.seconds_left - 5)
+    rates, seconds = ((8.0, 16.0), 1.0) if models.is_tiny else ((1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0), 8.0)
+    plan = Sweep(rates, seconds, until=notes.seconds_left - 5)
     rows: list[dict[str, Any]] = []
-    for row in sweep(engine_listener(engine), plan, engine.info.sample_rate):
+    for row in sweep(engine_client(engine), plan, engine.info.sample_rate):
         rows.append(row)
         notes.tell("rates", rows)
     engine.close()
