@@ -11,7 +11,7 @@ from csm.engine.devices import Placement
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder
 from csm.model.encoder import MimiEncoder
-from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
+from csm.model.frame import Backbone, DepthDecoder, Embeddings, attention_bias, causal_mask
 from csm.model.memory import Prefix, RowMemory
 from csm.model.sampling import gumbel_noise
 
@@ -149,7 +149,8 @@ class TorchRuntime:
         """See `Runtime.prefill`."""
         end = start + len(x)
         positions = torch.arange(start, end, device=self.device)[None]
-        self.backbone(x[None], positions, causal_mask(positions, end), self.reading.at(1, positions, end))
+        bias = attention_bias(causal_mask(positions, end), x.dtype)
+        self.backbone(x[None], positions, bias, self.reading.at(1, positions, end))
 
     def save_prefix(self, length: int) -> Prefix:
         """See `Runtime.save_prefix`."""
@@ -178,7 +179,8 @@ class TorchRuntime:
         state = self.state
         positions = state.position[:rows, None]
         memory = self.memory.at(rows, positions, length)
-        hidden = self.backbone(state.x[:rows, None], positions, causal_mask(positions, length), memory)[:, 0]
+        bias = attention_bias(causal_mask(positions, length), state.x.dtype)
+        hidden = self.backbone(state.x[:rows, None], positions, bias, memory)[:, 0]
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
         codes = self.depth(hidden, noise, state.temperature[:rows], state.top_k[:rows], top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
