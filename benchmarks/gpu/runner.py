@@ -78,6 +78,7 @@ class Runner:
             # A process that hangs in a driver may outlive even that.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(5)
+            reader.join(5)
             return f"stopped after {limit:.0f} s"
         reader.join(5)
         if code == 0:
@@ -87,10 +88,11 @@ class Runner:
 
     def _listen(self, process: "subprocess.Popen[str]", entry: dict[str, Any]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            name, value = json.loads(line)
-            put(entry if name == "failure" else entry["results"], name, value)
-            self._report.save()
+        with process.stdout as lines:
+            for line in lines:
+                name, value = json.loads(line)
+                put(entry if name == "failure" else entry["results"], name, value)
+                self._report.save()
 
 
 def _failed_parts(results: dict[str, Any], inside: str = "") -> list[str]:

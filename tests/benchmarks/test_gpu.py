@@ -111,7 +111,7 @@ def run_stage(name: str, models: Models | None = None, streams: tuple[int, ...] 
     results: dict = {}
     for line in sink.getvalue().splitlines():
         put(results, *json.loads(line))
-    assert "failed" not in sink.getvalue()
+    assert '.failed"' not in sink.getvalue()
     return results
 
 
