@@ -85,21 +85,28 @@ class Launches:
     decode: int
 
 
-def count(config: CsmConfig, dtype: str, device: torch.device = CUDA) -> Launches:
+def count(
+    config: CsmConfig,
+    dtype: str,
+    device: torch.device = CUDA,
+    damage: Callable[[TorchRuntime], object] = lambda runtime: None,
+) -> Launches:
     """Run every part once on fake tensors.
 
     Args:
         config: of the model; its weights have no values.
         dtype: `bfloat16`, `float16` or `float32`.
         device: to claim.
+        damage: runs as the first part of the frame.
     """
     with fake_device(), torch.no_grad():
         runtime = TorchRuntime(_checkpoint(config), Placement(device, dtype), 64)
         own = [runtime.memory.store, runtime.reading.store, *vars(runtime.state).values()]
 
-        def watched(work: Callable[[], Any]) -> int:
+        def watched(*work: Callable[[], object]) -> int:
             with Watch(device, {_storage(tensor) for tensor in own}) as watch:
-                work()
+                for part in work:
+                    part()
             return sum(watch.launches.values())
 
         x = torch.empty(64, config.hidden_size, dtype=runtime.embeddings.audio.dtype, device=device)
@@ -109,7 +116,7 @@ def count(config: CsmConfig, dtype: str, device: torch.device = CUDA) -> Launche
         # Without the inference mode around them, which fake tensors do not know.
         frame, prefill = TorchRuntime.frame.__wrapped__, TorchRuntime.prefill.__wrapped__
         return Launches(
-            frame=watched(lambda: frame(runtime, 1, 512, 64)),
+            frame=watched(lambda: damage(runtime), lambda: frame(runtime, 1, 512, 64)),
             frames=watched(lambda: frame(runtime, 64, runtime.positions, runtime.depth.codebook_size)),
             prefill=watched(lambda: prefill(runtime, x, 100)),
             encode=watched(lambda: runtime.encoder(sound)),
