@@ -1,5 +1,6 @@
-"""Streams that one engine serves at once: what each is asked to say, and when its chunks came."""
+"""What engines are asked to say here: many streams at once, timed, or one greedily, for its codes."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, Sampling
@@ -75,3 +77,18 @@ def summary(lines: list[list[tuple[float, int]]], frame_rate: float) -> dict[str
         "frames_per_second": total / max(line[-1][0] for line in lines),
         "frames": total,
     }
+
+
+def spoken(engine: Engine, frames: int) -> NDArray[np.int64]:
+    """Return the first codes `[frames, codebooks]` that an engine says greedily in a voice of three seconds."""
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    said = conversation(voice(0, 3.0, engine.info.sample_rate), TEXT)
+    with contextlib.closing(engine):
+        chunks = [chunk.codes for chunk in engine.generate(said, Sampling(0, temperature=0.0), frames, never)]
+    return np.concatenate(chunks) if chunks else np.zeros((0, 0), np.int64)
+
+
+def leading(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:
+    """Count the frames before the first that differs in any code."""
+    shared = min(len(ours), len(theirs))
+    return int((ours[:shared] == theirs[:shared]).all(axis=1).cumprod().sum()) if shared else 0

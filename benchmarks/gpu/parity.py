@@ -1,22 +1,16 @@
 """Whether the device computes what it should: captured graphs against eager frames, and both against `transformers`."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.gpu.device import relative_error
-from benchmarks.streams import TEXT, voice
-from csm.engine.api import Engine, Sampling
+from csm.engine.api import Sampling
+from csm.engine.cuda_runtime import CudaRuntime, Key
 from csm.engine.runtime import TorchRuntime
-from csm.speech.voice import conversation
-
-Key = tuple[int, int, int]
-"""Rows, positions and top k of a captured graph."""
 
 
 class Bench:
@@ -27,7 +21,7 @@ class Bench:
         length: of the longest row, the frame to be made included.
     """
 
-    def __init__(self, runtime: TorchRuntime, length: int) -> None:
+    def __init__(self, runtime: CudaRuntime, length: int) -> None:
         self.runtime, self._length = runtime, length
         codes = np.random.default_rng(length).integers(0, runtime.depth.codebook_size, (length, runtime.codebooks))
         self._x = runtime.embeddings.embed_frames(torch.from_numpy(codes).to(runtime.device))
@@ -52,7 +46,7 @@ class Bench:
         return TorchRuntime.frame(self.runtime, rows, length, top_k)
 
 
-def graphs(runtime: Any) -> Iterator[dict[str, Any]]:
+def graphs(runtime: CudaRuntime) -> Iterator[dict[str, Any]]:
     """Compare every graph with the eager frame of the same size, from the same state.
 
     In bfloat16 a rounding can flip a code, and all that is drawn after it differs; so each graph makes one frame from
@@ -78,7 +72,7 @@ def agreement(ours: Tensor, theirs: Tensor, written: Tensor, expected: Tensor) -
     }
 
 
-def padded(runtime: Any, length: int) -> Iterator[tuple[str, Any]]:
+def padded(runtime: CudaRuntime, length: int) -> Iterator[tuple[str, Any]]:
     """Serve three streams where graphs take four rows, with what earlier streams may have left in the fourth.
 
     Yields:
@@ -101,20 +95,5 @@ def padded(runtime: Any, length: int) -> Iterator[tuple[str, Any]]:
         runtime.memory.clear(3)
 
 
-def _leave_nan(runtime: Any) -> None:
+def _leave_nan(runtime: CudaRuntime) -> None:
     runtime.state.x[3:] = torch.nan
-
-
-def spoken(engine: Engine, frames: int) -> NDArray[np.int64]:
-    """Return the first codes `[frames, codebooks]` that an engine says greedily in a voice of three seconds."""
-    never: Callable[[], bool] = lambda: False  # noqa: E731
-    said = conversation(voice(0, 3.0, engine.info.sample_rate), TEXT)
-    with contextlib.closing(engine):
-        chunks = [chunk.codes for chunk in engine.generate(said, Sampling(0, temperature=0.0), frames, never)]
-    return np.concatenate(chunks) if chunks else np.zeros((0, 0), np.int64)
-
-
-def leading(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> int:
-    """Count the frames before the first that differs in any code."""
-    shared = min(len(ours), len(theirs))
-    return int((ours[:shared] == theirs[:shared]).all(axis=1).cumprod().sum()) if shared else 0

@@ -13,8 +13,9 @@ from benchmarks.gpu import device, parity
 from benchmarks.gpu.models import Models
 from benchmarks.gpu.notes import Notes, describe
 from benchmarks.open_loop import Sweep, engine_client, sweep
-from benchmarks.streams import Job, run, timeline, voice
-from csm.engine.runtime import TorchRuntime
+from benchmarks.streams import Job, leading, run, spoken, timeline, voice
+from csm.engine.cuda_runtime import CudaRuntime
+from csm.errors import ModelUnavailable
 from csm.model.checkpoint import open_checkpoint
 from csm.model.hub import DEMO_FOLDER
 from csm.speech.voice import conversation
@@ -113,12 +114,12 @@ def exact(models: Models, effort: Effort, notes: Notes) -> None:
             checkpoint = open_checkpoint(DEMO_FOLDER) if name == "demo" else models.checkpoint()
             frames = min(frames, effort.frames)
             runtime = models.runtime(checkpoint, "float32", 1)
-            ours = parity.spoken(models.engine(checkpoint, runtime, "float32", 1), frames)
+            ours = spoken(models.engine(checkpoint, runtime, "float32", 1), frames)
             del runtime
             device.release(models.device)
-            theirs = parity.spoken(models.reference(checkpoint, "float32"), frames)
+            theirs = spoken(models.reference(checkpoint, "float32"), frames)
             device.release(models.device)
-            notes.tell(name, {"frames": len(theirs), "equal": parity.leading(ours, theirs)})
+            notes.tell(name, {"frames": len(theirs), "equal": leading(ours, theirs)})
 
 
 def load(models: Models, effort: Effort, notes: Notes) -> None:
@@ -141,7 +142,7 @@ STAGES: Mapping[str, Callable[[Models, Effort, Notes], None]] = MappingProxyType
 )
 
 
-def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -> tuple[Any, int]:
+def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -> tuple[CudaRuntime, int]:
     """Build the runtime that serves, with as many rows as fit; tell what that took of time and memory."""
     notes.tell("start.imports", time.time() - effort.began)
     notes.tell("memory.before", device.memory(models.device))
@@ -150,7 +151,7 @@ def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -
         began = time.monotonic()
         try:
             runtime = models.runtime(models.checkpoint(), models.precision, rows)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, ModelUnavailable) as error:
             notes.tell(f"out_of_memory.{rows}", describe(error))
         else:
             notes.tell("start.runtime", time.monotonic() - began)
@@ -162,7 +163,7 @@ def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -
     raise RuntimeError("the device's memory does not hold the model")
 
 
-def _frame_alone(runtime: TorchRuntime, streams: int, models: Models, effort: Effort) -> dict[str, Any]:
+def _frame_alone(runtime: CudaRuntime, streams: int, models: Models, effort: Effort) -> dict[str, Any]:
     """Time a frame of so many rows without the scheduler, and count the bytes that it must read."""
     length = min(512, runtime.positions)
     bench = parity.Bench(runtime, length)
