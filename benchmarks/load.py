@@ -27,7 +27,7 @@ from csm.speech import SAMPLE_RATE
 
 RECORDING = Path(__file__).parents[1] / "examples" / "voice.webm"
 REFUSALS = (429, 503)
-RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class Voices:

@@ -64,13 +64,17 @@ def _parity(stages: dict[str, Any]) -> list[dict[str, Any]]:
     each = told.get("each", [])
     if isinstance(each, list) and each:
         same = sum(one["codes"] == 1 for one in each)
-        worst = min(each, key=lambda one: (one["codes"], -one["error"]))
-        outcome = f"{same} of {len(each)} give the same codes; the worst {worst}"
+        worst = min(each, key=lambda one: one["codes"])
+        outcome = (
+            f"{same} of {len(each)} give the same codes, the worst {worst['codes']:.0%} of them; largest error of "
+        )
+        outcome += f"keys and values {max(one['error'] for one in each):.2g}"
         lines.append({"parity": "graphs against eager frames", "outcome": outcome})
     elif each:
         lines.append({"parity": "graphs against eager frames", "outcome": str(each)})
     for name, outcome in told.get("padded", {}).items():
-        lines.append({"parity": f"3 streams in 4 rows, {name}", "outcome": str(outcome)})
+        said = ", ".join(f"{k} {v:.3g}" for k, v in outcome.items()) if isinstance(outcome, dict) else outcome
+        lines.append({"parity": f"3 streams in 4 rows, {name}", "outcome": said})
     for name, outcome in results(stages, "exact").items():
         equal = outcome.get("failed") or f"{outcome['equal']} of {outcome['frames']} frames equal"
         lines.append({"parity": f"float32 against transformers, {name}", "outcome": equal})

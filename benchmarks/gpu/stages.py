@@ -21,7 +21,7 @@ from csm.model.hub import DEMO_FOLDER
 from csm.speech.voice import conversation
 
 PARITY_ROWS = 4
-GREEDY_FRAMES = {"demo": 50, "full size": 10}
+GREEDY_FRAMES = {"demo": 50, "random weights": 10}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def speed(models: Models, effort: Effort, notes: Notes) -> None:
 
 
 def exact(models: Models, effort: Effort, notes: Notes) -> None:
-    """Compare greedy codes in float32 with those of `transformers`, on the demo and at full size."""
+    """Compare greedy codes in float32 with those of `transformers`, of the demo and of random weights."""
     # Products in reduced precision would differ between the two for no fault of either.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for name, frames in GREEDY_FRAMES.items():
