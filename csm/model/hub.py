@@ -110,7 +110,7 @@ def _explained(settings: Settings, download: Callable[[], T]) -> T:
         raise ModelUnavailable(
             f"{name} is gated: accept its terms at https://huggingface.co/{name}, create a token at "
             "https://huggingface.co/settings/tokens and set HF_TOKEN; or, with neither, set "
-            "CSM_MODEL=unsloth/csm-1b, a copy of CSM-1B in bfloat16, or CSM_MODEL=demo"
+            "CSM_MODEL=unsloth/csm-1b, a copy of CSM-1B, or CSM_MODEL=demo"
         ) from None
     except RevisionNotFoundError:
         raise ModelUnavailable(f"{name} has no revision {settings.revision}: correct CSM_REVISION") from None
