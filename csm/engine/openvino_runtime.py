@@ -15,7 +15,7 @@ from torch import Tensor
 from csm import heap
 from csm.engine.api import Sampling
 from csm.engine.bundle import Bundle
-from csm.engine.runtime import BAD_CODE, RowState
+from csm.engine.runtime import BAD_CODE, DEFAULT_ROWS, RowState
 from csm.model.memory import Prefix
 from csm.model.sampling import gumbel_noise
 from csm.model.sliding import State
@@ -99,12 +99,14 @@ class OpenVinoRuntime:
 
     Args:
         bundle: compiled graphs and tables.
-        rows: of the batch.
+        rows: of the batch; None takes `DEFAULT_ROWS`.
     """
 
-    prefill_chunk = 16
+    prefill_chunk, idle_prefill_chunk = 16, 64
+    notice: str | None = None
 
-    def __init__(self, bundle: Bundle, rows: int) -> None:
+    def __init__(self, bundle: Bundle, rows: int | None) -> None:
+        self.rows = rows = rows or DEFAULT_ROWS
         self._bundle, config = bundle, bundle.config
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
         self.decoder, self.embeddings = OpenVinoDecoder(bundle), bundle.embeddings

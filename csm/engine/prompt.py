@@ -12,9 +12,6 @@ from csm.engine.voices import VoiceState
 from csm.model.conversation import Tokenizer, text_ids
 from csm.model.frame import Embeddings
 
-UNHURRIED = 64
-"""Positions read at once when no stream is waiting for its next frame."""
-
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -94,7 +91,7 @@ def embed_context(embeddings: Embeddings, prompt: Prompt) -> list[Tensor]:
     """Per heard turn: its text, its frames, and the all-zero end frame."""
     parts: list[Tensor] = []
     for ids, codes in zip(prompt.context_ids, prompt.voice.codes or [], strict=True):
-        frames = torch.cat([codes, codes.new_zeros(1, codes.shape[1])])
+        frames = torch.cat([codes, codes.new_zeros(1, codes.shape[1])]).to(embeddings.text.device)
         parts += [embeddings.embed_text(_ids(ids, embeddings)), embeddings.embed_frames(frames)]
     return parts
 

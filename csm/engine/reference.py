@@ -44,7 +44,8 @@ class ReferenceEngine:
         self._closed = False
         self._worker = ThreadPoolExecutor(1, "reference-engine")
         rates = codec.config.sampling_rate, codec.config.frame_rate
-        self.info = EngineInfo("transformers", str(placement.device), placement.precision, 1, *rates)
+        notices = () if placement.notice is None else (placement.notice,)
+        self.info = EngineInfo("transformers", str(placement.device), placement.precision, 1, *rates, notices)
 
     @property
     def running(self) -> int:

@@ -11,7 +11,7 @@ from csm.engine.devices import Placement
 from csm.model.checkpoint import Checkpoint
 from csm.model.codec import MimiDecoder
 from csm.model.encoder import MimiEncoder
-from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
+from csm.model.frame import Backbone, DepthDecoder, Embeddings, attention_bias, causal_mask
 from csm.model.memory import Prefix, RowMemory
 from csm.model.sampling import gumbel_noise
 
@@ -19,18 +19,30 @@ BAD_CODE = -1
 """Stands in every code of a frame whose hidden state was not finite."""
 
 
+DEFAULT_ROWS = 2
+"""On a CPU, which hardly speaks in real time to one."""
+
+
 class Runtime(Protocol):
     """The model on one device, with a batch of rows that the scheduler fills and empties.
 
     Attributes:
+        rows: of the batch.
+        codebooks: codes per frame.
         positions: that a row can hold.
         prefill_chunk: positions that take about as long as one frame.
+        idle_prefill_chunk: positions to read at once while no stream waits for its next frame.
         embeddings: of text and frames.
+        notice: what runs worse than it could and what helps, or None.
     """
 
+    rows: int
+    codebooks: int
     positions: int
     prefill_chunk: int
+    idle_prefill_chunk: int
     embeddings: Embeddings
+    notice: str | None
 
     @property
     def decoder(self) -> SoundDecoder:
@@ -113,10 +125,13 @@ class TorchRuntime:
     Args:
         checkpoint: to load.
         placement: device and precision.
-        rows: of the batch.
+        rows: of the batch; None takes what suits the device.
     """
 
-    def __init__(self, checkpoint: Checkpoint, placement: Placement, rows: int) -> None:
+    prefill_chunk, idle_prefill_chunk = 16, 64
+    notice: str | None = None
+
+    def __init__(self, checkpoint: Checkpoint, placement: Placement, rows: int | None) -> None:
         model = checkpoint.load(placement.dtype, placement.device)
         config = checkpoint.config
         codec = model.codec_model
@@ -127,12 +142,17 @@ class TorchRuntime:
             for part in (self.depth, self.backbone):
                 lay_out_by_columns(part)
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
-        self.prefill_chunk = 256 if placement.device.type == "cuda" else 16
-        like, shape = self.embeddings.audio, (config.num_key_value_heads, config.head_dim)
-        self.memory = RowMemory(config.num_hidden_layers, rows, self.positions, *shape, like)
-        self.reading = RowMemory(config.num_hidden_layers, 1, self.positions, *shape, like)
-        self.state = RowState(rows, like, config.hidden_size)
         self.device = placement.device
+        like, shape = self.embeddings.audio, (config.num_key_value_heads, config.head_dim)
+        self.reading = RowMemory(config.num_hidden_layers, 1, self.positions, *shape, like)
+        self.row_bytes = self.reading.store.nbytes
+        self.rows = rows or self.default_rows()
+        self.memory = RowMemory(config.num_hidden_layers, self.rows, self.positions, *shape, like)
+        self.state = RowState(self.rows, like, config.hidden_size)
+
+    def default_rows(self) -> int:
+        """Return how many streams the device can be expected to serve together."""
+        return DEFAULT_ROWS
 
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
@@ -149,7 +169,8 @@ class TorchRuntime:
         """See `Runtime.prefill`."""
         end = start + len(x)
         positions = torch.arange(start, end, device=self.device)[None]
-        self.backbone(x[None], positions, causal_mask(positions, end), self.reading.at(1, positions, end))
+        bias = attention_bias(causal_mask(positions, end), x.dtype)
+        self.backbone(x[None], positions, bias, self.reading.at(1, positions, end))
 
     def save_prefix(self, length: int) -> Prefix:
         """See `Runtime.save_prefix`."""
@@ -157,6 +178,8 @@ class TorchRuntime:
 
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
+        # What filled up a batch before may have left anything in this row.
+        self.memory.clear(row)
         self.memory.load(row, self.reading.store[:, :, 0, :length])
         self.state.set(row, length, x, sampling)
 
@@ -167,7 +190,8 @@ class TorchRuntime:
 
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """See `Runtime.step`."""
-        codes = self.frame(rows, length, top_k).cpu()
+        # Always a copy: the next replay of a graph overwrites its codes.
+        codes = self.frame(rows, length, top_k).to("cpu", copy=True)
         for row in (codes[:, 0] == BAD_CODE).nonzero().flatten().tolist():
             self.memory.clear(row)
         return codes
@@ -178,9 +202,12 @@ class TorchRuntime:
         state = self.state
         positions = state.position[:rows, None]
         memory = self.memory.at(rows, positions, length)
-        hidden = self.backbone(state.x[:rows, None], positions, causal_mask(positions, length), memory)[:, 0]
+        bias = attention_bias(causal_mask(positions, length), state.x.dtype)
+        hidden = self.backbone(state.x[:rows, None], positions, bias, memory)[:, 0]
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
-        codes = self.depth(hidden, noise, state.temperature[:rows], state.top_k[:rows], top_k)
+        # Rows that merely fill up a captured batch may hold the wider draws of a generation that is over.
+        top_ks = state.top_k[:rows].clamp(max=top_k)
+        codes = self.depth(hidden, noise, state.temperature[:rows], top_ks, top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
         # A draw from logits that are not numbers is code 0, which would pass for the end of the turn.
         checked: Tensor = codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)

@@ -19,12 +19,13 @@ from csm.engine.api import EngineInfo, Sampling
 from csm.engine.chunks import SoundStream
 from csm.engine.devices import describe_failure
 from csm.engine.generation import Generation
-from csm.engine.prompt import UNHURRIED, Prompt, Reading
+from csm.engine.prompt import Prompt, Reading
 from csm.engine.runtime import BAD_CODE, Runtime
 from csm.engine.sound import SoundWorker, Work
+from csm.engine.voice_encoder import VoiceEncoder
 from csm.engine.voices import VoiceCache, VoiceState
 from csm.errors import Cancelled, CsmError, GenerationFailed, InvalidRequest
-from csm.model.conversation import Conversation, Tokenizer, Turn
+from csm.model.conversation import Conversation, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,10 @@ class CsmEngine:
         self, runtime: Runtime, info: EngineInfo, tokenizer: Tokenizer, voice_bytes: int, patience: float = 120.0
     ) -> None:
         self.info, self._runtime, self._tokenizer, self._patience = info, runtime, tokenizer, patience
-        self.voices = VoiceCache(voice_bytes, self._encode)
-        self._sound = SoundWorker(runtime.decoder, torch.device(info.device))
+        device = torch.device(info.device)
+        self._encoder = VoiceEncoder(runtime, device)
+        self.voices = VoiceCache(voice_bytes, self._encoder.encode)
+        self._sound = SoundWorker(runtime.decoder, runtime.codebooks, device)
         self._waiting: deque[Prompt] = deque()
         self._reading: Reading | None = None
         self._slots: list[Slot] = []
@@ -82,7 +85,7 @@ class CsmEngine:
     def generate(
         self, conversation: Conversation, sampling: Sampling, max_frames: int, gone: Callable[[], bool]
     ) -> Generation:
-        """See `Engine.generate`. The voice is encoded here, in the caller's thread, while others' frames go on."""
+        """See `Engine.generate`. Waits until the voice is encoded, while others' frames go on."""
         # A top-k beyond the codes there are means all of them.
         sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
         generation = Generation(conversation, sampling, max_frames, gone, self._patience)
@@ -109,6 +112,7 @@ class CsmEngine:
             self._closed = True
             self._wake.notify()
         self._thread.join(timeout=10)
+        self._encoder.close()
         self._sound.close()
 
     # -- the loop --------------------------------------------------------------------------------------------
@@ -153,7 +157,7 @@ class CsmEngine:
             return
         with self._alone(reading.prompt.generation):
             while not reading.done:
-                reading.advance(self._runtime.prefill_chunk if self._slots else UNHURRIED)
+                reading.advance(self._runtime.prefill_chunk if self._slots else self._runtime.idle_prefill_chunk)
                 if self._slots:
                     break
             if reading.done:
@@ -251,8 +255,3 @@ class CsmEngine:
             fatal, told = describe_failure(error)
             self._failure = fatal or self._failure
             raise told from error
-
-    def _encode(self, turn: Turn) -> Tensor:
-        if turn.audio is None:
-            raise ValueError("only a turn that was heard can be encoded")
-        return self._runtime.encode(torch.from_numpy(turn.audio.samples))

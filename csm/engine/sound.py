@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from csm.engine.api import Chunk
+from csm.engine.api import CHUNK_FRAMES, Chunk
 from csm.engine.chunks import SoundDecoder, SoundStream, decode
 from csm.engine.devices import describe_failure, side_stream
 from csm.engine.generation import Generation
@@ -40,18 +40,20 @@ class Work:
 class SoundWorker:
     """Decodes for all generations, in batches where several are due at once.
 
-    On CUDA it works on a stream of its own, so that the codec fills the gaps of the frame loop.
+    On CUDA it works on a stream of its own, so that the codec fills the gaps of the frame loop. Libraries set
+    themselves up per thread, so it decodes silence in every size of chunk before the first client's frames come.
 
     Args:
         decoder: Mimi's.
+        codebooks: codes per frame.
         device: of the decoder.
 
     Attributes:
         failure: why the device is lost, or None.
     """
 
-    def __init__(self, decoder: SoundDecoder, device: torch.device) -> None:
-        self._decoder, self._device = decoder, device
+    def __init__(self, decoder: SoundDecoder, codebooks: int, device: torch.device) -> None:
+        self._decoder, self._codebooks, self._device = decoder, codebooks, device
         self.failure: str | None = None
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sound", daemon=True)
@@ -69,9 +71,19 @@ class SoundWorker:
     def _run(self) -> None:
         side = side_stream(self._device) if self._device.type == "cuda" else None
         with torch.cuda.stream(side):
+            self._warm_up()
             while (works := self._take()) is not None:
                 for batch in batches(works):
                     self._decode(batch)
+
+    def _warm_up(self) -> None:
+        try:
+            for frames in CHUNK_FRAMES:
+                codes = torch.zeros(1, frames, self._codebooks, dtype=torch.long)
+                decode(self._decoder, [SoundStream(self._decoder)], codes)
+        except Exception as error:
+            log.exception("the codec could not be warmed up")
+            self.failure, _ = describe_failure(error)
 
     def _take(self) -> list[Work] | None:
         """All that is waiting, at least one; None at the end."""

@@ -62,6 +62,7 @@ class DepthDecoder(nn.Module):
     """
 
     embeddings: Tensor
+    first_bias: Tensor
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -73,6 +74,8 @@ class DepthDecoder(nn.Module):
         self.register_buffer("embeddings", _project(source.embed_tokens.weight, self.project.weight), persistent=False)
         self.heads = nn.ModuleList(_padded_head(w) for w in model.depth_decoder.codebooks_head.weight)
         self.transformer = Transformer(source, positions=self.codebooks + 1)
+        causal = torch.ones(1, 1, 2, 2, dtype=torch.bool, device=self.embeddings.device).tril()
+        self.register_buffer("first_bias", attention_bias(causal, self.embeddings.dtype), persistent=False)
 
     def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: int | Tensor) -> Tensor:
         """Draw one frame per row.
@@ -87,9 +90,11 @@ class DepthDecoder(nn.Module):
         Returns:
             Codes `[batch, codebooks]`.
         """
+        # Once for all draws: on a GPU, a frame costs what its kernels take to launch.
+        noise, rank = noise * temperature[:, None, None], top_k[:, None] - 1
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
-            return draw(logits, noise[:, codebook], temperature, top_k, most)
+            return draw(logits, noise[:, codebook], rank, most)
 
         return self._unroll(hidden, choose)
 
@@ -118,9 +123,8 @@ class DepthDecoder(nn.Module):
     def _step(self, x: Tensor, step: int, memory: Memory) -> Tensor:
         """Hidden state of position `step`; the first call covers positions 0 and 1."""
         time = x.shape[1]
-        positions = torch.arange(step + 1 - time, step + 1, device=x.device)[None]
-        mask = torch.ones(time, time, dtype=torch.bool, device=x.device).tril()[None, None] if time > 1 else None
-        result: Tensor = self.transformer(x, positions, mask, memory)[:, -1]
+        bias = self.first_bias if time > 1 else None
+        result: Tensor = self.transformer(x, slice(step + 1 - time, step + 1), bias, memory)[:, -1]
         return result
 
     def _known(self, logits: Tensor) -> Tensor:
@@ -140,8 +144,8 @@ class Backbone(nn.Module):
         self.transformer = Transformer(model.backbone_model, model.config.max_position_embeddings)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, memory: Memory) -> Tensor:
-        """See `Transformer.forward`."""
-        result: Tensor = self.transformer(x, positions, mask, memory)
+        """Run `Transformer.forward` on a copy: `x` is not changed."""
+        result: Tensor = self.transformer(x.clone(), positions, mask, memory)
         return result
 
 
@@ -149,6 +153,11 @@ def causal_mask(positions: Tensor, length: int) -> Tensor:
     """True where a query at `positions` `[batch, time]` may look at slot 0..length-1: `[batch, 1, time, length]`."""
     slots = torch.arange(length, device=positions.device)
     return (slots <= positions[:, :, None])[:, None]
+
+
+def attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn a mask into what is added to the scores, once for all layers: attention would do it in every layer."""
+    return torch.zeros((), dtype=dtype, device=mask.device).where(mask, -torch.inf)
 
 
 def _project(embeddings: Tensor, projector: Tensor) -> Tensor:

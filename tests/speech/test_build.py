@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from csm.errors import ModelUnavailable
 from csm.speech.build import build
@@ -29,6 +30,29 @@ def test_the_demo_says_that_it_is_one() -> None:
     try:
         details = synthesizer.status().details
         assert details["demo"] is True and "demo" in str(details["notice"])
+    finally:
+        synthesizer.close()
+
+
+def test_health_says_why_the_gpu_is_not_used(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    synthesizer = build(settings(model=str(tiny()), precision="float32"))
+    try:
+        status = synthesizer.status()
+        assert (status.state, status.device) == ("healthy", "cpu")
+        assert "too old" in str(status.details["notice"])
+    finally:
+        synthesizer.close()
+
+
+@pytest.mark.parametrize("engine", ["csm", "transformers"])
+def test_nothing_is_noticed_where_nothing_is_amiss(engine: str, tiny: Callable[..., Path]) -> None:
+    synthesizer = build(settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
+    try:
+        assert "notice" not in synthesizer.status().details
     finally:
         synthesizer.close()
 
