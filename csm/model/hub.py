@@ -57,6 +57,15 @@ def fetch(settings: Settings) -> Path:
     return Path(_explained(settings, lambda: _download(settings.model, settings.revision)))
 
 
+def fetch_file(settings: Settings, name: str) -> Path:
+    """Return one more file of the repository, downloading it first where needed.
+
+    Raises:
+        ModelUnavailable: it cannot be had; the message says what to do.
+    """
+    return Path(_explained(settings, lambda: hf_hub_download(settings.model, name, revision=settings.revision)))
+
+
 def _download(name: str, revision: str | None) -> str:
     config = _configuration(name, revision)
     # CSM-1B's repository also holds the weights in their original layout: as many gigabytes again, never read.
