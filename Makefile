@@ -6,6 +6,8 @@ SERVE_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 QUALITY_STAMP := $(VENV)/.installed-quality
 
+FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
+
 # Tests side by side: those that take seconds keep the processor busy, many that take minutes wait.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
 BESIDE_SLOW := --numprocesses 3 --dist worksteal
@@ -14,7 +16,7 @@ BESIDE_SLOW := --numprocesses 3 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow fuzz soak check docs lock bench bench-gpu bench-load audit clean
+.PHONY: help demo serve test test-slow test-floor fuzz soak check docs lock bench bench-gpu bench-load audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +33,12 @@ test: $(DEV_STAMP)  ## run the tests that take seconds
 test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
 	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 && exit $$alone
+
+test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transformers that is allowed
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --target build/floor transformers==$(FLOOR)
+	PYTHONPATH=build/floor $(RUN) -c 'import transformers, sys; sys.exit(transformers.__version__ != "$(FLOOR)")'
+	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_checkpoints.py tests/model/test_checkpoint.py \
+		tests/engine/test_layouts.py tests/engine/test_reference.py
 
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)
 	$(RUN) -m pytest tests/hostile -m slow --mutants $(or $(MUTANTS),3200)

@@ -37,7 +37,7 @@ class TransformersEngine:
     def __init__(self, checkpoint: Checkpoint, placement: Placement, patience: float = 120.0) -> None:
         self._config, self._tokenizer = checkpoint.config, checkpoint.tokenizer
         self._model = checkpoint.load(placement.dtype, placement.device)
-        codec = self._model.codec_model.float()
+        codec = self._model.codec_model
         self._decoder = MimiDecoder(codec)
         self._patience, self._running = patience, 0
         self._failure: str | None = None

@@ -107,7 +107,7 @@ class OpenVinoRuntime:
 
     def __init__(self, bundle: Bundle, rows: int | None) -> None:
         self.rows = rows = rows or DEFAULT_ROWS
-        self._bundle, config = bundle, bundle.config
+        self.bundle, config = bundle, bundle.config
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
         self.decoder, self.embeddings = OpenVinoDecoder(bundle), bundle.embeddings
         self._backbone, self._depth = bundle.backbone.create_infer_request(), bundle.depth.create_infer_request()
@@ -123,7 +123,7 @@ class OpenVinoRuntime:
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""
-        codes: Tensor = self._bundle.encoder(samples)
+        codes: Tensor = self.bundle.encoder(samples)
         heap.trim()
         return codes
 
@@ -163,7 +163,7 @@ class OpenVinoRuntime:
         state = self._state
         self._steps += 1
         if self._steps % RELEASE_EVERY == 0:
-            self._bundle.release_pages()
+            self.bundle.release_pages()
         self._kv_cache.reserve(max(length, self._kv_cache.capacity))
         hidden = self._run(self._kv_cache, state.x[:rows, None], state.position[:rows, None])
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)

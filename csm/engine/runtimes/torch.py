@@ -40,7 +40,7 @@ class TorchRuntime:
     def __init__(self, checkpoint: Checkpoint, placement: Placement, rows: int | None) -> None:
         model = checkpoint.load(placement.dtype, placement.device)
         config = checkpoint.config
-        codec = model.codec_model.float()
+        codec = model.codec_model
         self.encoder, self.decoder = MimiEncoder.from_model(codec), MimiDecoder(codec)
         self.embeddings = Embeddings.from_model(model)
         self.depth, self.backbone = DepthDecoder(model), Backbone(model)
