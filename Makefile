@@ -38,7 +38,7 @@ test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transfor
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --target build/floor transformers==$(FLOOR)
 	PYTHONPATH=build/floor $(RUN) -c 'import transformers, sys; sys.exit(transformers.__version__ != "$(FLOOR)")'
 	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_checkpoints.py tests/model/test_checkpoint.py \
-		tests/engine/test_layouts.py tests/engine/test_reference.py
+		tests/engine/test_layouts.py tests/engine/test_transformers_engine.py
 
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)
 	$(RUN) -m pytest tests/hostile -m slow --mutants $(or $(MUTANTS),3200)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from benchmarks.full_size import full_size_config, random_checkpoint, tiny_config
 from csm.engine.api import EngineInfo
-from csm.engine.cuda_runtime import CudaRuntime, Graph
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import Placement
-from csm.engine.reference import ReferenceEngine
-from csm.engine.slots import CsmEngine
+from csm.engine.runtimes.cuda import CudaRuntime, Graph
+from csm.engine.transformers_engine import TransformersEngine
 from csm.model.checkpoint import Checkpoint
 
 VOICE_CACHE_BYTES = 256_000_000
@@ -57,6 +57,6 @@ class Models:
         info = EngineInfo("csm", str(self.device), precision, rows, codec.sampling_rate, codec.frame_rate)
         return CsmEngine(runtime, info, checkpoint.tokenizer, VOICE_CACHE_BYTES)
 
-    def reference(self, checkpoint: Checkpoint, precision: str) -> ReferenceEngine:
+    def reference(self, checkpoint: Checkpoint, precision: str) -> TransformersEngine:
         """Build `transformers.generate` on weights of its own."""
-        return ReferenceEngine(checkpoint, Placement(self.device, precision))
+        return TransformersEngine(checkpoint, Placement(self.device, precision))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from benchmarks.gpu.device import relative_error
 from csm.engine.api import Sampling
-from csm.engine.cuda_runtime import CudaRuntime, Key
-from csm.engine.runtime import TorchRuntime
+from csm.engine.runtimes.cuda import CudaRuntime, Key
+from csm.engine.runtimes.torch import TorchRuntime
 
 
 class Bench:

@@ -14,7 +14,7 @@ from benchmarks.gpu.models import Models
 from benchmarks.gpu.notes import Notes, describe
 from benchmarks.open_loop import Sweep, engine_client, sweep
 from benchmarks.streams import Job, leading, run, spoken, timeline, voice
-from csm.engine.cuda_runtime import CudaRuntime
+from csm.engine.runtimes.cuda import CudaRuntime
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import open_checkpoint
 from csm.model.hub import DEMO_FOLDER

@@ -19,8 +19,8 @@ from benchmarks.gpu import device, parity, report, runner, stages
 from benchmarks.gpu.models import Models, padded_frame
 from benchmarks.gpu.notes import Notes, put
 from benchmarks.gpu.runner import Report, Runner
-from csm.engine.cuda_runtime import CudaRuntime, Graph, Key
 from csm.engine.devices import Placement
+from csm.engine.runtimes.cuda import CudaRuntime, Graph, Key
 from csm.errors import ModelUnavailable
 from tests.running import ROOT
 
