@@ -108,7 +108,7 @@ def frame_bytes(runtime: Any, rows: int, length: int) -> dict[str, float]:
     # The first two positions of the depth decoder are one step, so its layers are read once per further codebook.
     steps = (runtime.codebooks - 1) * _bytes(runtime.depth.transformer.parameters())
     heads = _bytes([*runtime.depth.heads.parameters(), *runtime.depth.first_head.parameters()])
-    store = runtime.memory.store
+    store = runtime.kv_cache.store
     cached = store[:, :, 0, 0].nbytes * rows * length
     return {"weights": float(backbone + steps + heads), "keys_and_values": float(cached)}
 

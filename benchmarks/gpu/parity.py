@@ -39,7 +39,7 @@ class Bench:
         positions = self.runtime.state.position[:rows].clone()
         codes = make(rows, self._length, top_k).clone()
         index = torch.arange(rows, device=positions.device)
-        return codes, self.runtime.memory.store[:, :, index, positions].movedim(2, 0).clone()
+        return codes, self.runtime.kv_cache.store[:, :, index, positions].movedim(2, 0).clone()
 
     def eager(self, rows: int, length: int, top_k: int) -> Tensor:
         """The frame without graphs."""
@@ -92,7 +92,7 @@ def padded(runtime: CudaRuntime, length: int) -> Iterator[tuple[str, Any]]:
             torch.cuda.synchronize(runtime.device)
         untouched = bool((beside[0] == ours[0]).all()) and bool((beside[1] == ours[1]).all())
         yield name, {"neighbours_untouched": untouched}
-        runtime.memory.clear(3)
+        runtime.kv_cache.clear(3)
 
 
 def _leave_nan(runtime: CudaRuntime) -> None:
