@@ -18,6 +18,7 @@ from benchmarks.open_loop import Order, RefusedError
 from csm.audio.wav import pcm16, streaming_header
 from tests.running import ROOT, VOICE, running
 
+
 class Quiet(HTTPServer):
     """A client that leaves early is no news."""
 
