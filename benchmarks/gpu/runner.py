@@ -61,9 +61,8 @@ class Runner:
         if limit < LEAST_SECONDS:
             entry["status"] = f"not run: {max(limit, 0):.0f} s were left"
         else:
-            entry["status"] = self._supervise(
-                entry, [*self._command, name, f"{limit:.1f}", f"{time.time():.3f}"], limit
-            )
+            command = [*self._command, name, f"{limit:.1f}", f"{time.time():.3f}"]
+            entry["status"] = self._supervise(entry, command, limit)
             entry["seconds"] = round(monotonic() - began, 1)
         self._report.save()
         return str(entry["status"])

@@ -216,6 +216,28 @@ def test_a_run_without_results_still_has_a_table(told):
     assert "| first |  | not run: 10 s were left |" in report.tables(told.content)
 
 
+def test_parts_that_failed_leave_the_rest_in_the_tables(told, tmp_path):
+    results = told.stage("graphs")["results"]
+    for name, value in [
+        ("rows", 4),
+        ("each", [{"graph": [1, 512, 64], "codes": 0.5, "first_codes": 1.0, "error": 0.01}]),
+        ("each.failed", "RuntimeError: the device is gone"),
+        ("graph.seconds", {"median": 0.004, "least": 0.003, "most": 0.005}),
+        ("eager.failed", "RuntimeError: the device is gone"),
+        ("padded.ordinary", {"codes": 1.0}),
+        ("padded.failed", "RuntimeError: the device is gone"),
+    ]:
+        put(results, name, value)
+    put(told.stage("speed")["results"], "frame.4.failed", "no")
+    put(told.stage("speed")["results"], "streams.4", {"rtf": 0.5, "frames_per_second": 100.0})
+    put(told.stage("exact")["results"], "demo.failed", "no")
+    put(told.stage("load")["results"], "rates.failed", "no")
+    text = report.tables(told.content)
+    for expected in ("0 of 1 give the same codes, the worst 50%", "4 (3 to 5)", "| 4 | 0.5 |", "the device is gone"):
+        assert expected in text
+    report.plot(told.content, tmp_path / "gpu.png")
+
+
 @pytest.mark.slow
 def test_dry_run(tmp_path):
     """The whole script, every stage in its own process."""
