@@ -163,8 +163,8 @@ def _refuse_clipped(signal: Tensor) -> None:
     crest = 20 * float(torch.log10(peak / sounding.square().mean().sqrt()))
     if crest < _MIN_CREST_DB:
         raise UnusableReference(
-            f"The sample is clipped, or it is not speech: its peaks stand {crest:.0f} dB above its average, in speech 10 "
-            "dB or more. Record again further from the microphone or at a lower gain."
+            f"The sample is clipped, or it is not speech: its peaks stand {crest:.0f} dB above its average, in speech "
+            "10 dB or more. Record again further from the microphone or at a lower gain."
         )
 
 
