@@ -6,7 +6,7 @@ status is 0 where nothing failed, 1 where something did, and 2 where the setting
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ ON_CPU = ("float32", "bfloat16", "int8", "int4")
 
 TEXT, FRAMES = "The quick brown fox jumps over the lazy dog.", 10
 """What a model says of which nothing is known, and how many frames of it."""
+
+
+Examine = Callable[[Job], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,14 @@ class Plan:
     thorough: bool = False
 
 
-def verify(plan: Plan, report: Report) -> bool:
-    """Make all checks; return whether none failed."""
+def verify(plan: Plan, report: Report, examine: Examine = examine_apart) -> bool:
+    """Make all checks; return whether none failed.
+
+    Args:
+        plan: what to verify.
+        report: to add the findings to.
+        examine: loads and tries one precision.
+    """
     settings = plan.settings
     try:
         placement = place(settings)
@@ -64,12 +73,18 @@ def verify(plan: Plan, report: Report) -> bool:
     except ModelUnavailable as error:
         report.add(Finding("model", "failed", str(error)))
     else:
-        _examine_all(plan, report, placement, folder, golden, weights)
+        _examine_all(plan, report, examine, placement, folder, golden, weights)
     return report.finish()
 
 
 def _examine_all(
-    plan: Plan, report: Report, placement: Placement, folder: Path, golden: Golden | None, weights: Weights
+    plan: Plan,
+    report: Report,
+    examine: Examine,
+    placement: Placement,
+    folder: Path,
+    golden: Golden | None,
+    weights: Weights,
 ) -> None:
     """Examine one precision after the other, the exact one first."""
     recording = _recording(plan, report, folder, golden)
@@ -82,7 +97,7 @@ def _examine_all(
         told = speech["role"], speech["text"], known, frames, plan.timed_frames, recording
         job = Job(str(folder), str(placement.device), precision, *told)
         try:
-            answer = examine_apart(job)
+            answer = examine(job)
         except ModelUnavailable as error:
             # What the server would run with must run; the rest may be too large for this machine.
             result: Result = "failed" if precision == placement.precision else "not checked"
