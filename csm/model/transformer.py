@@ -1,33 +1,19 @@
 """The Llama transformer that backbone and depth decoder share, in the form that decoding wants.
 
 Weights come from the layers of `transformers`, fused so that a step reads each matrix once: query, key and
-value are one product, gate and up another. Where keys and values live is the business of the `Memory` that is
+value are one product, gate and up another. Where keys and values live is the business of the `KVCache` that is
 passed in; so one definition serves eager CPU, CUDA graphs, and export to a graph compiler.
 
 Source of the shapes: Touvron et al., "LLaMA", 2023 (RMSNorm, SwiGLU, RoPE); Ainslie et al., "GQA", 2023.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class Memory(Protocol):
-    """Keys and values of earlier positions."""
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember new positions of one layer, and give all that queries may look at.
-
-        Args:
-            layer: index.
-            keys: `[batch, time, kv_heads, head_dim]`, rotated.
-            values: likewise.
-
-        Returns:
-            Keys and values `[batch, positions, kv_heads, head_dim]`, laid out as the mask says.
-        """
+from csm.model.kv_cache import KVCache
 
 
 class Attention(nn.Module):
@@ -49,7 +35,7 @@ class Attention(nn.Module):
         x: Tensor,
         rope: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        memory: Memory,
+        cache: KVCache,
         layer: int,
     ) -> Tensor:
         """Return `residual`, overwritten, plus what `x` attends to; both `[batch, time, dim]`."""
@@ -57,7 +43,7 @@ class Attention(nn.Module):
         heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
         both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], dim=2)
         q, k = torch.split(rotate(both, *rope), [self.heads, self.kv_heads], dim=2)
-        k, v = memory.extend(layer, k, v)
+        k, v = cache.extend(layer, k, v)
         return add_product(residual, grouped_attention(q, k, v, mask).flatten(2), self.out)
 
 
@@ -73,10 +59,10 @@ class Block(nn.Module):
         self.down = source.mlp.down_proj
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache, layer: int
     ) -> Tensor:
         """Overwrite and return `x` `[batch, time, dim]`."""
-        x = self.attention(x, self.attention_norm(x), rope, mask, memory, layer)
+        x = self.attention(x, self.attention_norm(x), rope, mask, cache, layer)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return add_product(x, F.silu(gate) * up, self.down)
 
@@ -106,14 +92,14 @@ class Transformer(nn.Module):
         self.register_buffer("cos", cos.to(self.norm.weight.dtype), persistent=False)
         self.register_buffer("sin", sin.to(self.norm.weight.dtype), persistent=False)
 
-    def forward(self, x: Tensor, positions: Tensor | slice, mask: Tensor | None, memory: Memory) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | slice, mask: Tensor | None, cache: KVCache) -> Tensor:
         """Run all layers.
 
         Args:
             x: embeddings `[batch, time, dim]`; overwritten.
             positions: `[batch, time]`, or `[1, time]` or a slice where all rows agree.
             mask: `[batch, 1, time, positions]`, True where a query may look or a bias on its scores; None: everywhere.
-            memory: of these rows.
+            cache: of these rows.
 
         Returns:
             Normalised hidden states `[batch, time, dim]`.
@@ -124,7 +110,7 @@ class Transformer(nn.Module):
             # The queries that share a key are further rows of it, see `grouped_attention`.
             mask = mask.repeat(1, 1, self.groups, 1)
         for layer, block in enumerate(self.blocks):
-            x = block(x, rope, mask, memory, layer)
+            x = block(x, rope, mask, cache, layer)
         result: Tensor = self.norm(x)
         return result
 

@@ -10,11 +10,12 @@ import numpy as np
 from csm.audio.decode import ffmpeg_path
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
-from csm.engine.cuda_runtime import CudaRuntime
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import FLOATS, Placement, place
-from csm.engine.reference import ReferenceEngine
-from csm.engine.runtime import Runtime, TorchRuntime
-from csm.engine.slots import CsmEngine
+from csm.engine.runtimes.base import Runtime
+from csm.engine.runtimes.cuda import CudaRuntime
+from csm.engine.runtimes.torch import TorchRuntime
+from csm.engine.transformers_engine import TransformersEngine
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.model.checkpoint import Checkpoint, open_checkpoint
@@ -44,7 +45,7 @@ def make_engine(settings: Settings, folder: Path) -> Engine:
     """The engine that the settings ask for, on the checkpoint in `folder`."""
     checkpoint, placement = open_checkpoint(folder), place(settings)
     if settings.engine == "transformers":
-        return ReferenceEngine(checkpoint, placement, settings.deadline_seconds)
+        return TransformersEngine(checkpoint, placement, settings.deadline_seconds)
     runtime = make_runtime(settings, checkpoint, placement)
     codec = checkpoint.config.codec_config
     info = EngineInfo(
@@ -73,8 +74,8 @@ def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placemen
         return TorchRuntime(checkpoint, placement, settings.slots)
     try:
         # Only where it is used: it is large, and GPU images do without it.
-        from csm.engine.bundle import open_bundle
-        from csm.engine.openvino_runtime import OpenVinoRuntime
+        from csm.engine.openvino.bundle import open_bundle
+        from csm.engine.openvino.runtime import OpenVinoRuntime
     except ImportError:
         raise ModelUnavailable(
             f"CSM_PRECISION={placement.precision} needs the packages openvino and nncf: install them, "

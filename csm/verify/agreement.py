@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from csm.engine.runtime import Runtime, TorchRuntime
-from csm.model.frame import causal_mask
-from csm.model.memory import GrowingMemory
+from csm.engine.runtimes.base import Runtime
+from csm.engine.runtimes.torch import TorchRuntime
+from csm.model.backbone import causal_mask
+from csm.model.kv_cache import FunctionalKVCache
 
 FORCE = 1e6
 """Noise beyond any logit: a code that has it is drawn."""
@@ -66,7 +67,7 @@ def _states(runtime: Any, inputs: Tensor, start: int) -> Tensor:
         return graph_states(runtime.bundle.backbone, inputs, start)
     positions = torch.arange(len(inputs), device=inputs.device)[None]
     mask = causal_mask(positions, len(inputs))
-    hidden: Tensor = runtime.backbone(inputs[None], positions, mask, GrowingMemory())[0, start:]
+    hidden: Tensor = runtime.backbone(inputs[None], positions, mask, FunctionalKVCache())[0, start:]
     return hidden
 
 

@@ -26,9 +26,9 @@ import csm
 from csm import heap, log
 from csm.audio.decode import decode
 from csm.engine.api import Engine, EngineInfo, Sampling
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import place
-from csm.engine.runtime import Runtime
-from csm.engine.slots import CsmEngine
+from csm.engine.runtimes.base import Runtime
 from csm.errors import CsmError, ModelUnavailable
 from csm.model.checkpoint import open_checkpoint
 from csm.model.conversation import Conversation, Turn, text_ids

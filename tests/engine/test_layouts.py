@@ -9,7 +9,7 @@ import pytest
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Sampling
-from csm.engine.prepare import DONE, EMBEDDINGS, ENCODER, prepare
+from csm.engine.openvino.prepare import DONE, EMBEDDINGS, ENCODER, prepare
 from csm.model.checkpoint import open_checkpoint
 from csm.model.conversation import Conversation, Turn
 from csm.settings import load
