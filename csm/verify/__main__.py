@@ -103,7 +103,9 @@ def _examine_all(
             result: Result = "failed" if precision == placement.precision else "not checked"
             report.add(Finding(f"agreement in {precision}", result, str(error)))
             continue
-        report.speeds.append(answer["speed"])
+        report.speeds.append(answer["speed"] | {"notices": answer["notices"]})
+        for notice in answer["notices"]:
+            say(f"{precision}: {notice}")
         if recording and golden:
             report.add(check_encoder(answer["encoded"], golden))
             recording = None

@@ -1,6 +1,5 @@
 """What a model does, held against what is known of it; each check gives one finding."""
 
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from csm.model.conversation import Turn, input_ids, text_ids
 from csm.verify.files import Weights
 from csm.verify.golden import Golden
 from csm.verify.report import Finding
+from csm.verify.speaking import leading
 
 LEAST_FRAMES = 3
 """Leading frames that must be equal in float32. Rounding may flip one code of the hundreds, and all after it differ."""
@@ -68,7 +68,7 @@ def check_codes(said: list[list[int]], golden: Golden | None, weights: Weights) 
     if golden is None:
         return Finding("codes", "not checked", "nothing is known of what this model says")
     known = golden.speech["frames"]
-    same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(said, known, strict=False))))
+    same = leading(said, known)
     values = {"equal_frames": same, "known_frames": len(known), "said": said}
     told = f"{same} of {len(known)} leading frames equal those of {golden.name}"
     if same >= min(LEAST_FRAMES, len(known)):

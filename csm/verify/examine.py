@@ -12,7 +12,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +24,7 @@ from torchaudio.functional import resample
 import csm
 from csm import heap, log
 from csm.audio.decode import decode
-from csm.engine.api import Engine, EngineInfo, Sampling
+from csm.engine.api import EngineInfo
 from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import place
 from csm.engine.runtimes.base import Runtime
@@ -35,6 +34,7 @@ from csm.model.conversation import Conversation, Turn, text_ids
 from csm.settings import load
 from csm.speech.build import make_runtime
 from csm.verify.agreement import agreement
+from csm.verify.speaking import greedy, real_time_factor, timeline
 
 LONGEST_RECORDING = 60.0
 """Seconds of the recording that are read."""
@@ -84,7 +84,7 @@ def examine(job: Job) -> dict[str, Any]:
     with contextlib.closing(CsmEngine(runtime, info, checkpoint.tokenizer, voice_bytes=0, patience=3600)) as engine:
         loaded = perf_counter() - began
         said = greedy(engine, Conversation((turn,)), job.frames)
-        speed = timed(engine, Conversation((turn,)), job.timed_frames)
+        line = timeline(engine, Conversation((turn,)), seed=0, frames=job.timed_frames)
         known = job.codes or said
         agreed = agreement(runtime, text_ids(turn, checkpoint.tokenizer), known) if known else None
         encoded = encode(runtime, Path(job.recording), codec.sampling_rate) if job.recording else None
@@ -92,27 +92,17 @@ def examine(job: Job) -> dict[str, Any]:
             "said": said,
             "agreement": agreed,
             "encoded": encoded,
-            "speed": {"precision": job.precision, "agreement": agreed, "load_seconds": loaded} | speed | memory(),
+            "notices": [notice for notice in (placement.notice, runtime.notice) if notice],
+            "speed": {
+                "precision": job.precision,
+                "agreement": agreed,
+                "rtf": real_time_factor(line, codec.frame_rate) if len(line) > 1 else None,
+                "first_audio_seconds": line[0][0] if line else None,
+                "timed_frames": sum(count for _, count in line[1:]),
+                "load_seconds": loaded,
+                **memory(),
+            },
         }
-
-
-def greedy(engine: Engine, said: Conversation, frames: int) -> list[list[int]]:
-    """Return the first frames that an engine says when it always takes the likeliest code."""
-    never: Callable[[], bool] = lambda: False  # noqa: E731
-    chunks = engine.generate(said, Sampling(0, temperature=0.0, top_k=1), frames, never)
-    return [frame.tolist() for chunk in chunks for frame in chunk.codes]
-
-
-def timed(engine: Engine, said: Conversation, frames: int) -> dict[str, Any]:
-    """Measure the wait for the first sound, and the real-time factor from there on, without reading the prompt."""
-    never: Callable[[], bool] = lambda: False  # noqa: E731
-    began, times, counts = perf_counter(), [], []
-    for chunk in engine.generate(said, Sampling(seed=0), frames, never):
-        times.append(perf_counter() - began)
-        counts.append(len(chunk.codes))
-    rest = sum(counts[1:])
-    rtf = (times[-1] - times[0]) / rest * engine.info.frame_rate if rest else None
-    return {"first_audio_seconds": times[0] if times else None, "rtf": rtf, "timed_frames": rest}
 
 
 def encode(runtime: Runtime, recording: Path, rate: int) -> list[list[int]]:

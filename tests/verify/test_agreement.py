@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from csm.engine.bundle import folder_of, open_bundle
 from csm.engine.devices import Placement
-from csm.engine.openvino_runtime import OpenVinoRuntime
-from csm.engine.prepare import prepare
-from csm.engine.runtime import Runtime, TorchRuntime
+from csm.engine.openvino.bundle import folder_of, open_bundle
+from csm.engine.openvino.prepare import prepare
+from csm.engine.openvino.runtime import OpenVinoRuntime
+from csm.engine.runtimes.base import Runtime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.settings import load
 from csm.verify.agreement import agreement
