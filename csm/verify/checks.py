@@ -84,7 +84,7 @@ def check_agreement(precision: str, share: float | None, golden: Golden | None, 
     """Judge how often the likeliest code is the known one, or float32's where nothing is known."""
     check = f"agreement in {precision}"
     if share is None:
-        return Finding(check, "not checked", "there are no frames to agree on: float32 said none")
+        return Finding(check, "not checked", "there is nothing to agree with: examine float32 first")
     least = LEAST_AGREEMENT["bfloat16" if precision == "float32" and golden and weights.rounded else precision]
     told = f"{share:.1%} of likeliest codes are those of {golden.name if golden else 'float32'}"
     if share >= least:

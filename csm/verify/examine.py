@@ -36,6 +36,9 @@ from csm.speech.build import make_runtime
 from csm.verify.agreement import agreement
 from csm.verify.speaking import greedy, real_time_factor, timeline
 
+LOOPBACK = "127.0.0.1"
+"""In place of the server's address, which may demand keys: nothing is listened on here."""
+
 LONGEST_RECORDING = 60.0
 """Seconds of the recording that are read."""
 
@@ -73,9 +76,7 @@ def examine(job: Job) -> dict[str, Any]:
     Raises:
         CsmError: it cannot be had or run here, or says nothing.
     """
-    settings = load(
-        model=job.folder, device=job.device, precision=job.precision, slots=1, engine="csm", host="127.0.0.1"
-    )
+    settings = load(model=job.folder, device=job.device, precision=job.precision, slots=1, engine="csm", host=LOOPBACK)
     began = perf_counter()
     checkpoint, placement = open_checkpoint(Path(job.folder)), place(settings)
     runtime = make_runtime(settings, checkpoint, placement)
@@ -92,14 +93,12 @@ def examine(job: Job) -> dict[str, Any]:
             "said": said,
             "agreement": agreed,
             "encoded": encoded,
-            "notices": [notice for notice in (placement.notice, runtime.notice) if notice],
             "speed": {
-                "precision": job.precision,
-                "agreement": agreed,
                 "rtf": real_time_factor(line, codec.frame_rate) if len(line) > 1 else None,
                 "first_audio_seconds": line[0][0] if line else None,
                 "timed_frames": sum(count for _, count in line[1:]),
                 "load_seconds": loaded,
+                "notices": [notice for notice in (placement.notice, runtime.notice) if notice],
                 **memory(),
             },
         }
@@ -150,7 +149,7 @@ def main() -> None:
     # Libraries that print their progress do so to standard error.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    log.configure("WARNING")
+    log.configure(load(host=LOOPBACK).log_level)
     heap.keep_small()
     try:
         result = examine(job)

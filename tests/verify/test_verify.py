@@ -162,6 +162,18 @@ def test_wrong_settings_end_it_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert not (tmp_path / "r.json").exists()
 
 
+@pytest.mark.parametrize(("option", "content"), [("--out", None), ("--golden", None), ("--golden", "[]")])
+def test_files_that_cannot_be_used_are_told(
+    option: str, content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / ("given.json" if content else "none/such.json")
+    if content:
+        path.write_text(content)
+    given = {"--out": str(tmp_path / "r.json"), option: str(path)}
+    assert main(["--model", str(tmp_path), *(word for pair in given.items() for word in pair)]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
 def test_an_address_that_demands_keys_demands_none_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CSM_HOST", "0.0.0.0")
     assert main(["--model", str(tmp_path), "--out", str(tmp_path / "r.json")]) == 1
