@@ -17,9 +17,10 @@ LEAST_FRAMES = 3
 """Leading frames that must be equal in float32. Rounding may flip one code of the hundreds, and all after it differ."""
 
 LEAST_AGREEMENT = {"float32": 0.97, "bfloat16": 0.75, "float16": 0.75, "int8": 0.6, "int4": 0.2}
-"""Share of likeliest codes. It tells broken from rounded, no more: a model that is broken agrees by chance, below 0.05.
+"""Share of likeliest codes, which tells a broken model, whose codes agree by chance, from a rounded one, and no more.
 
-Only what float32 may lose to another order of sums is known; the others have not been measured on CSM-1B's weights.
+None of these bounds has been measured on CSM-1B's weights. On random weights, float32 reaches 1, bfloat16 0.96, int8
+0.91, int4 0.5.
 """
 
 LEAST_ENCODED = 0.75

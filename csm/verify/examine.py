@@ -8,7 +8,6 @@ A process that runs out of memory or loses its device takes nothing with it, and
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -113,10 +112,14 @@ def encode(runtime: Runtime, recording: Path, rate: int) -> list[list[int]]:
 
 
 def memory() -> dict[str, float]:
-    """Return what this process has taken at most, in GB."""
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    taken = {"resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    """Return what this process has taken at most, in GB; on Windows, only what it took of a GPU."""
+    taken = {}
+    if sys.platform != "win32":
+        import resource
+
+        # Kilobytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        taken["resident_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     if torch.cuda.is_available():
         taken["cuda_gb"] = torch.cuda.max_memory_reserved() / 1e9
     return taken
