@@ -42,6 +42,39 @@ def configure(level: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+def gunicorn(level: str) -> dict[str, Any]:
+    """Return gunicorn's `logconfig_dict`: its messages in our format, without what they quote of requests."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": Formatter}},
+        "filters": {"redact": {"()": WithoutRequests}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        # Never at DEBUG, where gunicorn quotes much more.
+        "loggers": {
+            "gunicorn.error": {
+                "level": "INFO" if level == "DEBUG" else level,
+                "filters": ["redact"],
+                "propagate": True,
+            }
+        },
+    }
+
+
+class WithoutRequests(logging.Filter):
+    """Cuts what clients sent out of gunicorn's messages."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, changed where it is about a request."""
+        if record.msg.startswith(("Invalid request", "Error handling request", "Socket error processing request")):
+            kind, _, _ = record.msg.replace("%s", "").partition(" from ip=")
+            error = record.exc_info[1] if record.exc_info else None
+            record.msg = kind.strip() if error is None else f"{kind.strip()}: {anatomy(error)}"
+            record.args, record.exc_info = (), None
+        return True
+
+
 def fields(**values: Any) -> Mapping[str, Any]:
     """The `extra` of a log call that appends `values` to the line; None values are left out."""
     return {"fields": {name: value for name, value in values.items() if value is not None}}

@@ -1,10 +1,16 @@
 """From settings to a running server: gunicorn with one worker, or Flask's own server where gunicorn cannot run."""
 
+import atexit
 import contextlib
 import errno
-import functools
+import logging
+import os
+import signal
 import socket
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +20,32 @@ from csm import heap, log, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
+from csm.speech import Synthesizer
 from csm.speech.loading import LoadingSynthesizer
 
-MOST_SLOTS = 64
+logger = logging.getLogger("csm")
+
+MAX_SLOTS = 64
 """Threads are planned for this many generations where the number depends on a device not yet known."""
 
 SPARE_THREADS = 32
-"""For /health, for turning callers away, and for uploads that are still coming in."""
+"""For /health and for refusals."""
 
-SLOWEST = 10.0
-"""Real-time factor at which the slowest machine worth using runs; bounds how long a generation can take."""
+MAX_REAL_TIME_FACTOR = 10.0
+"""Of the slowest machine worth using; bounds how long a generation can take."""
+
+MAX_GRACEFUL_SECONDS = 180
+"""In which answers may be finished after SIGTERM."""
+
+DEVICE_LOST = 70
+"""Exit status of a worker whose device is lost; gunicorn starts a new worker (3 and 4 would stop the server)."""
+
+DEVICE_LOST_SECONDS = 5.0
+"""In which answers may fail by themselves, with a status, once the device is lost."""
 
 
 def application(settings: Settings | None = None) -> Flask:
-    """The WSGI application with its model loading in the background.
+    """Return the WSGI application, with its model loading in the background.
 
     Raises:
         SettingsError: the configuration is wrong.
@@ -40,7 +58,8 @@ def application(settings: Settings | None = None) -> Flask:
 
 
 def main() -> int:
-    """Run the server until it is told to stop; the exit status of the process."""
+    """Run the server until it is told to stop, and return the exit status of the process."""
+    log.configure("INFO")
     try:
         settings = load()
         web.check(settings)
@@ -52,27 +71,70 @@ def main() -> int:
         _check_port(settings)
     except (ModelUnavailable, OSError) as error:
         return _fail(str(error), 1)
-    serve = _serve_with_gunicorn if _has_gunicorn() else _serve_with_flask
-    serve(settings)
+    try:
+        serve(settings, lambda: application(settings))
+    except ImportError:  # gunicorn does not run on Windows
+        app = application(settings)
+        with contextlib.suppress(KeyboardInterrupt):
+            app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
+        web.synthesizer_of(app).close()
     return 0
 
 
+def serve(settings: Settings, create: Callable[[], Flask]) -> None:
+    """Run gunicorn until it is told to stop; leaves by SystemExit.
+
+    Args:
+        settings: of the server.
+        create: makes the application, in the worker process.
+
+    Raises:
+        ImportError: gunicorn does not run here.
+    """
+    from gunicorn.app.base import BaseApplication
+
+    class Application(BaseApplication):  # type: ignore[misc]
+        """How gunicorn is run from Python, by its documentation."""
+
+        def load_config(self) -> None:
+            """Take the options given here, and no configuration file or command line."""
+            for name, value in gunicorn_options(settings).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Flask:
+            """Make the application in the worker, after the fork, and tie its life to the worker's."""
+            app = create()
+            synthesizer = web.synthesizer_of(app)
+            atexit.register(synthesizer.close)
+            threading.Thread(target=watch_device, args=(synthesizer,), name="watchdog", daemon=True).start()
+            stop: Any = signal.getsignal(signal.SIGTERM)
+            # gunicorn finishes what runs; meanwhile /health says "draining".
+            signal.signal(signal.SIGTERM, lambda *given: (synthesizer.drain(), stop(*given)))
+            return app
+
+    Application().run()
+
+
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
-    """How gunicorn is run, and why so."""
+    """Return gunicorn's configuration by the names of its settings."""
     memory = Path("/dev/shm")
-    longest = settings.deadline_seconds + SLOWEST * settings.max_audio_seconds
+    threads = (settings.slots or MAX_SLOTS) + settings.queue + SPARE_THREADS
+    longest = settings.deadline_seconds + MAX_REAL_TIME_FACTOR * settings.max_audio_seconds
     return {
         "bind": _address(settings),
         # One process owns the device; threads wait for it. The model is loaded after the fork: a forked torch hangs.
         "workers": 1,
-        "worker_class": "csm.web.worker.Worker",
-        "threads": (settings.slots or MOST_SLOTS) + settings.queue + SPARE_THREADS,
+        "worker_class": "gthread",
+        "threads": threads,
+        # Fewer than the 1,024 files that a process may usually open.
+        "worker_connections": threads + 256,
         "preload_app": False,
         "max_requests": 0,
         # Guards the worker's main loop, not requests; a long load may hold Python's lock for minutes.
         "timeout": 300,
-        "graceful_timeout": int(longest),
-        # Longer than load balancers keep idle connections (AWS: 60 s), so that they never reuse one we just closed.
+        "graceful_timeout": min(int(longest), MAX_GRACEFUL_SECONDS),
+        # Longer than proxies and load balancers keep idle connections (nginx and AWS: 60 s), so that they never reuse
+        # one that was just closed.
         "keepalive": 75,
         "limit_request_line": 4094,
         "limit_request_fields": 64,
@@ -83,29 +145,22 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "worker_tmp_dir": str(memory) if memory.is_dir() else None,
         "control_socket_disable": True,
         "accesslog": None,
-        "loglevel": settings.log_level.lower(),
+        "logconfig_dict": log.gunicorn(settings.log_level),
+        # SIGINT and SIGQUIT end the worker at once. Python's own exit would wait for all threads, that is for all streams.
+        "worker_int": lambda worker: os._exit(0),
     }
 
 
-def _serve_with_gunicorn(settings: Settings) -> None:
-    from csm.web.arbiter import Application
-
-    Application(functools.partial(application, settings), gunicorn_options(settings)).run()
-
-
-def _serve_with_flask(settings: Settings) -> None:
-    app = application(settings)
-    with contextlib.suppress(KeyboardInterrupt):
-        app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
-    web.synthesizer_of(app).close()
-
-
-def _has_gunicorn() -> bool:
-    try:
-        import gunicorn.arbiter  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def watch_device(synthesizer: Synthesizer) -> None:
+    """End the process once the device is lost, so that gunicorn starts a new worker; else never return."""
+    while not (status := synthesizer.status()).details.get("restart"):
+        time.sleep(0.5)
+    deadline = time.monotonic() + DEVICE_LOST_SECONDS
+    while status.running + status.waiting and time.monotonic() < deadline:
+        time.sleep(0.1)
+        status = synthesizer.status()
+    logger.critical("the device needs a new process: %s", status.reason)
+    os._exit(DEVICE_LOST)
 
 
 def _address(settings: Settings) -> str:

@@ -24,7 +24,7 @@ _DECIMAL = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2}
 _INTEGER = re.compile(r"\d{1,19}", re.ASCII)
 
 
-def utterance(form: Mapping[str, str], sample: bytes, settings: Settings) -> Utterance:
+def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> Utterance:
     """What the form asks for.
 
     Optional fields may be sent blank, as HTML forms do, and then count as absent.
@@ -44,7 +44,7 @@ def utterance(form: Mapping[str, str], sample: bytes, settings: Settings) -> Utt
         raise InvalidField("transcript", f"transcript must have at most {longest} characters.")
     return Utterance(
         text=values["text"],
-        reference=sample,
+        reference=reference,
         transcript=values.get("transcript"),
         temperature=_number(values, "temperature", 0.9, 0.0, MAX_TEMPERATURE),
         top_k=_whole(values, "top_k", 50, 1, MAX_TOP_K),

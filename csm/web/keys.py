@@ -72,8 +72,8 @@ class Keyring:
             self._stamp, self._from_file = _stamp(path), tuple(_read(path, strict=True))
 
     @classmethod
-    def of(cls, settings: Settings) -> "Keyring":
-        """The keyring that the settings describe; plain keys are named key-1, key-2, ..."""
+    def from_settings(cls, settings: Settings) -> "Keyring":
+        """Return the keyring that the settings describe; plain keys are named key-1, key-2, ..."""
         plain = (key.get_secret_value().encode() for key in settings.api_keys)
         named = (Key(f"key-{number}", hashlib.sha256(key).digest()) for number, key in enumerate(plain, 1))
         return cls(named, settings.api_keys_file)

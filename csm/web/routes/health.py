@@ -11,7 +11,7 @@ NAME = "health"
 
 
 def blueprint(synthesizer: Synthesizer) -> Blueprint:
-    """The health of one synthesizer."""
+    """Return the routes, around a synthesizer."""
     routes = Blueprint(NAME, __name__, url_prefix="/health")
 
     @routes.get("")

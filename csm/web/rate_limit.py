@@ -1,4 +1,4 @@
-"""How often one caller may ask: by key, or by address where there are no keys."""
+"""How often a client may ask: by key, or by address where there are no keys."""
 
 import contextlib
 import ipaddress
@@ -11,7 +11,7 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
 from csm.settings import Settings, SettingsError
-from csm.web import access
+from csm.web import access_log
 from csm.web.problems import problem, seconds
 
 # While Redis hangs, a request waits this long once; then the limits count in memory until Redis answers again.
@@ -19,13 +19,13 @@ REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_time
 
 
 def install(app: Flask, settings: Settings) -> Limiter:
-    """The limiter; whoever registers a resource decides what it counts."""
+    """Return the limiter; it counts the blueprints that are given to its `limit`."""
     limiter = Limiter(
-        _caller,
+        _client,
         app=app,
         storage_uri=settings.rate_limit_storage,
         storage_options=_options(settings),
-        # Counts each request for itself, so that a burst cannot straddle the border of two windows.
+        # No fixed windows: a burst around the border of two of them would get twice the quota.
         strategy="moving-window",
         # Not `swallow_errors`: that would let everyone in while Redis is down.
         in_memory_fallback_enabled=True,
@@ -61,13 +61,13 @@ def _options(settings: Settings) -> dict[str, str | int]:
     return REDIS_OPTIONS if settings.rate_limit_storage.startswith("redis") else {}
 
 
-def _caller() -> str:
-    name = access.current().caller
+def _client() -> str:
+    name = access_log.current().client
     return f"key {name}" if name else f"address {_network(request.remote_addr or '')}"
 
 
 def _network(address: str) -> str:
-    """An address, or of IPv6 the /64 it is in: one subscriber commands all 2^64 of those."""
+    """Return an address, or for IPv6 the /64 that it is in: one subscriber has all 2^64 of those."""
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
         if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
@@ -76,7 +76,7 @@ def _network(address: str) -> str:
 
 
 def _delay(limiter: Limiter, error: RateLimitExceeded) -> float:
-    """Seconds until the quota has room again; the whole window if the storage fails at this very moment."""
+    """Return the seconds until the quota has room again; the whole window if the storage fails just now."""
     try:
         hit = limiter.current_limit
         if hit is not None:
