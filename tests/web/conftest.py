@@ -91,7 +91,7 @@ class Server:
         return raw.ask(self.port, request)
 
     def get(self, path: str) -> raw.Answer:
-        return self.ask(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def health(self) -> dict[str, Any]:
         return json.loads(self.get("/health").body)
