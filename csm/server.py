@@ -27,19 +27,10 @@ logger = logging.getLogger("csm")
 
 MAX_SLOTS = 64
 """Threads are planned for this many generations where the number depends on a device not yet known."""
-
 SPARE_THREADS = 32
 """For /health and for refusals."""
-
-MAX_REAL_TIME_FACTOR = 10.0
-"""Of the slowest machine worth using; bounds how long a generation can take."""
-
-MAX_GRACEFUL_SECONDS = 180
-"""In which answers may be finished after SIGTERM."""
-
 DEVICE_LOST = 70
 """Exit status of a worker whose device is lost; gunicorn starts a new worker (3 and 4 would stop the server)."""
-
 DEVICE_LOST_SECONDS = 5.0
 """In which answers may fail by themselves, with a status, once the device is lost."""
 
@@ -62,18 +53,16 @@ def main() -> int:
     log.configure("INFO")
     try:
         settings = load()
+        log.configure(settings.log_level)
         web.check(settings)
-    except SettingsError as error:
-        return _fail(str(error), 2)
-    log.configure(settings.log_level)
-    try:
         hub.check(settings)
         _check_port(settings)
-    except (ModelUnavailable, OSError) as error:
-        return _fail(str(error), 1)
+    except (SettingsError, ModelUnavailable, OSError) as error:
+        sys.stderr.write(f"sesame_server: {error}\n")
+        return 2 if isinstance(error, SettingsError) else 1
     try:
         serve(settings, lambda: application(settings))
-    except ImportError:  # gunicorn does not run on Windows
+    except ImportError:  # on Windows there is no gunicorn
         app = application(settings)
         with contextlib.suppress(KeyboardInterrupt):
             app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
@@ -108,8 +97,13 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
             atexit.register(synthesizer.close)
             threading.Thread(target=watch_device, args=(synthesizer,), name="watchdog", daemon=True).start()
             stop: Any = signal.getsignal(signal.SIGTERM)
-            # gunicorn finishes what runs; meanwhile /health says "draining".
-            signal.signal(signal.SIGTERM, lambda *given: (synthesizer.drain(), stop(*given)))
+
+            def drain(number: int, frame: Any) -> None:
+                """Let /health say so while gunicorn finishes what runs."""
+                synthesizer.drain()
+                stop(number, frame)
+
+            signal.signal(signal.SIGTERM, drain)
             return app
 
     Application().run()
@@ -117,9 +111,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
 
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
     """Return gunicorn's configuration by the names of its settings."""
-    memory = Path("/dev/shm")
     threads = (settings.slots or MAX_SLOTS) + settings.queue + SPARE_THREADS
-    longest = settings.deadline_seconds + MAX_REAL_TIME_FACTOR * settings.max_audio_seconds
     return {
         "bind": _address(settings),
         # One process owns the device; threads wait for it. The model is loaded after the fork: a forked torch hangs.
@@ -132,7 +124,8 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "max_requests": 0,
         # Guards the worker's main loop, not requests; a long load may hold Python's lock for minutes.
         "timeout": 300,
-        "graceful_timeout": min(int(longest), MAX_GRACEFUL_SECONDS),
+        # In which answers may be finished after SIGTERM.
+        "graceful_timeout": 180,
         # Longer than proxies and load balancers keep idle connections (nginx and AWS: 60 s), so that they never reuse
         # one that was just closed.
         "keepalive": 75,
@@ -142,11 +135,12 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         # Forwarded headers are believed by count of proxies, in the application, and nowhere else.
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
-        "worker_tmp_dir": str(memory) if memory.is_dir() else None,
+        # The worker's heartbeat: no disk needs to be written.
+        "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
         "control_socket_disable": True,
         "accesslog": None,
         "logconfig_dict": log.gunicorn(settings.log_level),
-        # SIGINT and SIGQUIT end the worker at once. Python's own exit would wait for all threads, that is for all streams.
+        # SIGINT and SIGQUIT end the worker at once: Python's own exit would wait for all threads, that is all streams.
         "worker_int": lambda worker: os._exit(0),
     }
 
@@ -164,16 +158,11 @@ def watch_device(synthesizer: Synthesizer) -> None:
 
 
 def _address(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
+    return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
 def _check_port(settings: Settings) -> None:
-    """Say in one line what gunicorn would take five attempts and as many lines to say.
-
-    Raises:
-        OSError: the address cannot be listened on; the message is meant for the operator.
-    """
+    """Raise OSError, with a remedy, if the address cannot be listened on: gunicorn would try five times first."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,8 +180,3 @@ def _remedy(error: OSError) -> str:
         errno.EACCES: "ports below 1024 need privileges; set CSM_PORT",
     }
     return remedies.get(error.errno or 0, "set CSM_HOST and CSM_PORT to an address of this machine")
-
-
-def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"sesame_server: {message}\n")
-    return status

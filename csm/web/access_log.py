@@ -23,7 +23,7 @@ class Access:
     Attributes:
         id: the request's id.
         method: as sent.
-        route: the pattern that matched, or None; never the path itself, which a client can fill with anything.
+        route: the pattern that matched, or "-"; never the path itself, which a client can fill with anything.
         client: the name of the key, or None.
         outcome: ok, refused, failed, disconnected (by the client), slow (the client did not read) or cut (by us).
         noted: what else is worth knowing: bytes, characters, seconds, the class of an error.
@@ -32,7 +32,7 @@ class Access:
 
     id: str
     method: str
-    route: str | None
+    route: str
     client: str | None = None
     outcome: str | None = None
     noted: dict[str, Any] = field(default_factory=dict)
@@ -45,18 +45,11 @@ class Access:
 
     def write(self, status: int) -> None:
         """Log the line; health checks only at DEBUG, or they would drown the rest."""
-        quiet = self.route is not None and self.route.startswith("/health")
-        values = {
-            "id": self.id,
-            "key": self.client,
-            "method": self.method,
-            "route": self.route or "-",
-            "status": status,
-            "outcome": self.outcome or _outcome(status),
-            "seconds": self.seconds,
-        }
-        extra = log.fields(**values, **self.noted)
-        logger.log(logging.DEBUG if quiet else logging.INFO, "request", extra=extra)
+        level = logging.DEBUG if self.route.startswith("/health") else logging.INFO
+        outcome = "ok" if status < 400 else "refused" if status < 500 or status == 503 else "failed"
+        values: dict[str, Any] = {"id": self.id, "key": self.client, "method": self.method, "route": self.route}
+        values |= {"status": status, "outcome": self.outcome or outcome, "seconds": self.seconds, **self.noted}
+        logger.log(level, "request", extra=log.fields(**values))
 
 
 def install(app: Flask) -> None:
@@ -74,11 +67,8 @@ def current() -> Access:
 def _open() -> None:
     rule = request.url_rule
     # A client may invent methods; those without a route are not logged.
-    g.access = Access(
-        request_id.choose(request.headers.get(request_id.HEADER)),
-        request.method if rule is not None else "-",
-        rule.rule if rule is not None else None,
-    )
+    method, route = (request.method, rule.rule) if rule is not None else ("-", "-")
+    g.access = Access(request_id.choose(request.headers.get(request_id.HEADER)), method, route)
 
 
 def _close(response: Response) -> Response:
@@ -89,9 +79,3 @@ def _close(response: Response) -> Response:
     # After the last byte, so that the line has the whole duration and how a stream ended.
     response.call_on_close(lambda: entry.write(response.status_code))
     return response
-
-
-def _outcome(status: int) -> str:
-    if status < 400:
-        return "ok"
-    return "failed" if status >= 500 and status != 503 else "refused"

@@ -5,7 +5,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from csm.settings import Settings
 from csm.speech import Synthesizer
-from csm.web import access_log, auth, browsers, capacity, cors, forms, problems, rate_limit
+from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
 from csm.web.routes import clone, health
 
@@ -29,7 +29,6 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     forms.install(app, settings)
     access_log.install(app)
     problems.install(app, settings)
-    browsers.install(app, settings)
     cors.install(app, settings)
     auth.install(app, Keyring.from_settings(settings))
     capacity.install(app, synthesizer, clone.NAME)

@@ -10,8 +10,8 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any
 
 Environ = dict[str, Any]
 
@@ -45,35 +45,29 @@ def watch(environ: Environ) -> Callable[[], bool]:
     return is_disconnected
 
 
-class ReadDeadline:
-    """Ends reads from a socket some seconds from now, by closing its receiving side.
+@contextlib.contextmanager
+def read_deadline(environ: Environ, seconds: float) -> Iterator[threading.Event]:
+    """Within the context, end reads from the client after so many seconds; yields whether that happened.
 
-    A timeout of the socket would not do: it starts anew with every byte.
-
-    Args:
-        environ: of the request; without a socket in it there is no deadline.
-        seconds: from entering the context.
+    The receiving side of the socket is closed. A timeout of the socket would not do: it starts anew with every byte.
     """
+    connection, expired = client_socket(environ), threading.Event()
+    if connection is None:
+        yield expired
+        return
 
-    def __init__(self, environ: Environ, seconds: float) -> None:
-        self._connection = client_socket(environ)
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-        self.has_expired = False
+    def expire() -> None:
+        expired.set()
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
 
-    def __enter__(self) -> Self:
-        if self._connection is not None:
-            self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _expire(self) -> None:
-        self.has_expired = True
-        if self._connection is not None:
-            with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RD)
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
 
 
 def limit_writes(environ: Environ, seconds: int) -> None:

@@ -2,24 +2,17 @@
 
 import contextlib
 import io
-import logging
 from collections.abc import Iterable
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import flask
 from flask import Flask
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, UnsupportedMediaType
 from werkzeug.formparser import FormDataParser
 
-from csm import log
 from csm.settings import Settings
 from csm.web import disconnect
 
-logger = logging.getLogger("csm.web")
-
-T = TypeVar("T")
-
-MAX_PARTS = 32
 BODY_SECONDS = 15.0
 """For the whole body to arrive. A slower client has to come through a proxy that collects the body first."""
 
@@ -50,7 +43,7 @@ def install(app: Flask, settings: Settings) -> None:
     app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = max(500_000, 16 * settings.max_text_chars)
-    app.config["MAX_FORM_PARTS"] = MAX_PARTS
+    app.config["MAX_FORM_PARTS"] = 32
     app.after_request(_drain_after)
 
 
@@ -79,16 +72,15 @@ def parts(request: flask.Request, texts: Iterable[str], file: str) -> tuple[dict
 
 
 def _parse(request: flask.Request) -> None:
-    with disconnect.ReadDeadline(request.environ, BODY_SECONDS) as deadline:
+    with disconnect.read_deadline(request.environ, BODY_SECONDS) as expired:
         try:
             _ = request.form
         except Exception as error:
             if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
                 raise
             # The parser raises ValueError; servers raise what they like for chunks that are none.
-            logger.debug("body refused: %s", log.anatomy(error))
             slow = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
-            raise BadRequest(slow if deadline.has_expired else BROKEN) from None
+            raise BadRequest(slow if expired.is_set() else BROKEN) from None
 
 
 def _refuse_misplaced(request: flask.Request, texts: frozenset[str], file: str) -> None:
@@ -105,7 +97,7 @@ def _refuse_misplaced(request: flask.Request, texts: frozenset[str], file: str) 
         raise BadRequest(f"The part '{file}' is missing.")
 
 
-def _once(values: list[T]) -> T:
+def _once(values: list[Any]) -> Any:
     if len(values) != 1:
         raise BadRequest("A part is repeated: each may be sent once.")
     return values[0]
@@ -118,15 +110,16 @@ def _drain_after(response: flask.Response) -> flask.Response:
     the connection, which resets it, and the answer is lost. Other servers take in all of it themselves.
     """
     environ = flask.request.environ
+    has_body = environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
     is_read = "form" in vars(flask.request)  # kept there once the body has been parsed to its end
 
     def drain() -> None:
         remaining = DRAIN_BYTES
         # Servers raise what they like for a body that breaks off.
-        with disconnect.ReadDeadline(environ, DRAIN_SECONDS), contextlib.suppress(Exception):
+        with disconnect.read_deadline(environ, DRAIN_SECONDS), contextlib.suppress(Exception):
             while remaining > 0 and (data := environ["wsgi.input"].read(min(65536, remaining))):
                 remaining -= len(data)
 
-    if not is_read and disconnect.client_socket(environ) is not None:
+    if has_body and not is_read and disconnect.client_socket(environ) is not None:
         response.call_on_close(drain)
     return response

@@ -15,8 +15,6 @@ from csm.web import access_log
 
 logger = logging.getLogger("csm.web")
 
-MEDIA_TYPE = "application/problem+json"
-
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for a client that disconnected; only the log shows it."""
 
@@ -47,24 +45,17 @@ class InvalidField(errors.InvalidRequest):
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
     """Return an answer that says what went wrong and what would help."""
-    document = {"type": "about:blank", "title": phrase(status), "status": int(status), "detail": detail}
+    title = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
+    document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
     document |= {"error": detail, "request_id": access_log.current().id, **members}
     body = json.dumps(document, ensure_ascii=False)
-    return Response(body, f"{int(status)} {phrase(status)}", headers, mimetype=MEDIA_TYPE)
-
-
-def phrase(status: int) -> str:
-    """Return the name of a status."""
-    return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
+    return Response(body, f"{int(status)} {title}", headers, mimetype="application/problem+json")
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Answer every error, foreseen or not, as a problem."""
-
-    def too_large(_: RequestEntityTooLarge) -> Response:
-        return problem(413, f"The upload is too large: at most {settings.max_upload_mb:g} MB and a few fields.")
-
-    app.register_error_handler(RequestEntityTooLarge, too_large)
+    too_large = f"The upload is too large: at most {settings.max_upload_mb:g} MB and a few fields."
+    app.register_error_handler(RequestEntityTooLarge, lambda _: problem(413, too_large))
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(errors.CsmError, _ours)
     app.register_error_handler(Exception, _unforeseen)

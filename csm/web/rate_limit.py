@@ -33,9 +33,9 @@ def install(app: Flask, settings: Settings) -> Limiter:
     )
 
     def exceeded(error: RateLimitExceeded) -> Response:
-        allowed = f"Your quota of {error.description} is used up"
         wait = seconds(_delay(limiter, error))
-        return problem(429, f"{allowed}; try again in {wait} seconds.", {"Retry-After": wait})
+        detail = f"Your quota of {error.description} is used up; try again in {wait} seconds."
+        return problem(429, detail, {"Retry-After": wait})
 
     app.register_error_handler(RateLimitExceeded, exceeded)
     return limiter
@@ -62,24 +62,21 @@ def _options(settings: Settings) -> dict[str, str | int]:
 
 
 def _client() -> str:
-    name = access_log.current().client
-    return f"key {name}" if name else f"address {_network(request.remote_addr or '')}"
-
-
-def _network(address: str) -> str:
-    """Return an address, or for IPv6 the /64 that it is in: one subscriber has all 2^64 of those."""
+    """Return whose quota a request counts against: a key's, or that of an address, for IPv6 of its whole /64."""
+    if name := access_log.current().client:
+        return f"key {name}"
+    address = request.remote_addr or ""
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
         if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
-            return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
-    return address[:64]
+            address = str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return f"address {address[:64]}"
 
 
 def _delay(limiter: Limiter, error: RateLimitExceeded) -> float:
     """Return the seconds until the quota has room again; the whole window if the storage fails just now."""
     try:
-        hit = limiter.current_limit
-        if hit is not None:
+        if (hit := limiter.current_limit) is not None:
             return hit.reset_at - time.time()
     except Exception:
         limiter.logger.warning("rate limit storage failed while looking up a window")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from csm.web.disconnect import ReadDeadline, watch
+from csm.web.disconnect import read_deadline, watch
 
 
 @pytest.fixture
@@ -63,24 +63,24 @@ def test_under_other_servers_no_client_disconnects(environ):
 
 
 def test_a_read_that_blocks_ends_at_the_deadline(pair):
-    with ReadDeadline({"gunicorn.socket": pair[0]}, 0.1) as deadline:
+    with read_deadline({"gunicorn.socket": pair[0]}, 0.1) as expired:
         assert pair[0].recv(10) == b""
-    assert deadline.has_expired
+    assert expired.is_set()
 
 
 def test_a_deadline_that_was_kept_changes_nothing(pair):
-    with ReadDeadline({"gunicorn.socket": pair[0]}, 0.1) as deadline:
+    with read_deadline({"gunicorn.socket": pair[0]}, 0.1) as expired:
         pass
     time.sleep(0.2)
     pair[1].sendall(b"later")
     assert pair[0].recv(10) == b"later"
-    assert not deadline.has_expired
+    assert not expired.is_set()
 
 
 def test_without_a_socket_there_is_no_deadline():
-    with ReadDeadline({}, 0.001) as deadline:
+    with read_deadline({}, 0.001) as expired:
         time.sleep(0.05)
-    assert not deadline.has_expired
+    assert not expired.is_set()
 
 
 def test_a_client_that_hung_up_behind_a_pipelined_request_is_disconnected(pair):

@@ -102,9 +102,7 @@ class Unreadable(io.RawIOBase):
     read = readinto
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"), [({}, 401), (KEY, 503)], ids=["without a key", "over capacity"]
-)
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), (KEY, 503)], ids=["without a key", "over capacity"])
 def test_a_request_refused_by_its_header_is_not_read(client, fake, headers, status):
     held = [fake.reserve() for _ in range(fake.capacity)]
     overrides = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "300000", "CONTENT_TYPE": raw.FORM_TYPE}
