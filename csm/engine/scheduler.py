@@ -1,0 +1,176 @@
+"""Frame-synchronous continuous batching: every step makes one frame for every slot.
+
+Requests join and leave at frame borders. A prompt is prefilled in chunks between frames, so that a new request does not
+make the running ones stutter.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from csm.engine.codec_worker import CodecStream, CodecWorker, DecodeJob
+from csm.engine.devices import describe_failure
+from csm.engine.prefill import ChunkedPrefill, Prompt
+from csm.engine.prefix_cache import PrefixCache
+from csm.engine.request import Generation
+from csm.engine.runtimes.base import BAD_CODE, Runtime
+from csm.errors import Cancelled, CsmError, GenerationFailed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Slot:
+    """One running generation; its row of the batch is its index in the list of slots.
+
+    Attributes:
+        generation: that gets these frames.
+        length: positions in its row of the KV cache.
+        stream: its codec state.
+        frames: made so far.
+    """
+
+    generation: Generation
+    length: int
+    stream: CodecStream
+    frames: int = field(default=0)
+
+
+class Scheduler:
+    """Waiting prompts, the one that is being prefilled, and the running slots. Not thread-safe.
+
+    Args:
+        runtime: the model on its device.
+        codec: decodes the frames.
+        voices: to trim when a prefill has stored a prefix.
+        max_slots: generations at once, at most the rows of the runtime.
+    """
+
+    def __init__(self, runtime: Runtime, codec: CodecWorker, voices: PrefixCache, max_slots: int) -> None:
+        self._runtime, self._codec, self._voices, self._max_slots = runtime, codec, voices, max_slots
+        self._waiting: deque[Prompt] = deque()
+        self._prefill: ChunkedPrefill | None = None
+        self._slots: list[Slot] = []
+
+    @property
+    def running(self) -> int:
+        """Generations that hold a slot, the one that is being prefilled included."""
+        return len(self._slots) + (self._prefill is not None)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        return bool(self._waiting or self._prefill or self._slots)
+
+    def add(self, prompt: Prompt) -> None:
+        """Queue a prompt; the only method that other threads may call."""
+        self._waiting.append(prompt)
+
+    def step(self) -> None:
+        """Admit the next prompt, prefill a chunk of it, make a frame for every slot, and hand the frames on."""
+        self._drop_cancelled()
+        self._admit()
+        self._prefill_chunk()
+        if not self._slots:
+            return
+        length = max(slot.length for slot in self._slots) + 1
+        top_k = max(slot.generation.sampling.top_k for slot in self._slots)
+        codes = self._runtime.step(len(self._slots), length, top_k)
+        # From the last row to the first: `_free` moves the last row into the gap.
+        for row in reversed(range(len(self._slots))):
+            if self._append(self._slots[row], codes[row]):
+                self._free(row)
+
+    def fail_running(self, error: CsmError) -> None:
+        """End every generation that holds a slot."""
+        if self._prefill is not None:
+            self._prefill.prompt.generation.finish(error)
+            self._prefill = None
+        for slot in self._slots:
+            self._finish(slot, error)
+        self._slots.clear()
+
+    def fail_waiting(self, error: CsmError) -> None:
+        """End every generation that waits for a slot."""
+        while self._waiting:
+            self._waiting.popleft().generation.finish(error)
+
+    def _drop_cancelled(self) -> None:
+        for row in reversed(range(len(self._slots))):
+            if self._slots[row].generation.cancelled:
+                self._finish(self._slots[row], Cancelled("the client disconnected"))
+                self._free(row)
+
+    def _admit(self) -> None:
+        """Start to prefill the next prompt if a slot is free and no other prefill is under way."""
+        while self._prefill is None and self._waiting and len(self._slots) < self._max_slots:
+            prompt = self._waiting.popleft()
+            if not prompt.generation.cancelled:
+                with self._isolated(prompt.generation):
+                    self._prefill = ChunkedPrefill(prompt, self._runtime)
+
+    def _prefill_chunk(self) -> None:
+        """Prefill about as much as takes the time of a frame, or all of it if nothing else is running."""
+        prefill = self._prefill
+        if prefill is None:
+            return
+        generation = prefill.prompt.generation
+        if generation.cancelled:
+            self._prefill = None
+            return
+        with self._isolated(generation):
+            if self._slots:
+                prefill.advance(self._runtime.prefill_chunk)
+            while not (self._slots or prefill.done):
+                prefill.advance(self._runtime.idle_prefill_chunk)
+            if prefill.done:
+                self._prefill = None
+                self._voices.trim()
+                length = prefill.prompt.length - 1
+                self._runtime.join(len(self._slots), length, prefill.last, generation.sampling)
+                self._slots.append(Slot(generation, length, CodecStream(self._runtime.decoder)))
+
+    def _append(self, slot: Slot, frame: Tensor) -> bool:
+        """Hand one frame on; return whether the slot is done."""
+        slot.length += 1
+        slot.frames += 1
+        if int(frame[0]) == BAD_CODE:
+            return self._finish(slot, GenerationFailed("the model's state is not finite: try another sample or text"))
+        # An end frame is all zeros; `transformers` stops on all but the last, and such a frame is no sound either.
+        if not bool(frame[:-1].any()):
+            return self._finish(slot)
+        if (codes := slot.stream.push(frame)) is not None:
+            self._codec.put(DecodeJob(slot.generation, slot.stream, codes))
+        full = slot.frames >= slot.generation.max_frames or slot.length >= self._runtime.positions
+        return full and self._finish(slot)
+
+    def _finish(self, slot: Slot, error: CsmError | None = None) -> bool:
+        """Let the codec decode what is left, unless the generation failed; return True."""
+        left = slot.stream.flush() if error is None else None
+        self._codec.put(DecodeJob(slot.generation, slot.stream, left, last=True, error=error))
+        return True
+
+    def _free(self, row: int) -> None:
+        """Free a row and move the last one into the gap: the rows in use are always the first."""
+        last = len(self._slots) - 1
+        if row != last:
+            self._slots[row] = self._slots[last]
+            self._runtime.move(last, row, self._slots[row].length)
+        self._slots.pop()
+
+    @contextmanager
+    def _isolated(self, generation: Generation) -> Iterator[None]:
+        """Let an error in a prefill end that generation only, unless the device is lost."""
+        try:
+            yield
+        except Exception as error:
+            fatal, told = describe_failure(error)
+            self._prefill = None
+            generation.finish(told)
+            if fatal:
+                raise
+            log.exception("a prompt could not be prefilled")
