@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.corpus import watch
 from tests.web import raw
 from tests.web.conftest import ROOT, answers, free_port, until
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
-SHUTTING_DOWN = "nginx: worker process is shutting down"
+SHUTTING_DOWN = b"nginx: worker process is shutting down"
 
 
 @dataclass
@@ -53,12 +54,18 @@ class Proxy:
         """Send new requests to another server, and wait until none is left that goes to the old one."""
         configure(self.folder, self.port, backend_port, self.patient, self.tls)
         self.process.send_signal(signal.SIGHUP)
-        until(lambda: SHUTTING_DOWN in self.workers(), 30)
-        until(lambda: SHUTTING_DOWN not in self.workers(), 60)
+        until(lambda: self.old_workers(), 30)
+        until(lambda: not self.old_workers(), 60)
 
-    def workers(self) -> str:
-        command = ["ps", "--ppid", str(self.process.pid), "-o", "args="]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    def old_workers(self) -> list[int]:
+        """Processes that finish what they have begun, and take nothing new."""
+        return [pid for pid in watch.children(self.process.pid) if SHUTTING_DOWN in title(pid)]
+
+
+def title(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def configure(folder: Path, port: int, backend_port: int, patient: bool, tls: bool) -> None:
