@@ -1,7 +1,7 @@
 """Logging: one line per event, `key=value` pairs behind the message, to stderr.
 
-What callers sent (text, file names, keys) never goes into a log. So errors of requests are logged by their
-class and the lines of code they passed, without their message, which might quote the caller.
+What clients sent (text, file names, keys) never goes into a log. So errors of requests are logged by their
+class and the lines of code they passed, without their message, which might quote the client.
 """
 
 import json
@@ -81,7 +81,7 @@ def fields(**values: Any) -> Mapping[str, Any]:
 
 
 def anatomy(error: BaseException) -> str:
-    """What went wrong where, without the messages of the errors: they might quote the caller."""
+    """Return what went wrong where, without the messages of the errors: they might quote the client."""
     causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < 5:

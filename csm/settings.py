@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
     @property
     def has_keys(self) -> bool:
-        """Whether callers must present a key."""
+        """Whether clients must present a key."""
         return bool(self.api_keys) or self.api_keys_file is not None
 
     @property

@@ -18,8 +18,8 @@ class Utterance:
 
     Attributes:
         text: what to say, as the client wrote it.
-        reference: the uploaded sample, any container that ffmpeg reads.
-        transcript: the words of the sample, or None when the client does not know them.
+        reference: the reference audio as it was sent, in any container that ffmpeg reads.
+        transcript: the words of the reference audio, or None when the client does not know them.
         temperature: 0 is greedy.
         top_k: codes considered at each draw.
         seed: makes the result repeatable; None draws a fresh one.
