@@ -68,15 +68,15 @@ class WithoutRequests(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the record, changed where it is about a request."""
         if record.msg.startswith(("Invalid request", "Error handling request", "Socket error processing request")):
-            kind, _, _ = record.msg.replace("%s", "").partition(" from ip=")
+            kind = record.msg.replace("%s", "").partition(" from ip=")[0].strip(". ")
             error = record.exc_info[1] if record.exc_info else None
-            record.msg = kind.strip() if error is None else f"{kind.strip()}: {anatomy(error)}"
+            record.msg = kind if error is None else f"{kind}: {anatomy(error)}"
             record.args, record.exc_info = (), None
         return True
 
 
 def fields(**values: Any) -> Mapping[str, Any]:
-    """The `extra` of a log call that appends `values` to the line; None values are left out."""
+    """Return the `extra` of a log call that appends `values` to the line; None values are left out."""
     return {"fields": {name: value for name, value in values.items() if value is not None}}
 
 
