@@ -105,7 +105,7 @@ def test_the_keys_file_lets_its_key_in(checkout, monkeypatch):
     done = bash(readme.block("bash", "keys-file"), checkout)
     assert done.returncode == 0, done.stderr
     key = done.stdout.split(": ")[1].strip()
-    keys = Keyring.of(load(None, api_keys_file=checkout / "keys.txt"))
+    keys = Keyring.from_settings(load(None, api_keys_file=checkout / "keys.txt"))
     assert keys.name_of(key.encode()) == "alice"
     assert keys.name_of(b"another") is None
     assert key not in (checkout / "keys.txt").read_text()

@@ -1,4 +1,4 @@
-"""How often one caller may ask: by key, or by address where there are no keys."""
+"""How often a client may ask: by key, or by address where there are no keys."""
 
 import contextlib
 import ipaddress
@@ -11,7 +11,7 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
 from csm.settings import Settings, SettingsError
-from csm.web import access
+from csm.web import access_log
 from csm.web.problems import problem, seconds
 
 # While Redis hangs, a request waits this long once; then the limits count in memory until Redis answers again.
@@ -19,13 +19,13 @@ REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_time
 
 
 def install(app: Flask, settings: Settings) -> Limiter:
-    """The limiter; whoever registers a resource decides what it counts."""
+    """Return the limiter; it counts the blueprints that are given to its `limit`."""
     limiter = Limiter(
-        _caller,
+        _client,
         app=app,
         storage_uri=settings.rate_limit_storage,
         storage_options=_options(settings),
-        # Counts each request for itself, so that a burst cannot straddle the border of two windows.
+        # No fixed windows: a burst around the border of two of them would get twice the quota.
         strategy="moving-window",
         # Not `swallow_errors`: that would let everyone in while Redis is down.
         in_memory_fallback_enabled=True,
@@ -33,9 +33,9 @@ def install(app: Flask, settings: Settings) -> Limiter:
     )
 
     def exceeded(error: RateLimitExceeded) -> Response:
-        allowed = f"Your quota of {error.description} is used up"
         wait = seconds(_delay(limiter, error))
-        return problem(429, f"{allowed}; try again in {wait} seconds.", {"Retry-After": wait})
+        detail = f"Your quota of {error.description} is used up; try again in {wait} seconds."
+        return problem(429, detail, {"Retry-After": wait})
 
     app.register_error_handler(RateLimitExceeded, exceeded)
     return limiter
@@ -61,25 +61,22 @@ def _options(settings: Settings) -> dict[str, str | int]:
     return REDIS_OPTIONS if settings.rate_limit_storage.startswith("redis") else {}
 
 
-def _caller() -> str:
-    name = access.current().caller
-    return f"key {name}" if name else f"address {_network(request.remote_addr or '')}"
-
-
-def _network(address: str) -> str:
-    """An address, or of IPv6 the /64 it is in: one subscriber commands all 2^64 of those."""
+def _client() -> str:
+    """Return whose quota a request counts against: a key's, or that of an address, for IPv6 of its whole /64."""
+    if name := access_log.current().client:
+        return f"key {name}"
+    address = request.remote_addr or ""
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
         if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
-            return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
-    return address[:64]
+            address = str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return f"address {address[:64]}"
 
 
 def _delay(limiter: Limiter, error: RateLimitExceeded) -> float:
-    """Seconds until the quota has room again; the whole window if the storage fails at this very moment."""
+    """Return the seconds until the quota has room again; the whole window if the storage fails just now."""
     try:
-        hit = limiter.current_limit
-        if hit is not None:
+        if (hit := limiter.current_limit) is not None:
             return hit.reset_at - time.time()
     except Exception:
         limiter.logger.warning("rate limit storage failed while looking up a window")

@@ -1,10 +1,11 @@
 import io
+import socket
 import tempfile
 
 import pytest
 from werkzeug.exceptions import ClientDisconnected
 
-from csm.web import uploads
+from csm.web import forms
 from tests.web import raw
 from tests.web.conftest import KEY
 
@@ -92,16 +93,38 @@ def test_too_large(make_client):
     assert "0.1 MB" in answer.json["error"]
 
 
-def test_the_rest_of_a_refused_body_is_taken_in_but_not_for_ever(make_client, monkeypatch):
+class Unreadable(io.RawIOBase):
+    """A body that must not be read."""
+
+    def readinto(self, _buffer):
+        raise AssertionError("the body was read")
+
+    read = readinto
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), (KEY, 503)], ids=["without a key", "over capacity"])
+def test_a_request_refused_by_its_header_is_not_read(client, fake, headers, status):
+    held = [fake.reserve() for _ in range(fake.capacity)]
+    overrides = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "300000", "CONTENT_TYPE": raw.FORM_TYPE}
+    with client.post("/clone-voice", headers=headers, environ_overrides=overrides) as answer:
+        assert answer.status_code == status
+        assert (answer.headers.get("Retry-After") is not None) == (status == 503)
+    assert fake.admission.reserved == len(held)
+
+
+def test_what_is_left_of_a_body_is_taken_in_under_gunicorn_but_not_for_ever(make_client, monkeypatch):
     client = make_client(max_upload_mb=0.1)
     body = io.BytesIO(b"z" * 300_000)
-    options = {"content_type": raw.FORM_TYPE, "headers": KEY, "input_stream": body, "content_length": 300_000}
-    client.post("/clone-voice", **options).close()
-    assert body.tell() == 300_000
-    monkeypatch.setattr(uploads, "DRAIN_BYTES", 100_000)
-    body.seek(0)
-    client.post("/clone-voice", **options).close()
-    assert body.tell() == 100_000
+    ours, theirs = socket.socketpair()
+    overrides = {"wsgi.input": body, "CONTENT_LENGTH": "300000", "gunicorn.socket": ours}
+    options = {"content_type": raw.FORM_TYPE, "headers": KEY, "environ_overrides": overrides}
+    with ours, theirs:
+        client.post("/clone-voice", **options).close()
+        assert body.tell() == 300_000
+        monkeypatch.setattr(forms, "DRAIN_BYTES", 100_000)
+        body.seek(0)
+        client.post("/clone-voice", **options).close()
+        assert body.tell() == 100_000
 
 
 def test_a_large_sample_never_touches_a_disk(post, monkeypatch, fake):

@@ -83,12 +83,13 @@ def test_the_quota_is_asked_before_the_body_is_read(make_client, fake):
     assert client.post("/clone-voice", data=b"no form", headers=KEY).status_code == 429
 
 
-def test_who_finds_no_place_is_told_before_the_body_is_read_and_keeps_the_quota(make_client, fake):
+def test_a_request_over_capacity_keeps_its_quota(make_client, fake):
     client = make_client(rate_limit="1 per hour")
-    fake.places = 0
+    held = [fake.reserve() for _ in range(fake.capacity)]
     answers = [client.post("/clone-voice", data=b"no form", headers=KEY) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503] * 3
     assert all(answer.headers["Retry-After"] for answer in answers)
     assert client.post("/clone-voice", data=b"no form").status_code == 401
-    fake.places = 9
+    for reservation in held:
+        reservation.release()
     assert statuses(client, 2) == [200, 429]

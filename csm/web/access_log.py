@@ -13,7 +13,7 @@ from csm.web import request_id
 logger = logging.getLogger("csm.web")
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""Of every answer that does not say otherwise."""
+"""Of every answer that does not set its own."""
 
 
 @dataclass
@@ -23,41 +23,33 @@ class Access:
     Attributes:
         id: the request's id.
         method: as sent.
-        route: the pattern that matched, or None; never the path itself, which a caller can fill with anything.
-        caller: the name of the key, or None.
-        outcome: ok, refused, failed, gone (the caller left), slow (the caller did not read) or
-            cut (we broke the answer off).
+        route: the pattern that matched, or "-"; never the path itself, which a client can fill with anything.
+        client: the name of the key, or None.
+        outcome: ok, refused, failed, disconnected (by the client), slow (the client did not read) or cut (by us).
         noted: what else is worth knowing: bytes, characters, seconds, the class of an error.
         started: on the monotonic clock.
     """
 
     id: str
     method: str
-    route: str | None
-    caller: str | None = None
+    route: str
+    client: str | None = None
     outcome: str | None = None
     noted: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
-        """Since the request's header was read."""
+        """Return the seconds since the request's header was read."""
         return time.monotonic() - self.started
 
     def write(self, status: int) -> None:
         """Log the line; health checks only at DEBUG, or they would drown the rest."""
-        quiet = self.route is not None and self.route.startswith("/health")
-        values = {
-            "id": self.id,
-            "key": self.caller,
-            "method": self.method,
-            "route": self.route or "-",
-            "status": status,
-            "outcome": self.outcome or _outcome(status),
-            "seconds": self.seconds,
-        }
-        extra = log.fields(**values, **self.noted)
-        logger.log(logging.DEBUG if quiet else logging.INFO, "request", extra=extra)
+        level = logging.DEBUG if self.route.startswith("/health") else logging.INFO
+        outcome = "ok" if status < 400 else "refused" if status < 500 or status == 503 else "failed"
+        values: dict[str, Any] = {"id": self.id, "key": self.client, "method": self.method, "route": self.route}
+        values |= {"status": status, "outcome": self.outcome or outcome, "seconds": self.seconds, **self.noted}
+        logger.log(level, "request", extra=log.fields(**values))
 
 
 def install(app: Flask) -> None:
@@ -67,19 +59,16 @@ def install(app: Flask) -> None:
 
 
 def current() -> Access:
-    """Of the request that is being served."""
+    """Return the entry of the request that is being served."""
     found: Access = g.access
     return found
 
 
 def _open() -> None:
     rule = request.url_rule
-    # Methods are the caller's to invent; those without a route are not worth their text.
-    g.access = Access(
-        request_id.choose(request.headers.get(request_id.HEADER)),
-        request.method if rule is not None else "-",
-        rule.rule if rule is not None else None,
-    )
+    # A client may invent methods; those without a route are not logged.
+    method, route = (request.method, rule.rule) if rule is not None else ("-", "-")
+    g.access = Access(request_id.choose(request.headers.get(request_id.HEADER)), method, route)
 
 
 def _close(response: Response) -> Response:
@@ -87,12 +76,6 @@ def _close(response: Response) -> Response:
     response.headers[request_id.HEADER] = entry.id
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    # After the last byte, so that the line tells the whole duration and how a stream ended.
+    # After the last byte, so that the line has the whole duration and how a stream ended.
     response.call_on_close(lambda: entry.write(response.status_code))
     return response
-
-
-def _outcome(status: int) -> str:
-    if status < 400:
-        return "ok"
-    return "failed" if status >= 500 and status != 503 else "refused"
