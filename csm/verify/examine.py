@@ -21,7 +21,7 @@ import torch
 from torchaudio.functional import resample
 
 import csm
-from csm import heap, log
+from csm import log, memory_tuning
 from csm.audio.decode import decode
 from csm.engine.api import EngineInfo
 from csm.engine.csm_engine import CsmEngine
@@ -153,7 +153,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     log.configure(load(host=LOOPBACK).log_level)
-    heap.keep_small()
+    memory_tuning.configure_malloc()
     try:
         result = examine(job)
     except CsmError as error:
