@@ -21,7 +21,7 @@ import requests
 from flask import Flask
 
 from benchmarks.report import hardware
-from csm import heap, log, server, web
+from csm import log, memory_tuning, server, web
 from csm.settings import Settings, load
 from csm.speech import SAMPLE_RATE, Status, Utterance
 from csm.speech.admission import Admission, Reservation
@@ -67,9 +67,9 @@ def serve(settings: Settings, chunks: int) -> None:
 
     def create() -> Flask:
         log.configure(settings.log_level)
-        heap.keep_small()
+        memory_tuning.configure_malloc()
         app = web.create_app(settings, Instant(chunks))
-        heap.settle()
+        memory_tuning.freeze_gc()
         return app
 
     # The log is part of the cost, but not of what is told.

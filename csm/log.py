@@ -70,7 +70,7 @@ class WithoutRequests(logging.Filter):
         if record.msg.startswith(("Invalid request", "Error handling request", "Socket error processing request")):
             kind = record.msg.replace("%s", "").partition(" from ip=")[0].strip(". ")
             error = record.exc_info[1] if record.exc_info else None
-            record.msg = kind if error is None else f"{kind}: {anatomy(error)}"
+            record.msg = kind if error is None else f"{kind}: {redacted_traceback(error)}"
             record.args, record.exc_info = (), None
         return True
 
@@ -80,7 +80,7 @@ def fields(**values: Any) -> Mapping[str, Any]:
     return {"fields": {name: value for name, value in values.items() if value is not None}}
 
 
-def anatomy(error: BaseException) -> str:
+def redacted_traceback(error: BaseException) -> str:
     """Return what went wrong where, without the messages of the errors: they might quote the client."""
     causes: list[str] = []
     cause: BaseException | None = error

@@ -16,7 +16,7 @@ from typing import Any
 
 from flask import Flask
 
-from csm import heap, log, web
+from csm import log, memory_tuning, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
@@ -44,7 +44,7 @@ def application(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     log.configure(settings.log_level)
     web.check(settings)
-    heap.keep_small()
+    memory_tuning.configure_malloc()
     return web.create_app(settings, LoadingSynthesizer(settings))
 
 

@@ -42,7 +42,7 @@ def test_the_anatomy_of_an_error_quotes_no_message():
         except ValueError as error:
             raise KeyError("CANARY") from error
     except KeyError as error:
-        text = log.anatomy(error)
+        text = log.redacted_traceback(error)
     assert text.startswith("builtins.KeyError at test_log.py:")
     assert " from builtins.ValueError at test_log.py:" in text
     assert "CANARY" not in text

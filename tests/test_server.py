@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from csm import heap, server, settings
+from csm import server, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "sesame_server.py"
@@ -178,9 +178,9 @@ def run_and_stop(folder, name, **given):
 
 HEAPS = """
 import ctypes, sys, threading
-from csm import heap
+from csm import memory_tuning
 if sys.argv[1] == "shared":
-    heap.keep_small()
+    memory_tuning.configure_malloc()
 barrier = threading.Barrier(12)
 def work():
     barrier.wait()
@@ -204,4 +204,4 @@ def test_threads_share_few_heaps(tmp_path):
         command = [sys.executable, "-c", HEAPS, name, str(tmp_path / name)]
         subprocess.run(command, env=environment(), cwd=ROOT, check=True, timeout=120)
         counts[name] = (tmp_path / name).read_text().count("<heap nr=")
-    assert counts["shared"] <= heap.ARENAS < counts["plain"]
+    assert counts["shared"] <= memory_tuning.ARENAS < counts["plain"]

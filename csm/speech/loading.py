@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from time import monotonic
 
-from csm import heap
+from csm import memory_tuning
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
@@ -81,7 +81,7 @@ class LoadingSynthesizer:
             self._failure = f"the model could not be loaded ({type(error).__name__}); the reason is in the server's log"
             log.exception("the model could not be loaded")
         else:
-            heap.settle()
+            memory_tuning.freeze_gc()
             self._ready = synthesizer
             # Told so while there was nobody to tell.
             if self._draining:

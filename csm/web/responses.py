@@ -99,6 +99,6 @@ def _body(pieces: Iterable[bytes], entry: Access, environ: Environ) -> Iterator[
             entry.outcome = "slow"
         elif not isinstance(error, errors.Cancelled):
             entry.outcome = "cut"
-            logger.error("stream cut: %s", log.anatomy(error), extra=log.fields(id=entry.id))
+            logger.error("stream cut: %s", log.redacted_traceback(error), extra=log.fields(id=entry.id))
         reset_http_1_0(environ)
         raise ConnectionResetError(errno.ECONNRESET, "the answer cannot be completed") from None

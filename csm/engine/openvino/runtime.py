@@ -12,7 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
-from csm import heap
+from csm import memory_tuning
 from csm.engine.api import Sampling
 from csm.engine.openvino.bundle import Bundle
 from csm.engine.runtimes.base import BAD_CODE, DEFAULT_ROWS, RowState
@@ -118,13 +118,13 @@ class OpenVinoRuntime:
         self._codes, self._steps = self.decoder.codebook_size, 0
         self._run_once()
         bundle.release_pages()
-        heap.trim()
+        memory_tuning.trim()
 
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""
         codes: Tensor = self.bundle.encoder(samples)
-        heap.trim()
+        memory_tuning.trim()
         return codes
 
     @torch.inference_mode()

@@ -51,7 +51,7 @@ class SlidingTransformer(nn.Module):
         return transformer.to(next(source.parameters()).device)
 
     def initial_state(self, batch: int) -> State:
-        """Return the age in positions `[batch]`, then each layer's keys and values `[batch, heads, window - 1, head_dim]`."""
+        """Return ages in positions `[batch]`, then each layer's keys, values `[batch, heads, window - 1, head_dim]`."""
         like = next(self.parameters())
         shape = (batch, self.heads, self.window - 1, self.head_dim)
         age = torch.zeros(batch, dtype=torch.long, device=like.device)
