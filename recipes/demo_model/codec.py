@@ -7,21 +7,25 @@ far.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from transformers import MimiModel
 
 from recipes.demo_model import recordings, speech
+from recipes.demo_model.architecture import FRAME_RATE
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
+from recipes.demo_model.coded import CodedSounds, encoded_once
 from recipes.demo_model.export import load_codec, save_codec
 from recipes.demo_model.progress import Progress
 from recipes.demo_model.recordings import Recording, Variety
 from recipes.demo_model.resize import new_codec, widened, with_codebooks
-from recipes.demo_model.sounds import Sounds
+from recipes.demo_model.sounds import Sounds, Source
 from recipes.demo_model.training import Checkpoint, bfloat16_pays, choose_device, common_arguments, limits, run
 
 
-def train(trainer: CodecTrainer, sounds: Sounds, unheard: list[Recording], out: Path, progress: Progress) -> int:
+def train(trainer: CodecTrainer, sounds: Source, unheard: list[Recording], out: Path, progress: Progress) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
     checkpoint = trainer.checkpoint(out / "state.pt")
     return run(
@@ -43,19 +47,18 @@ def main() -> None:
         quantised=arguments.quantised,
         adversarial_from=arguments.adversarial_from,
         pronunciation=arguments.pronunciation,
-        encoder_steps=arguments.encoder_steps,
+        encoder_steps=0 if arguments.decoder_alone else arguments.encoder_steps,
         variety=recordings.NONE if arguments.unvaried else Variety(),
         bfloat16=bfloat16_pays(device) and not arguments.float32,
         seed=arguments.seed,
     )
-    sentences = speech.read_training(arguments.speech)
-    print(f"{len(sentences)} sentences, {sum(one.seconds for one in sentences) / 60:.0f} minutes, on {device}")
-    sounds = Sounds((recordings.load(sentence) for sentence in sentences), device)
+    codec = _codec(arguments).to(device)
+    sounds = _coded(arguments, codec, plan) if arguments.decoder_alone else _all(arguments.speech, device)
     unheard = [recordings.load(one) for one in speech.read_index(arguments.held_out)] if arguments.held_out else []
     progress = Progress(
         plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "spectral")
     ).stop_on_sigterm()
-    trainer = CodecTrainer(_codec(arguments), plan, device)
+    trainer = CodecTrainer(codec, plan, device)
     done = train(trainer, sounds, unheard[::4], arguments.out, progress)
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
 
@@ -65,6 +68,19 @@ def _codec(arguments: argparse.Namespace) -> MimiModel:
     if arguments.codebooks:
         codec = with_codebooks(codec, arguments.codebooks)
     return widened(codec, arguments.widen, arguments.seed) if arguments.widen else codec
+
+
+def _all(folders: Sequence[Path], device: torch.device) -> Sounds:
+    sentences = speech.read_training(folders)
+    print(f"{len(sentences)} sentences, {sum(one.seconds for one in sentences) / 60:.0f} minutes, on {device}")
+    return Sounds((recordings.load(sentence) for sentence in sentences), device)
+
+
+def _coded(arguments: argparse.Namespace, codec: MimiModel, plan: Plan) -> CodedSounds:
+    path, copies = arguments.out / "codes.pt", arguments.decoder_alone
+    rows = encoded_once(path, codec, arguments.speech, copies, plan.frames, plan.variety, plan.seed)
+    print(f"{len(rows['frames'])} recordings, {int(rows['frames'].sum()) / FRAME_RATE / 60:.0f} minutes", flush=True)
+    return CodedSounds(**rows, device=codec.device)
 
 
 def _save(trainer: CodecTrainer, checkpoint: Checkpoint, step: int, unheard: list[Recording], out: Path) -> None:
@@ -85,6 +101,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")
     parser.add_argument("--encoder-steps", type=int, help="from this step on train the decoder alone: codes are final")
+    parser.add_argument(
+        "--decoder-alone",
+        type=int,
+        metavar="COPIES",
+        help="from the start, on codes that are made once of so many copies",
+    )
     parser.add_argument("--unvaried", action="store_true", help="take clips as they are, without making new voices")
     return parser.parse_args()
 

@@ -12,11 +12,12 @@ from transformers import MimiModel
 from recipes.demo_model import phonemes
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.discriminator import Discriminator
+from recipes.demo_model.export import forget_cached_codebooks
 from recipes.demo_model.losses import SpectralLoss
 from recipes.demo_model.padding import pad_plainly
 from recipes.demo_model.quantiser import Quantised, bypass, quantise
 from recipes.demo_model.recordings import Recording, Variety
-from recipes.demo_model.sounds import Sounds, Stretches
+from recipes.demo_model.sounds import Source, Stretches
 from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixed_precision, seed_step
 
 RAMP = 500
@@ -76,6 +77,7 @@ class CodecTrainer:
 
     def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
         self.codec, self.plan, self.device = pad_plainly(codec).to(device), plan, device
+        forget_cached_codebooks(codec)
         self.average = MovingAverage(self.codec.decoder, plan.average)
         self.judge = Discriminator().to(device)
         self.spectral = SpectralLoss().to(device)
@@ -99,13 +101,16 @@ class CodecTrainer:
             judge_optimiser=self.judge_optimiser,
         )
 
-    def step(self, step: int, sounds: Sounds) -> dict[str, Tensor]:
+    def step(self, step: int, sounds: Source) -> dict[str, Tensor]:
         """Learn from one batch; returns the losses, still on the device."""
         plan = self.plan
         seed_step(plan.seed, step)
         drawn = sounds.draw(plan.batch, plan.frames, plan.variety)
         real, settled = drawn.samples, plan.settled(step)
-        made, quantised = self._pass_through(drawn, settled)
+        heard, quantised = self._hear(drawn, settled)
+        with mixed_precision(self.device, plan.bfloat16):
+            made = self.codec.decoder(heard).audio_values[:, 0, : real.shape[1]]
+        made = made.float()
         parts = {"spectral": self.spectral(made, real), "wave": F.l1_loss(made, real)}
         loss = parts["spectral"] + 2.0 * parts["wave"]
         if quantised:
@@ -138,24 +143,25 @@ class CodecTrainer:
         kept.decoder = self.average.module
         return kept.eval()
 
-    def _pass_through(self, drawn: Stretches, settled: bool) -> tuple[Tensor, Quantised | None]:
-        """What the codec makes of a batch, and what its codebooks made of it unless they are settled."""
+    def _hear(self, drawn: Stretches, settled: bool) -> tuple[Tensor, Quantised | None]:
+        """What the decoder gets of a batch, and what the codebooks made of it unless they are settled."""
         self.codec.train(not settled)
-        real = drawn.samples
+        if drawn.codes is not None:
+            with torch.no_grad():
+                return self.codec.quantizer.decode(drawn.codes), None
         with torch.set_grad_enabled(not settled):
             with mixed_precision(self.device, self.plan.bfloat16):
-                latents = self.codec.encoder(real[:, None]).latents.float()
+                latents = self.codec.encoder(drawn.samples[:, None]).latents.float()
             quantised = quantise(self.codec, latents, self.plan.dropout)
-            heard = quantised.heard
-            if self.plan.quantised < 1 and not settled:
-                exact = torch.rand(len(real), 1, 1, device=self.device) >= self.plan.quantised
-                heard = torch.where(exact, bypass(self.codec, latents), heard)
-        with mixed_precision(self.device, self.plan.bfloat16):
-            made = self.codec.decoder(heard).audio_values
-        return made[:, 0, : real.shape[1]].float(), None if settled else quantised
+            if settled:
+                return quantised.heard, None
+            exact = torch.rand(len(latents), 1, 1, device=self.device) >= self.plan.quantised
+            return torch.where(exact, bypass(self.codec, latents), quantised.heard), quantised
 
-    def _listen(self, semantic: Tensor, labels: Tensor) -> Tensor:
+    def _listen(self, semantic: Tensor, labels: Tensor | None) -> Tensor:
         """Cross-entropy of the sounds that the first codebook tells; zero where none are known."""
+        if labels is None:
+            return semantic.new_zeros(())
         said = self.listener(semantic.transpose(1, 2)).unflatten(-1, (phonemes.LABELS_PER_FRAME, -1))
         total = F.cross_entropy(said.flatten(0, 2), labels.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
         return total / (labels != phonemes.UNKNOWN).sum().clamp(min=1)

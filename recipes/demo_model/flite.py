@@ -32,9 +32,12 @@ SPEEDS = (0.82, 1.22)
 PACES = (0.85, 1.1)
 SILENCE = "pau"
 
-PHONES = "aa ae ah ao aw ax ay b ch d dh dx eh el em en er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh"
+PHONES = """
+aa ae ah ao aw ax ay b ch d dh dx eh el em en er ey f g hh ih
+iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh
+"""
 KOKOROS = "ɑæʌɔWəIbʧdðTɛlmnɜAfɡhɪiʤklmnŋOYpɹsʃtθʊuvwjzʒ"  # noqa: RUF001 (the letters are meant)
-SYMBOLS = MappingProxyType(dict(zip(PHONES.split(), KOKOROS, strict=True)))  # noqa: SIM905 (a table to be read)
+SYMBOLS = MappingProxyType(dict(zip(PHONES.split(), KOKOROS, strict=True)))
 """flite's names of sounds, and Kokoro's of the same."""
 
 Phone = tuple[str, float]

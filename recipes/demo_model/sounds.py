@@ -6,6 +6,7 @@ Nothing in a draw depends on a number that the device would first have to tell t
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,10 +29,19 @@ class Stretches:
     Attributes:
         samples: `[batch, samples]`.
         labels: `[batch, frames, LABELS_PER_FRAME]`, from `phonemes.labels`.
+        codes: `[batch, codebooks, frames]`, where they are final. There is either this or labels.
     """
 
     samples: Tensor
-    labels: Tensor
+    labels: Tensor | None = None
+    codes: Tensor | None = None
+
+
+class Source(Protocol):
+    """What stretches are drawn from."""
+
+    def draw(self, count: int, frames: int, variety: Variety) -> Stretches:
+        """Draw `count` stretches of so many codec frames."""
 
 
 class Sounds:
