@@ -36,14 +36,14 @@ STOP_SECONDS = 30.0
 NOISE = """
 This is noise with the length of speech: the language model inside this repository has random weights. The sample was
 decoded, its voice encoded, the text read, the sound generated, marked and streamed, as with the model that speaks.
-Hear that one, after a download of about 6 GB, without a token:
+Hear that one, without a token but after a download of some gigabytes:
 
     CSM_MODEL=unsloth/csm-1b make demo
 """
 
 SPEECH = """
-This is a small model, trained so that the service can be heard offline. CSM-1B itself sounds far better. Hear it, after
-a download of about 6 GB, without a token:
+This is a small model, trained so that the service can be heard offline. CSM-1B itself sounds far better. Hear it,
+without a token but after a download of some gigabytes:
 
     CSM_MODEL=unsloth/csm-1b make demo
 """

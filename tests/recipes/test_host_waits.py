@@ -13,12 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import MimiModel
+from transformers import CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model import codec_trainer
-from recipes.demo_model.architecture import CodecSize, codec_config
+from recipes.demo_model.architecture import CodecSize, ModelSize, codec_config, csm_config
+from recipes.demo_model.batches import Batches
+from recipes.demo_model.dialogue import Batch, Corpus
+from recipes.demo_model.model_trainer import Plan as ModelPlan
+from recipes.demo_model.model_trainer import Trainer
 from recipes.demo_model.recordings import Recording
 from recipes.demo_model.sounds import Sounds
+from recipes.demo_model.tokenizer import make_tokenizer
+from recipes.demo_model.tokens import Spoken
 
 CUDA = torch.device("cuda", 0)
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=16, code_width=8)
@@ -67,6 +73,38 @@ def test_the_codecs_step(options: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     trainer, sounds = codec_trainer.CodecTrainer(MimiModel(codec_config(SIZE)), plan, CUDA), Sounds(clips, CUDA)
     made = _step(lambda: trainer.step(5, sounds), [trainer.codec, trainer.judge, trainer.listener], monkeypatch)
     assert {value.device.type for value in made.values()} == {"cuda"}
+
+
+@pytest.mark.usefixtures("fake_gpu")
+def test_the_models_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CsmForConditionalGeneration(csm_config(ModelSize(codec=SIZE)))
+    trainer = Trainer(model, ModelPlan(batch=2, steps=10, bfloat16=True), CUDA)
+    spoken = [
+        Spoken(f"Text {line}.", "one", np.full((6, 3), line + 1, np.int16), np.arange(6, dtype=np.int16))
+        for line in range(3)
+    ]
+    batch = Batches(Corpus(spoken, make_tokenizer()), count=2, steps=10, seed=0)[5]
+    there = Batch(*(torch.empty_like(part, device=CUDA) for part in (batch.rows, batch.frames, batch.places)))
+    made = _step(lambda: trainer.step(5, Drawn(there)), [trainer.model], monkeypatch)  # type: ignore[arg-type]
+    assert {value.device.type for value in made.values()} == {"cuda"}
+
+
+@pytest.mark.usefixtures("fake_gpu")
+def test_what_waits_is_noticed() -> None:
+    value, rows = torch.ones(3, device=CUDA), torch.ones(3, device="cpu")
+    for wait in (value.sum().item, value.nonzero, value.cpu, lambda: rows.to(CUDA), lambda: value[value > 0]):
+        with pytest.raises((HostWaits, RuntimeError)), NoCopies():
+            wait()
+
+
+class Drawn:
+    """Batches that are on the device already, as pinned memory makes them without waiting."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+
+    def at(self, step: int) -> Batch:
+        return self._batch
 
 
 def _step(
