@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.pairs import say
-from csm.engine import export
-from csm.engine.bundle import device_properties
+from csm.engine.openvino import export
+from csm.engine.openvino.bundle import device_properties
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.model.conversation import Turn, text_ids
-from csm.model.frame import Backbone, DepthDecoder, Embeddings, causal_mask
+from csm.model.depth_decoder import Backbone, DepthDecoder, Embeddings, causal_mask
 from csm.model.hub import DEMO_FOLDER
-from csm.model.memory import GrowingMemory
+from csm.model.kv_cache import FunctionalKVCache
 from csm.model.sampling import gumbel_noise
 
 TEXT = "Precision is measured on a sentence of ordinary length."
@@ -52,7 +52,7 @@ def speak(
 ) -> Speech:
     """Draw some frames in float32, as a generation without a voice would."""
     ids = torch.tensor(text_ids(Turn("0", TEXT), checkpoint.tokenizer))
-    inputs, memory, drawn, logits = embeddings.embed_text(ids), GrowingMemory(), [], []
+    inputs, memory, drawn, logits = embeddings.embed_text(ids), FunctionalKVCache(), [], []
     x, at = inputs, 0
     for frame in range(frames):
         positions = torch.arange(at, at + len(x))[None]

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from csm.engine import export
-from csm.engine.bundle import device_properties
+from csm.engine.openvino import export
+from csm.engine.openvino.bundle import device_properties
 
 GROUP = export.INT4_GROUP
 Call = Callable[[np.ndarray], np.ndarray]

@@ -53,6 +53,7 @@ class EngineInfo:
         slots: generations at once.
         sample_rate: of the codec, in Hz.
         frame_rate: frames per second.
+        notices: what runs worse than it could and what helps, a sentence each.
     """
 
     name: str
@@ -61,6 +62,7 @@ class EngineInfo:
     slots: int
     sample_rate: int
     frame_rate: float
+    notices: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

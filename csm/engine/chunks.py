@@ -9,11 +9,11 @@ from torch import Tensor
 
 from csm.engine.api import CHUNK_FRAMES, Chunk
 from csm.errors import GenerationFailed
-from csm.model.sliding import State
+from csm.model.mimi.transformer import State
 
 
-class SoundDecoder(Protocol):
-    """`csm.model.codec.MimiDecoder`, or the same in another runtime."""
+class CodecDecoder(Protocol):
+    """`csm.model.mimi.decoder.MimiDecoder`, or the same in another runtime."""
 
     codebook_size: int
 
@@ -24,14 +24,14 @@ class SoundDecoder(Protocol):
         """See `MimiDecoder.forward`."""
 
 
-class SoundStream:
+class CodecStream:
     """The frames of one generation on their way to becoming sound.
 
     Args:
         decoder: of all streams; the state is this stream's own.
     """
 
-    def __init__(self, decoder: SoundDecoder) -> None:
+    def __init__(self, decoder: CodecDecoder) -> None:
         self.state = decoder.initial_state(1)
         self._pending: list[Tensor] = []
         self._chunks = 0
@@ -52,7 +52,7 @@ class SoundStream:
         return codes
 
 
-def decode(decoder: SoundDecoder, streams: Sequence[SoundStream], codes: Tensor) -> list[Chunk | GenerationFailed]:
+def decode(decoder: CodecDecoder, streams: Sequence[CodecStream], codes: Tensor) -> list[Chunk | GenerationFailed]:
     """Decode the next frames of several streams in one batch.
 
     Args:

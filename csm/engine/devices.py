@@ -1,6 +1,9 @@
 """Where the model runs and in which precision, and what device errors mean."""
 
+import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -9,8 +12,12 @@ from csm.settings import Settings
 
 FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Errors after which a CUDA context answers nothing else any more.
-STICKY = ("illegal memory access", "device-side assert", "unspecified launch failure", "unrecoverable", "ECC error")
+FATAL_CODES = frozenset({46, 214, 220, 700, 702, 709, 710, *range(714, 720), 999})
+"""CUDA errors after which a process cannot use the device any more (`cudaError_t`): the device is unavailable, ECC and
+NVLink errors, illegal addresses and instructions, assertions, timeouts and failures of a launch, and unknown errors."""
+
+FATAL_SIGNS = ("illegal memory access", "device-side assert", "launch failure", "unrecoverable", "ECC error")
+"""The same in the messages of libraries that raise their own errors, without a number."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +27,12 @@ class Placement:
     Attributes:
         device: of torch.
         precision: `float32`, `bfloat16`, `float16`, `int8` or `int4`.
+        notice: why it is not the device that one would expect, or None.
     """
 
     device: torch.device
     precision: str
+    notice: str | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -37,22 +46,43 @@ def place(settings: Settings) -> Placement:
     Raises:
         ModelUnavailable: the device is not there, or cannot run that precision.
     """
-    device = _device(settings.device)
+    device, notice = _automatic() if settings.device == "auto" else (_named(settings.device), None)
     precision = settings.precision if settings.precision != "auto" else _suitable(device, settings)
     if precision not in FLOATS and (device.type != "cpu" or settings.engine != "csm"):
         raise ModelUnavailable(f"CSM_PRECISION={precision} runs on CSM_DEVICE=cpu with CSM_ENGINE=csm only")
-    return Placement(device, precision)
+    return Placement(device, precision, notice)
+
+
+def configure_cuda() -> None:
+    """Set the flags of torch that this model needs on CUDA, for the whole process.
+
+    On Hopper and later, attention would go to cuDNN, which takes some tenths of a second to plan each new shape, and a
+    text of another length is one. Convolutions would round to TF32, and Mimi's codes of a voice with them.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def side_stream(device: torch.device) -> torch.cuda.Stream:
-    """A CUDA stream beside the current one."""
+    """Return a CUDA stream beside the current one."""
     stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+def _automatic() -> tuple[torch.device, str | None]:
+    """The fastest device that works, and why a GPU that is there is not it."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda", 0)
+        problem = _unsupported(device)
+        if problem is None:
+            return device, None
+    else:
+        problem = _why_no_cuda()
+    name = "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(name), problem and f"CSM_DEVICE=auto takes {name}, because {problem}"
+
+
+def _named(name: str) -> torch.device:
     if name.startswith("cuda"):
         return _cuda(name)
     if name == "mps" and not torch.backends.mps.is_available():
@@ -64,11 +94,51 @@ def _cuda(name: str) -> torch.device:
     index = int(name.partition(":")[2] or 0)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
+        reason = "" if count else _why_no_cuda()
         raise ModelUnavailable(
-            f"CSM_DEVICE={name}, but torch sees {count} CUDA devices: check the driver (nvidia-smi), "
-            "`--gpus all` in Docker, and that torch is not a CPU build; or use CSM_DEVICE=cpu"
+            f"CSM_DEVICE={name}, but torch sees {count} CUDA devices{f' ({reason})' if reason else ''}: check the "
+            "driver (nvidia-smi), `--gpus all` in Docker, and that torch is not a CPU build; or use CSM_DEVICE=cpu"
         )
-    return torch.device("cuda", index)
+    device = torch.device("cuda", index)
+    problem = _unsupported(device)
+    if problem is not None:
+        raise ModelUnavailable(f"CSM_DEVICE={name} cannot be used: {problem}; or use CSM_DEVICE=cpu")
+    return device
+
+
+def _unsupported(device: torch.device) -> str | None:
+    """Why this torch has no kernels for a GPU, or None.
+
+    Machine code (`sm_80`) runs on GPUs of the same major version and at least the minor one, PTX (`compute_80`) on all
+    later ones.
+    """
+    capability = torch.cuda.get_device_capability(device)
+    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)\w?", name) for name in torch.cuda.get_arch_list()]
+    for match in filter(None, built):
+        version = int(match[2]), int(match[3])
+        if version <= capability and (match[1] == "compute" or version[0] == capability[0]):
+            return None
+    if not any(built):
+        return None
+    return (
+        f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and this torch "
+        f"({torch.__version__}) is built for {', '.join(torch.cuda.get_arch_list())}: install a torch that supports it"
+    )
+
+
+def _why_no_cuda() -> str | None:
+    """Why torch cannot use the NVIDIA GPU of this machine, or None where there is none or it was hidden on purpose."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except AssertionError:
+        has_gpu = Path("/proc/driver/nvidia/version").exists()
+        return "this torch is a CPU build, but there is an NVIDIA driver: install a CUDA build" if has_gpu else None
+    except RuntimeError as error:
+        text = str(error).partition("\n")[0]
+        return None if "Found no NVIDIA driver" in text else f"CUDA cannot be used: {text}"
+    return None
 
 
 def _suitable(device: torch.device, settings: Settings) -> str:
@@ -83,16 +153,20 @@ def describe_failure(error: Exception) -> tuple[str | None, CsmError]:
     """Tell what ends one generation from what ends the engine.
 
     Returns:
-        The reason why the engine is lost, or None; and the error to show to the caller.
+        The reason why the engine is lost, or None; and the error to show to the client.
     """
     if isinstance(error, CsmError):
         return None, error
     told = GenerationFailed("the model failed on this request; the reason is in the server's log")
-    told.__cause__ = error
-    text = str(error)
     if isinstance(error, torch.cuda.OutOfMemoryError):
         told = GenerationFailed("the device ran out of memory: shorten text or sample, or lower CSM_SLOTS")
-        told.__cause__ = error
-        return None, told
-    sticky = "CUDA" in text and any(sign in text for sign in STICKY)
-    return (f"the device is lost: {text.splitlines()[0]}" if sticky else None), told
+    told.__cause__ = error
+    return (f"the device is lost: {str(error).partition(chr(10))[0]}" if is_fatal(error) else None), told
+
+
+def is_fatal(error: Exception) -> bool:
+    """Whether the process cannot use the device any more."""
+    if (code := getattr(error, "error_code", None)) is not None:
+        return code in FATAL_CODES
+    text = str(error)
+    return "CUDA" in text and any(sign in text for sign in FATAL_SIGNS)

@@ -8,7 +8,6 @@ Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Sa
 numbers: as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias32` for the mixing constants.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,21 +15,6 @@ from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 _WEYL = 0x9E3779B9
-
-
-@dataclass(frozen=True, eq=False)
-class Rules:
-    """How each row of a batch draws.
-
-    Attributes:
-        temperature: float32 `[batch]`; 0 takes the likeliest code.
-        top_k: int64 `[batch]`, at least 1.
-        seed: int64 `[batch]`.
-    """
-
-    temperature: Tensor
-    top_k: Tensor
-    seed: Tensor
 
 
 def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Tensor:
@@ -54,26 +38,22 @@ def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Ten
     return -torch.log(-torch.log(uniform))
 
 
-def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: Any) -> Tensor:
-    """One code per row.
+def draw(logits: Tensor, noise: Tensor, rank: Tensor, max_top_k: Any) -> Tensor:
+    """Draw one code per row.
 
     Args:
         logits: `[batch, codes]`.
-        noise: Gumbel noise of the same shape.
-        temperature: `[batch]`.
-        top_k: `[batch]`, at most `most`.
-        most: largest `top_k` in the batch; a number, or a tensor where a graph is to take any.
+        noise: Gumbel noise times the temperature, `[batch, codes]`. The logits are not divided by the temperature: the
+            argmax is the same, and 0, which takes the likeliest code, needs no special case.
+        rank: `[batch, 1]`, the row's top-k less 1.
+        max_top_k: largest top-k in the batch; a number, or a tensor where a graph is to take any.
 
     Returns:
         int64 `[batch]`.
     """
-    logits = logits.float()
-    best = logits.topk(most, dim=-1).values
-    least = best.gather(1, top_k[:, None] - 1)
-    hot = temperature[:, None]
-    # Multiplied by the temperature, not divided: the argmax is the same, and 0 needs no special case.
-    scores = torch.where(logits >= least, logits + hot * noise, -torch.inf)
-    return scores.argmax(dim=-1)
+    least = logits.topk(max_top_k, dim=-1).values.gather(1, rank)
+    # float32, like the noise, whatever the logits are.
+    return (logits + noise).masked_fill_(logits < least, -torch.inf).argmax(dim=-1)
 
 
 def _mix(x: Tensor) -> Tensor:

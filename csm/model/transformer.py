@@ -44,17 +44,21 @@ class Attention(nn.Module):
         self.out = source.o_proj
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int
+        self,
+        residual: Tensor,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        memory: Memory,
+        layer: int,
     ) -> Tensor:
-        """`[batch, time, dim]`, unchanged in shape."""
+        """Return `residual`, overwritten, plus what `x` attends to; both `[batch, time, dim]`."""
         batch, time, _ = x.shape
         heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
         both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], dim=2)
         q, k = torch.split(rotate(both, *rope), [self.heads, self.kv_heads], dim=2)
         k, v = memory.extend(layer, k, v)
-        y = grouped_attention(q, k, v, mask)
-        result: Tensor = self.out(y.reshape(batch, time, -1))
-        return result
+        return add_product(residual, grouped_attention(q, k, v, mask).flatten(2), self.out)
 
 
 class Block(nn.Module):
@@ -71,11 +75,10 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, memory: Memory, layer: int
     ) -> Tensor:
-        """`[batch, time, dim]`, unchanged in shape."""
-        x = x + self.attention(self.attention_norm(x), rope, mask, memory, layer)
+        """Overwrite and return `x` `[batch, time, dim]`."""
+        x = self.attention(x, self.attention_norm(x), rope, mask, memory, layer)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
-        result: Tensor = x + self.down(F.silu(gate) * up)
-        return result
+        return add_product(x, F.silu(gate) * up, self.down)
 
 
 class Transformer(nn.Module):
@@ -96,26 +99,30 @@ class Transformer(nn.Module):
         if config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
             raise ValueError("only CSM's own layers are known: no biases, SiLU")
         self.dim, self.head_dim, self.kv_heads = config.hidden_size, config.head_dim, config.num_key_value_heads
+        self.groups = config.num_attention_heads // config.num_key_value_heads
         self.blocks = nn.ModuleList(Block(source.layers[i], config) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(source.norm)
         cos, sin = _rotations(source.rotary_emb, positions)
         self.register_buffer("cos", cos.to(self.norm.weight.dtype), persistent=False)
         self.register_buffer("sin", sin.to(self.norm.weight.dtype), persistent=False)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, memory: Memory) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | slice, mask: Tensor | None, memory: Memory) -> Tensor:
         """Run all layers.
 
         Args:
-            x: embeddings `[batch, time, dim]`.
-            positions: `[batch, time]`, or `[1, time]` where all rows agree.
-            mask: True where a query may look, `[batch, 1, time, positions]`; None: everywhere.
+            x: embeddings `[batch, time, dim]`; overwritten.
+            positions: `[batch, time]`, or `[1, time]` or a slice where all rows agree.
+            mask: `[batch, 1, time, positions]`, True where a query may look or a bias on its scores; None: everywhere.
             memory: of these rows.
 
         Returns:
             Normalised hidden states `[batch, time, dim]`.
         """
-        # [batch, time, 1, head_dim]: the same for all heads.
-        rope = self.cos[positions][:, :, None], self.sin[positions][:, :, None]
+        # [batch, time, 1, head_dim], or without the batch: the same for all heads.
+        rope = self.cos[positions].unsqueeze(-2), self.sin[positions].unsqueeze(-2)
+        if mask is not None and x.shape[1] > 1:
+            # The queries that share a key are further rows of it, see `grouped_attention`.
+            mask = mask.repeat(1, 1, self.groups, 1)
         for layer, block in enumerate(self.blocks):
             x = block(x, rope, mask, memory, layer)
         result: Tensor = self.norm(x)
@@ -123,7 +130,7 @@ class Transformer(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019; the mean is taken in float32."""
+    """Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019; computed in float32."""
 
     def __init__(self, source: Any) -> None:
         super().__init__()
@@ -131,10 +138,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        result: Tensor = self.weight * wide.to(x.dtype)
-        return result
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 def fuse(*layers: nn.Linear) -> nn.Linear:
@@ -148,26 +152,35 @@ def fuse(*layers: nn.Linear) -> nn.Linear:
     return fused
 
 
+def add_product(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
+    """Add `layer(x)` to `residual` in place: one kernel on a GPU, where an addition of its own would be another."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        # OpenVINO cannot convert the in-place form, and fuses the sum by itself.
+        result: Tensor = residual + layer(x)
+        return result
+    residual.flatten(0, -2).addmm_(x.flatten(0, -2), layer.weight.T)
+    return residual
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """RoPE in the layout of Llama: the two halves of a head are the pairs. Su et al., "RoFormer", 2021.
 
     The sign of the left half's sine is in the table: one operation fewer, which counts where they are thousands.
     """
     left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([right, left], dim=-1) * sin
+    return torch.addcmul(x * cos, torch.cat([right, left], dim=-1), sin)
 
 
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of `[batch, time, heads, head_dim]` queries over fewer key and value heads, without repeating them.
 
-    The queries that share a head are laid out as further rows of it.
+    The queries that share a key are laid out as further rows of it; so the mask, where there is one for more than one
+    position, has `heads / kv_heads * time` rows.
     """
     batch, time, heads, dim = q.shape
     kv_heads = k.shape[2]
     groups = heads // kv_heads
     q = q.view(batch, time, kv_heads, groups, dim).permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * time, dim)
-    if mask is not None and time > 1:
-        mask = mask.repeat(1, 1, groups, 1)
     y = F.scaled_dot_product_attention(q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
     return y.view(batch, kv_heads, groups, time, dim).permute(0, 3, 1, 2, 4)
 

@@ -10,11 +10,11 @@ import numpy as np
 from csm.audio.decode import ffmpeg_path
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
-from csm.engine.cuda_runtime import CudaRuntime
+from csm.engine.runtimes.cuda import CudaRuntime
 from csm.engine.devices import FLOATS, Placement, place
-from csm.engine.reference import ReferenceEngine
-from csm.engine.runtime import Runtime, TorchRuntime
-from csm.engine.slots import CsmEngine
+from csm.engine.transformers_engine import TransformersEngine
+from csm.engine.runtimes.torch import Runtime, TorchRuntime
+from csm.engine.scheduler import CsmEngine
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.model.checkpoint import Checkpoint, open_checkpoint
@@ -44,41 +44,43 @@ def make_engine(settings: Settings, folder: Path) -> Engine:
     """The engine that the settings ask for, on the checkpoint in `folder`."""
     checkpoint, placement = open_checkpoint(folder), place(settings)
     if settings.engine == "transformers":
-        return ReferenceEngine(checkpoint, placement, settings.deadline_seconds)
-    slots = settings.slots or default_slots(placement)
-    runtime = make_runtime(settings, checkpoint, placement, slots)
+        return TransformersEngine(checkpoint, placement, settings.deadline_seconds)
+    runtime = make_runtime(settings, checkpoint, placement)
     codec = checkpoint.config.codec_config
-    info = EngineInfo("csm", str(placement.device), placement.precision, slots, codec.sampling_rate, codec.frame_rate)
+    info = EngineInfo(
+        "csm",
+        str(placement.device),
+        placement.precision,
+        runtime.rows,
+        codec.sampling_rate,
+        codec.frame_rate,
+        tuple(filter(None, (placement.notice, runtime.notice))),
+    )
     return CsmEngine(
         runtime, info, checkpoint.tokenizer, settings.voice_cache_mb * 1_000_000, settings.deadline_seconds
     )
 
 
-def default_slots(placement: Placement) -> int:
-    """Streams that a device can be expected to serve together."""
-    return 16 if placement.device.type == "cuda" else 2
-
-
-def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placement, slots: int) -> Runtime:
+def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placement) -> Runtime:
     """The model on its device, in the precision asked for.
 
     Raises:
         ModelUnavailable: quantised weights are asked for, but OpenVINO is not installed.
     """
     if placement.device.type == "cuda":
-        return CudaRuntime(checkpoint, placement, slots)
+        return CudaRuntime(checkpoint, placement, settings.slots)
     if placement.precision in FLOATS:
-        return TorchRuntime(checkpoint, placement, slots)
+        return TorchRuntime(checkpoint, placement, settings.slots)
     try:
         # Only where it is used: it is large, and GPU images do without it.
-        from csm.engine.bundle import open_bundle
-        from csm.engine.openvino_runtime import OpenVinoRuntime
+        from csm.engine.openvino.bundle import open_bundle
+        from csm.engine.openvino.runtime import OpenVinoRuntime
     except ImportError:
         raise ModelUnavailable(
             f"CSM_PRECISION={placement.precision} needs the packages openvino and nncf: install them, "
             "or set CSM_PRECISION=float32"
         ) from None
-    return OpenVinoRuntime(open_bundle(settings, checkpoint, placement.precision), slots)
+    return OpenVinoRuntime(open_bundle(settings, checkpoint, placement.precision), settings.slots)
 
 
 def warm_up(engine: Engine) -> None:
@@ -93,10 +95,13 @@ def warm_up(engine: Engine) -> None:
 def _details(settings: Settings, engine: Engine, folder: Path) -> dict[str, object]:
     info = engine.info
     details: dict[str, object] = {"engine": info.name, "precision": info.precision, "slots": info.slots}
+    notices = [*info.notices]
     if settings.is_demo:
-        details |= {"demo": True, "notice": _demo_notice(folder)}
-        log.warning("%s", details["notice"])
-    return details
+        details["demo"] = True
+        notices.append(_demo_notice(folder))
+    for notice in notices:
+        log.warning("%s", notice)
+    return details | ({"notice": "; ".join(notices)} if notices else {})
 
 
 def _demo_notice(folder: Path) -> str:

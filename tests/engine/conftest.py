@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from csm.engine.devices import Placement
-from csm.engine.runtime import TorchRuntime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from tests import checkpoints
 from tests.engine.parts import Engines

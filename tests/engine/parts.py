@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
-from csm.engine.generation import Generation
-from csm.engine.slots import CsmEngine
+from csm.engine.request import Generation
+from csm.engine.scheduler import CsmEngine
 from csm.errors import CsmError
 from csm.model.conversation import Conversation, Tokenizer, Turn
 

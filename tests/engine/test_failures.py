@@ -9,7 +9,7 @@ import torch
 
 from csm.engine.api import Chunk, Sampling
 from csm.engine.devices import describe_failure
-from csm.engine.runtime import BAD_CODE
+from csm.engine.runtimes.torch import BAD_CODE
 from csm.errors import CsmError, GenerationFailed, InvalidRequest
 from tests.engine.parts import CALLS, Engines, Request, Stepped, Watched, codes, handed_over, samples, until
 
@@ -250,7 +250,7 @@ def test_what_ends_one_generation_is_told_from_what_ends_the_engine(error: Excep
 
 
 def test_all_calls_of_a_runtime_are_watched() -> None:
-    from csm.engine.runtime import Runtime
+    from csm.engine.runtimes.torch import Runtime
 
     asked = {name for name, part in vars(Runtime).items() if isfunction(part) and not name.startswith("_")}
     assert asked == set(CALLS)

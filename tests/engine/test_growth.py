@@ -65,7 +65,7 @@ def test_a_leak_of_tensors_would_be_noticed(engines: Engines) -> None:
     engine, kept = engines(Stepped, voice_bytes=VOICE_BYTES), list[torch.Tensor]()
     speak(engine, 20, 20)
     before = tensor_bytes()
-    speak(engine, 60, 20, after=lambda: kept.append(torch.zeros(1000)))
+    speak(engine, 60, 20, after=lambda: kept.append(torch.zeros(10_000)))
     assert tensor_bytes() - before > VOICE_BYTES
 
 

@@ -51,7 +51,7 @@ FAULTS = {fault.__name__: fault for fault in (lost, hung, memory, nan, code)}
 
 def infect(orders: Path) -> None:
     """Let a step after `orders` appears fail."""
-    from csm.engine.runtime import TorchRuntime
+    from csm.engine.runtimes.torch import TorchRuntime
 
     healthy = TorchRuntime.step
     waited = 0

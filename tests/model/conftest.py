@@ -7,7 +7,7 @@ import torch
 from transformers import CsmForConditionalGeneration
 
 from csm.engine.devices import Placement
-from csm.engine.runtime import TorchRuntime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
 
 CPU = torch.device("cpu")

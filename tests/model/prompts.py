@@ -9,7 +9,7 @@ from transformers import CsmForConditionalGeneration
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Sampling
-from csm.engine.runtime import TorchRuntime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.conversation import Conversation, Tokenizer, Turn, text_ids
 
 RATE = 24_000

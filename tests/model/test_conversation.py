@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration, CsmProcessor
 
-from csm.engine.runtime import TorchRuntime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
 from csm.model.conversation import Conversation, Turn, input_ids, text_ids
-from csm.model.encoder import MimiEncoder
+from csm.model.mimi.encoder import MimiEncoder
 from csm.speech.text import clean
 from tests.model import prompts
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import CsmForConditionalGeneration
 
-from csm.engine.runtime import TorchRuntime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
 from csm.model.conversation import Conversation, Turn
 from tests import checkpoints

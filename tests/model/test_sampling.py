@@ -15,8 +15,7 @@ def drawn(count: int, temperature: float, top_k: int, logits: Tensor = LOGITS, s
     """As many draws as asked for, one per frame of one generation."""
     frame = torch.arange(count)
     noise = gumbel_noise(torch.full((count,), seed), frame, 1, len(logits))[:, 0]
-    rules = torch.full((count,), temperature), torch.full((count,), top_k)
-    return draw(logits.expand(count, -1), noise, *rules, top_k)
+    return draw(logits.expand(count, -1), temperature * noise, torch.full((count, 1), top_k - 1), top_k)
 
 
 def expected(temperature: float, top_k: int) -> Tensor:
@@ -103,18 +102,9 @@ def test_each_row_is_drawn_by_its_own_rules() -> None:
     rows, frames = 4, 400
     temperature, top_k = torch.tensor([0.0, 1.0, 2.0, 0.9]), torch.tensor([12, 1, 3, 12])
     seed = torch.tensor([1, 2, 3, 4])
+    noise = [gumbel_noise(seed, torch.full((rows,), frame), 1, CODES)[:, 0] for frame in range(frames)]
     codes = torch.stack(
-        [
-            draw(
-                LOGITS.expand(rows, -1),
-                gumbel_noise(seed, torch.full((rows,), f), 1, CODES)[:, 0],
-                temperature,
-                top_k,
-                CODES,
-            )
-            for f in range(frames)
-        ],
-        dim=1,
+        [draw(LOGITS.expand(rows, -1), temperature[:, None] * one, top_k[:, None] - 1, CODES) for one in noise], dim=1
     )
     assert (codes[:2] == 0).all()
     assert set(codes[2].tolist()) == {0, 1, 2}

@@ -4,8 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+import csm.speech.build
+from csm.engine.runtimes.cuda import CudaRuntime, Graph
+from csm.engine.devices import Placement
 from csm.errors import ModelUnavailable
+from csm.model.checkpoint import Checkpoint
+from csm.settings import Settings
 from csm.speech.build import build
 from tests.speech.parts import settings, utterance
 
@@ -29,6 +35,47 @@ def test_the_demo_says_that_it_is_one() -> None:
     try:
         details = synthesizer.status().details
         assert details["demo"] is True and "demo" in str(details["notice"])
+    finally:
+        synthesizer.close()
+
+
+def test_health_says_why_the_gpu_is_not_used(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    synthesizer = build(settings(model=str(tiny()), precision="float32"))
+    try:
+        status = synthesizer.status()
+        assert (status.state, status.device) == ("healthy", "cpu")
+        assert "too old" in str(status.details["notice"])
+    finally:
+        synthesizer.close()
+
+
+def test_health_says_why_frames_run_without_graphs(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(frame: Callable[[], torch.Tensor]) -> Graph:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    def make_runtime(_: Settings, checkpoint: Checkpoint, placement: Placement) -> CudaRuntime:
+        return CudaRuntime(checkpoint, placement, 2, refuse)
+
+    monkeypatch.setattr(csm.speech.build, "make_runtime", make_runtime)
+    synthesizer = build(settings(model=str(tiny()), device="cpu", precision="float32"))
+    try:
+        status = synthesizer.status()
+        assert status.state == "healthy"
+        assert "not permitted" in str(status.details["notice"]) and "CSM_SLOTS" in str(status.details["notice"])
+        assert b"".join(synthesizer.speak(utterance(seed=1, max_seconds=0.4), lambda: False))
+    finally:
+        synthesizer.close()
+
+
+@pytest.mark.parametrize("engine", ["csm", "transformers"])
+def test_nothing_is_noticed_where_nothing_is_amiss(engine: str, tiny: Callable[..., Path]) -> None:
+    synthesizer = build(settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
+    try:
+        assert "notice" not in synthesizer.status().details
     finally:
         synthesizer.close()
 

@@ -1,0 +1,153 @@
+"""What the OpenVINO runtime serves from: graphs with quantised weights and tables, made once per checkpoint.
+
+Making it takes minutes and, for a moment, the memory of the float32 model; opening it again takes seconds. All of it
+is mapped from disk, so that of what is not rearranged for this processor only the rows in use take memory.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import torch
+from torch import Tensor
+from transformers import CsmConfig, MimiConfig
+
+from csm.engine.openvino.mapped import MappedFile
+from csm.engine.openvino.prepare import DONE, EMBEDDINGS, ENCODER, FORMAT, prepare_in_subprocess
+from csm.errors import ModelUnavailable
+from csm.model.checkpoint import Checkpoint
+from csm.model.mimi.encoder import MimiEncoder
+from csm.model.depth_decoder import Embeddings
+from csm.settings import Settings
+
+ACTIVATION_GROUPS = {"int8": 128, "int4": 32}
+"""Activations that share a scale when they are quantised on the way into a product; measured, docs/performance.md."""
+
+
+ROWS_AT_ONCE = 256
+"""Rows of a table that are read before its memory is given back: 16 MB of stretches at most."""
+
+
+class MappedEmbeddings(Embeddings):
+    """Tables that stay in their file.
+
+    The kernel brings in a stretch of the file around each row, and a voice has thousands of them: nearly all of the
+    table would be in memory, if it were not given back in between.
+    """
+
+    def __init__(self, file: MappedFile, codebooks: int) -> None:
+        tables = file.tensors()
+        super().__init__(tables["text"], tables["audio"], codebooks, torch.float32)
+        self._file = file
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """`[positions]` token ids to `[positions, dim]`."""
+        return self._in_pieces(super().embed_text, ids, ROWS_AT_ONCE)
+
+    def embed_frames(self, codes: Tensor) -> Tensor:
+        """`[frames, codebooks]` codes to `[frames, dim]`."""
+        return self._in_pieces(super().embed_frames, codes, ROWS_AT_ONCE // codes.shape[-1])
+
+    def _in_pieces(self, embed: Callable[[Tensor], Tensor], ids: Tensor, size: int) -> Tensor:
+        pieces = []
+        for piece in torch.split(ids, size):
+            pieces.append(embed(piece))
+            self._file.release_pages()
+        return torch.cat(pieces)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Everything that the runtime needs.
+
+    Attributes:
+        config: of the checkpoint.
+        backbone: compiled `export.BackboneStep`.
+        depth: compiled `export.DepthFrame`.
+        embeddings: of text and frames.
+        sound: compiled `export.DecoderStep`.
+        encoder: Mimi's, for references.
+        weights: the files that the graphs lie in.
+    """
+
+    config: CsmConfig
+    backbone: ov.CompiledModel
+    depth: ov.CompiledModel
+    embeddings: Embeddings
+    sound: ov.CompiledModel
+    encoder: MimiEncoder
+    weights: tuple[MappedFile, ...]
+
+    def release_pages(self) -> None:
+        """Drop from memory what can be read again: once a graph has run, it works on weights that it rearranged."""
+        for file in self.weights:
+            file.release_pages()
+
+
+def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> Bundle:
+    """The bundle of a checkpoint, from the cache or made now.
+
+    Raises:
+        ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
+    """
+    folder = folder_of(settings, checkpoint, precision)
+    if not (folder / DONE).exists():
+        prepare_in_subprocess(checkpoint, precision, folder, settings.log_level)
+    try:
+        return _read(checkpoint.config, folder, precision)
+    except OSError as error:
+        raise ModelUnavailable(
+            f"the prepared model cannot be read ({error.strerror}): delete CSM_CACHE_DIR, it is made anew"
+        ) from error
+
+
+def folder_of(settings: Settings, checkpoint: Checkpoint, precision: str) -> Path:
+    """Where the bundle of a checkpoint belongs."""
+    return settings.cache_folder / _fingerprint(checkpoint, precision)
+
+
+def device_properties(precision: str) -> dict[str, Any]:
+    """How graphs are run: for latency, on the cores that torch may use, with floats in float32."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUPS.get(precision, 0),
+    }
+
+
+def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
+    # Sound is heard: it stays in float32.
+    precisions = {"backbone": precision, "depth": precision, "sound": "float32"}
+    weights = {name: MappedFile(folder / f"{name}.bin") for name in precisions}
+    graphs = {name: _compile(folder / f"{name}.xml", weights[name], what) for name, what in precisions.items()}
+    embeddings = MappedEmbeddings(MappedFile(folder / EMBEDDINGS), config.num_codebooks)
+    encoder = _encoder(config.codec_config, MappedFile(folder / ENCODER))
+    return Bundle(config, embeddings=embeddings, encoder=encoder, weights=tuple(weights.values()), **graphs)
+
+
+def _encoder(config: MimiConfig, weights: MappedFile) -> MimiEncoder:
+    """Each part gives its weights back when it is done: a voice is encoded once, and they are 0.2 GB."""
+    encoder = MimiEncoder.from_weights(config, weights.tensors())
+    for part in (encoder.convolutions, *encoder.transformer.layers, encoder.semantic, encoder.acoustic):
+        part.register_forward_hook(lambda *_: weights.release_pages())
+    return encoder
+
+
+def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledModel:
+    core = ov.Core()
+    graph = core.read_model(path.read_bytes(), ov.Tensor(weights.bytes, shared_memory=True))
+    return core.compile_model(graph, "CPU", device_properties(precision))
+
+
+def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
+    """Of all that the bundle depends on; weights by name, size and time, for hashing gigabytes takes too long."""
+    parts: list[object] = [FORMAT, precision, ov.__version__]
+    for path in sorted(checkpoint.folder.iterdir()):
+        if path.suffix in (".safetensors", ".json"):
+            status = path.stat()
+            parts.append((path.name, status.st_size, status.st_mtime_ns))
+    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest() + f"-{precision}"

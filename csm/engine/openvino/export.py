@@ -1,0 +1,172 @@
+"""CSM's parts as OpenVINO graphs: traced from the same modules that run in eager PyTorch, then quantised.
+
+Three graphs: a step of the backbone, a whole frame of the depth decoder in one call, and Mimi's decoder. Each is
+pure: what a step remembers goes in and comes out as tensors.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import openvino as ov
+import torch
+from torch import Tensor, nn
+
+from csm.model.mimi.decoder import MimiDecoder
+from csm.model.depth_decoder import Backbone, DepthDecoder
+from csm.model.kv_cache import FunctionalKVCache
+
+log = logging.getLogger(__name__)
+
+INT4_GROUP = 64
+"""Weights that share a scale in int4."""
+
+
+class BackboneStep(nn.Module):
+    """The backbone with its past as inputs.
+
+    Args:
+        backbone: whose weights are used.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = len(backbone.transformer.blocks)
+
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """One step.
+
+        Args:
+            x: `[batch, time, dim]`.
+            positions: `[batch, time]`.
+            mask: `[batch, 1, time, past + time]`.
+            past: keys and values in turn per layer, `[batch, past, kv_heads, head_dim]`.
+
+        Returns:
+            The last position's hidden state `[batch, dim]`, then the new keys and values in turn per layer.
+        """
+        memory = FunctionalKVCache(list(zip(past[::2], past[1::2], strict=True)))
+        hidden = self.backbone(x, positions, mask, memory)
+        return hidden[:, -1], *memory.new
+
+
+class DepthFrame(nn.Module):
+    """All draws of a frame in one graph.
+
+    Args:
+        depth: whose weights are used.
+    """
+
+    def __init__(self, depth: DepthDecoder) -> None:
+        super().__init__()
+        self.depth = depth
+
+    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: Tensor) -> Tensor:
+        """See `DepthDecoder.forward`; `most` is a tensor, so that the graph sorts no more than it must."""
+        codes: Tensor = self.depth(hidden, noise, temperature, top_k, most)
+        return codes
+
+
+class DecoderStep(nn.Module):
+    """Mimi's decoder with its state as inputs and outputs.
+
+    Args:
+        decoder: whose weights are used.
+    """
+
+    def __init__(self, decoder: MimiDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, codes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """See `MimiDecoder.forward`."""
+        samples, after = self.decoder(codes, list(state))
+        return samples, *after
+
+
+class DepthScores(nn.Module):
+    """Logits of codes that are given, for comparing precisions.
+
+    Args:
+        depth: whose weights are used.
+    """
+
+    def __init__(self, depth: DepthDecoder) -> None:
+        super().__init__()
+        self.depth = depth
+
+    def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        """See `DepthDecoder.score`."""
+        return self.depth.score(hidden, codes)
+
+
+def backbone_graph(backbone: Backbone) -> ov.Model:
+    """`BackboneStep` for any batch, time and past."""
+    transformer = backbone.transformer
+    past = torch.zeros(2, 5, transformer.kv_heads, transformer.head_dim)
+    memory = [past] * (2 * len(transformer.blocks))
+    mask = torch.ones(2, 1, 3, 8, dtype=torch.bool)
+    example = [torch.zeros(2, 3, transformer.dim), torch.arange(5, 8).repeat(2, 1), mask, *memory]
+    return trace(BackboneStep(backbone), example, [[0, 1], [0, 1], [0, 2, 3], *[[0, 1] for _ in memory]])
+
+
+def depth_graph(depth: DepthDecoder) -> ov.Model:
+    """`DepthFrame` for any batch."""
+    noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
+    rules = [torch.ones(2), torch.full((2,), 2), torch.tensor(2)]
+    return trace(DepthFrame(depth), [torch.zeros(2, depth.project.in_features), noise, *rules], [[0]] * 4 + [[]])
+
+
+def decoder_graph(decoder: MimiDecoder) -> ov.Model:
+    """`DecoderStep` for any batch and any number of frames."""
+    state = decoder.initial_state(2)
+    codes = torch.zeros(2, decoder.codebooks, 3, dtype=torch.long)
+    return trace(DecoderStep(decoder), [codes, *state], [[0, 2], *[[0] for _ in state]])
+
+
+def score_graph(depth: DepthDecoder) -> ov.Model:
+    """`DepthScores` for any batch."""
+    codes = torch.zeros(2, depth.codebooks, dtype=torch.long)
+    return trace(DepthScores(depth), [torch.zeros(2, depth.project.in_features), codes], [[0]] * 2)
+
+
+def trace(module: nn.Module, example: Sequence[Tensor], dynamic: Sequence[Sequence[int]]) -> ov.Model:
+    """A graph of `module`.
+
+    Args:
+        module: to follow once with `example`.
+        example: inputs.
+        dynamic: for each input its dimensions of unknown size.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        # The tracer points out every Python branch; those taken here depend on shapes that are meant to be fixed.
+        warnings.simplefilter("ignore")
+        model = ov.convert_model(module.eval(), example_input=tuple(example))
+    shapes = {}
+    for port, tensor, free in zip(model.inputs, example, dynamic, strict=True):
+        sizes = [-1 if i in free else size for i, size in enumerate(tensor.shape)]
+        shapes[port] = ov.PartialShape(sizes)
+    model.reshape(shapes)
+    return model
+
+
+def quantise(model: ov.Model, precision: str) -> ov.Model:
+    """Compress the weights of all products and the table of depth embeddings; activations stay float32.
+
+    The tables of rotations are left alone: they are small, and every position hangs on them. In int4 the embeddings
+    and sizes that do not divide into groups keep int8.
+    """
+    if precision == "float32":
+        return model
+    # Large, and needed only while a bundle is made.
+    import nncf
+
+    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_SYM}
+    if precision == "int4":
+        fallback = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.IGNORE)
+        options = {"mode": nncf.CompressWeightsMode.INT4_SYM, "group_size": INT4_GROUP, "ratio": 1.0}
+        options |= {"advanced_parameters": fallback}
+    rotations = nncf.IgnoredScope(patterns=[".*transformer/aten::index/Gather.*"], validate=False)
+    return nncf.compress_weights(model, ignored_scope=rotations, **options)

@@ -1,0 +1,136 @@
+"""Make what the OpenVINO runtime serves from, in a process of its own.
+
+    python -m csm.engine.openvino.prepare CHECKPOINT PRECISION FOLDER LOG_LEVEL
+
+It takes several times the memory of the server that runs from the result, and a process gives that back for certain
+only when it ends. Where there is too little, the kernel ends this process, and the server is still there to say so.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import openvino as ov
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+import csm
+from csm import log
+from csm.engine.openvino import export
+from csm.errors import ModelUnavailable
+from csm.model.checkpoint import Checkpoint, open_checkpoint
+from csm.model.mimi.decoder import MimiDecoder
+from csm.model.mimi.encoder import MimiEncoder
+from csm.model.depth_decoder import Backbone, DepthDecoder, Embeddings
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 3
+"""Raised when what is written here changes."""
+
+DONE, ENCODER, EMBEDDINGS = "complete.json", "encoder.safetensors", "embeddings.safetensors"
+
+
+def prepare(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
+    """Write a bundle beside its place, then move it there: a half-made one is never taken for whole.
+
+    Raises:
+        ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
+    """
+    partial = folder.with_suffix(".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write_all(checkpoint, precision, partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or "a file cannot be written"
+        raise ModelUnavailable(
+            f"the prepared model cannot be kept ({reason}): set CSM_CACHE_DIR to a folder with room"
+        ) from error
+
+
+def prepare_in_subprocess(checkpoint: Checkpoint, precision: str, folder: Path, log_level: str) -> None:
+    """`prepare` in a process of its own, which ends when this one does.
+
+    Raises:
+        ModelUnavailable: as `prepare`, or the process was ended from outside.
+    """
+    logger.info("preparing the model in %s: once per checkpoint, a few minutes", precision)
+    command = [sys.executable, "-m", __name__, str(checkpoint.folder.absolute()), precision, str(folder), log_level]
+    here = str(Path(csm.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+    # Its standard input is closed when this process ends, however it ends.
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        reason = process.stdout.read()
+        returncode = process.wait()
+    if returncode:
+        raise ModelUnavailable(reason or _unspoken(returncode))
+
+
+def main() -> int:
+    """Prepare; what goes wrong is told on standard output, for the server to pass on."""
+    checkpoint, precision, folder, log_level = sys.argv[1:]
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    # Libraries that print their progress do so to the log.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    log.configure(log_level)
+    try:
+        prepare(open_checkpoint(Path(checkpoint)), precision, Path(folder))
+    except ModelUnavailable as error:
+        print(error, end="", file=answer, flush=True)
+        return 1
+    return 0
+
+
+def _unspoken(returncode: int) -> str:
+    if returncode == -signal.SIGKILL:
+        return "preparing the model was cut off, most likely for want of memory: it takes 11 GB once, at CSM-1B's size"
+    return "preparing the model failed; the reason is in the server's log"
+
+
+def _end_with_the_server() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _write_all(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
+    """One after the other, each graph letting go of its weights before the next."""
+    model = checkpoint.load(torch.float32, torch.device("cpu"))
+    save_file(MimiEncoder.of(model.codec_model).state_dict(), folder / ENCODER)
+    _save_tables(model, checkpoint.config.dtype or torch.float32, folder / EMBEDDINGS)
+    _write("sound", lambda: export.decoder_graph(MimiDecoder(model.codec_model)), "float32", folder)
+    _write("depth", lambda: export.depth_graph(DepthDecoder(model)), precision, folder)
+    _write("backbone", lambda: export.backbone_graph(Backbone(model)), precision, folder)
+    (folder / DONE).write_text(json.dumps({"format": FORMAT, "precision": precision}))
+
+
+def _write(name: str, graph: Callable[[], ov.Model], precision: str, folder: Path) -> None:
+    started = monotonic()
+    ov.save_model(export.quantise(graph(), precision), folder / f"{name}.xml", compress_to_fp16=False)
+    logger.info("%s is ready after %.0f s", name, monotonic() - started)
+
+
+def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
+    """Text and audio embeddings in the precision of the checkpoint's own files: nothing is lost."""
+    tables = Embeddings.of(model)
+    save_file({"text": tables.text.detach().to(dtype), "audio": tables.audio.detach().to(dtype)}, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The runtime for CUDA: the whole frame, backbone step, draws and 31 depth steps, replayed as one graph.
+
+A frame is some thousands of small kernels; launched one by one they cost more time than they compute. Graphs are
+captured at start-up, one per size of batch and length, because a capture during service would stall every stream.
+Each is compared with the eager frame before it is trusted. Where a graph is missing, a larger one does its work, and
+where there is none, the eager frame.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from csm.engine.api import Sampling
+from csm.engine.devices import Placement, configure_cuda, is_fatal, side_stream
+from csm.engine.runtimes.torch import TorchRuntime
+from csm.errors import ModelUnavailable
+from csm.model.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+LENGTHS = (512, 1024, 2048)
+"""Positions that a graph attends to; a graph reads all of them, needed or not."""
+
+COMMON_TOP_K = 64
+"""Wider draws need a wider sort; nearly all requests keep to the default of 50."""
+
+WARM_UPS = 2
+"""Eager frames before a capture, so that libraries have chosen their kernels and workspaces."""
+
+MAX_FAILURES = 3
+"""Captures that may fail before the rest is not tried any more."""
+
+MAX_ROWS = 16
+"""Streams by default; a frame for 16 costs little more than one for 1, but each row takes 67 MB at CSM-1B's size."""
+
+RESERVED_BYTES = 3_000_000_000
+"""Left free by the default number of rows: graphs (about 10 kB a kernel, 0.7 GB in all), workspaces of cuBLAS, the
+codec's activations, and the voices that are kept."""
+
+Key = tuple[int, int, int]
+"""Rows, length and top-k that a graph is captured for; it serves all that is not larger."""
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A captured frame.
+
+    Attributes:
+        replay: runs it on the current stream.
+        codes: `[rows, codebooks]`, overwritten by each replay.
+    """
+
+    replay: Callable[[], None]
+    codes: Tensor
+
+
+Capture = Callable[[Callable[[], Tensor]], Graph]
+"""From the eager frame to its graph."""
+
+
+class CudaRuntime(TorchRuntime):
+    """See `Runtime`; captures in its constructor.
+
+    Args:
+        checkpoint: to load.
+        placement: a CUDA device and its precision.
+        rows: of the batch; None takes what the free memory allows, up to `MAX_ROWS`.
+        capture: how to make a graph; None captures on the device.
+
+    Attributes:
+        graphs: by what they were captured for.
+
+    Raises:
+        ModelUnavailable: the device has no room for the model or for so many rows, or it is lost.
+    """
+
+    prefill_chunk = 512
+    """A piece of this width takes the time of its 270 launches, as a narrower one would."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, placement: Placement, rows: int | None, capture: Capture | None = None
+    ) -> None:
+        configure_cuda()
+        try:
+            super().__init__(checkpoint, placement, rows)
+        except torch.cuda.OutOfMemoryError as error:
+            raise ModelUnavailable(
+                f"{placement.device} has too little free memory ({str(error).partition('. ')[0]}): lower CSM_SLOTS, "
+                "end what else uses it (nvidia-smi), or set CSM_PRECISION=bfloat16"
+            ) from error
+        self.idle_prefill_chunk = self.positions
+        self.graphs: dict[Key, Graph] = {}
+        self._capture_all(capture or cuda_graphs(placement.device))
+
+    def frame(self, rows: int, length: int, top_k: int) -> Tensor:
+        """See `TorchRuntime.frame`: replays the smallest graph that is large enough."""
+        large_enough = (key for key in self.graphs if key[0] >= rows and key[1] >= length and key[2] >= top_k)
+        key = min(large_enough, default=None)
+        if key is None:
+            return super().frame(rows, length, top_k)
+        graph = self.graphs[key]
+        graph.replay()
+        return graph.codes[:rows]
+
+    def default_rows(self) -> int:
+        """Return how many rows fit into the memory that is free once the weights are there."""
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(1, min(MAX_ROWS, (free - RESERVED_BYTES) // self.row_bytes))
+
+    def _capture_all(self, capture: Capture) -> None:
+        """Capture what can be captured, and say what is missing and what helps."""
+        lengths = [length for length in LENGTHS if length < self.positions] + [self.positions]
+        top_ks = {min(COMMON_TOP_K, self.depth.codebook_size), self.depth.codebook_size}
+        # From the largest to the smallest: each then fits into the memory pool of the one before.
+        keys = sorted(product(_powers_of_two(self.rows), lengths, top_ks), reverse=True)
+        failures: list[str] = []
+        for key in keys:
+            if len(failures) == MAX_FAILURES:
+                break
+            try:
+                self.graphs[key] = self._capture(key, capture)
+            except Exception as error:
+                if is_fatal(error):
+                    raise ModelUnavailable(
+                        f"{self.device} failed and cannot be used by this process any more "
+                        f"({str(error).partition(chr(10))[0]}): restart the server; if it happens again, look for Xid "
+                        "errors in the kernel's log"
+                    ) from error
+                failures.append(f"{key[0]} rows of {key[1]} positions: {str(error).partition(chr(10))[0]}")
+                log.warning("no CUDA graph for %s", failures[-1])
+        self.memory.store.zero_()
+        log.info("captured %d CUDA graphs", len(self.graphs))
+        if failures:
+            self.notice = (
+                f"{len(self.graphs)} of {len(keys)} CUDA graphs could be captured; without one, a frame takes several "
+                f"times as long ({failures[0]}): lower CSM_SLOTS to save memory, or update driver and torch"
+            )
+
+    def _capture(self, key: Key, capture: Capture) -> Graph:
+        graph = capture(partial(TorchRuntime.frame, self, *key))
+        for seed in (1, 2):
+            self._probe(key, seed)
+            expected = super().frame(*key).cpu()
+            self._probe(key, seed)
+            graph.replay()
+            if (share := leading_agreement(expected, graph.codes.cpu())) < 0.25:
+                raise RuntimeError(f"a replay gives other codes than the eager frame ({share:.0%} agree)")
+        return graph
+
+    def _probe(self, key: Key, seed: int) -> None:
+        """Fill all rows with noise, each at another position."""
+        rows, length, top_k = key
+        generator = torch.Generator(self.device).manual_seed(seed)
+        self.memory.store.normal_(generator=generator)
+        self.state.x.normal_(generator=generator)
+        for row in range(rows):
+            position = (row + 1) * length // (rows + 1)
+            self.state.set(row, position, self.state.x[row].clone(), Sampling(seed + row, top_k=top_k))
+
+
+def cuda_graphs(device: torch.device) -> Capture:
+    """Return a function that captures on this device, whichever is current, into one memory pool."""
+    pool, stream = torch.cuda.graph_pool_handle(), side_stream(device)
+
+    def capture(frame: Callable[[], Tensor]) -> Graph:
+        # Its current device is the one that a capture listens to: on another it would come out empty.
+        with torch.cuda.device(device):
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UPS):
+                    frame()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph: Any = torch.cuda.CUDAGraph()
+            # Thread-local: other threads may use the device at the same time.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                codes = frame()
+        return Graph(graph.replay, codes)
+
+    return capture
+
+
+def leading_agreement(expected: Tensor, given: Tensor) -> float:
+    """Return the mean share of the codes of a frame `[rows, codebooks]` up to the first that differs.
+
+    A rounding may turn one code where two are about equally likely, and all that follow it; wrong codes agree in none.
+    """
+    return float((expected == given).int().cumprod(dim=1).float().mean())
+
+
+def _powers_of_two(limit: int) -> list[int]:
+    """1, 2, 4, ... and `limit` itself."""
+    return [1 << i for i in range((limit - 1).bit_length())] + [limit]

@@ -1,0 +1,160 @@
+"""The reference engine: `CsmForConditionalGeneration.generate`, unmodified, one generation at a time.
+
+Slow (see docs/performance.md), but by definition right: the `csm` engine is tested against it, and serves
+as a fallback with `CSM_ENGINE=transformers`.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from csm.engine.api import EngineInfo, Sampling
+from csm.engine.codec_worker import CodecStream, decode
+from csm.engine.devices import Placement, describe_failure
+from csm.engine.request import Generation
+from csm.errors import Cancelled, GenerationFailed, InvalidRequest
+from csm.model.checkpoint import Checkpoint
+from csm.model.mimi.decoder import MimiDecoder
+from csm.model.conversation import Conversation, input_ids
+
+
+class _EndFrame(Exception):
+    """The model closed its turn."""
+
+
+class TransformersEngine:
+    """One worker thread, so that callers are served in order.
+
+    Args:
+        checkpoint: to load.
+        placement: device and precision.
+        patience: longest wait of a caller for the next chunk, in seconds.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, placement: Placement, patience: float = 120.0) -> None:
+        self._config, self._tokenizer = checkpoint.config, checkpoint.tokenizer
+        self._model = checkpoint.load(placement.dtype, placement.device)
+        codec = self._model.codec_model.float()
+        self._decoder = MimiDecoder(codec)
+        self._patience, self._running = patience, 0
+        self._failure: str | None = None
+        self._closed = False
+        self._worker = ThreadPoolExecutor(1, "reference-engine")
+        rates = codec.config.sampling_rate, codec.config.frame_rate
+        notices = () if placement.notice is None else (placement.notice,)
+        self.info = EngineInfo("transformers", str(placement.device), placement.precision, 1, *rates, notices)
+
+    @property
+    def running(self) -> int:
+        """0 or 1."""
+        return self._running
+
+    def generate(
+        self, conversation: Conversation, sampling: Sampling, max_frames: int, gone: Callable[[], bool]
+    ) -> Generation:
+        """See `Engine.generate`."""
+        generation = Generation(conversation, sampling, max_frames, lambda: self._closed or gone(), self._patience)
+        self._worker.submit(self._run, generation)
+        return generation
+
+    def failure(self) -> str | None:
+        """See `Engine.failure`."""
+        return self._failure
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._closed = True
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, generation: Generation) -> None:
+        self._running = 1
+        try:
+            if not generation.cancelled:
+                self._generate(generation)
+            generation.finish()
+        except Exception as error:
+            fatal, told = describe_failure(error)
+            self._failure = fatal or self._failure
+            generation.finish(told)
+        finally:
+            self._running = 0
+
+    @torch.inference_mode()
+    def _generate(self, generation: Generation) -> None:
+        ids, audio = self._prompt(generation.conversation)
+        room = self._config.max_position_embeddings - ids.shape[1]
+        if room < 1:
+            raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
+        stream = _FrameStream(generation, self._decoder, self._config.codebook_eos_token_id)
+        torch.manual_seed(generation.sampling.seed)
+        with suppress(_EndFrame):
+            self._model.generate(
+                input_ids=ids,
+                **audio,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=min(generation.max_frames, room),
+                streamer=stream,
+                output_audio=False,
+                **self._sampling(generation.sampling),
+            )
+        stream.flush()
+
+    def _sampling(self, sampling: Sampling) -> dict[str, object]:
+        """Arguments of `generate`; all of the depth decoder's are given each time, because they persist."""
+        unknown = list(range(self._config.codec_config.codebook_size, self._config.vocab_size))
+        one: dict[str, object] = {"do_sample": False, "temperature": None, "top_k": None, "suppress_tokens": unknown}
+        if sampling.temperature > 0:
+            one |= {"do_sample": True, "temperature": float(sampling.temperature), "top_k": sampling.top_k}
+        return one | {f"depth_decoder_{name}": value for name, value in one.items()}
+
+    def _prompt(self, conversation: Conversation) -> tuple[Tensor, dict[str, Tensor]]:
+        """`input_ids` and the audio arguments, as `CsmProcessor` would give them."""
+        heard = [turn.audio.samples for turn in conversation.context if turn.audio is not None]
+        device = self._model.device
+        waves = [torch.from_numpy(samples).to(device) for samples in heard]
+        config = self._config
+        frames = [-(-len(wave) // round(self.info.sample_rate / self.info.frame_rate)) for wave in waves]
+        ids = input_ids(conversation.turns, frames, self._tokenizer, config.audio_token_id, config.audio_eos_token_id)
+        prompt = torch.tensor([ids], device=device)
+        if not waves:
+            return prompt, {}
+        cutoffs = torch.tensor([len(wave) for wave in waves], device=device).cumsum(0)[None]
+        return prompt, {"input_values": torch.cat(waves)[None, None], "input_values_cutoffs": cutoffs}
+
+
+class _FrameStream:
+    """The streamer that `generate` calls with each frame; it may end the generation by raising."""
+
+    def __init__(self, generation: Generation, decoder: MimiDecoder, end_code: int) -> None:
+        self._generation, self._decoder, self._end = generation, decoder, end_code
+        self._stream, self._prompt_seen = CodecStream(decoder), False
+
+    def put(self, frames: Tensor) -> None:
+        if not self._prompt_seen:
+            # `generate` announces the prompt first.
+            self._prompt_seen = True
+            return
+        if self._generation.cancelled:
+            raise Cancelled("the caller went away")
+        frame = frames[0]
+        # transformers stops on all but the last code; such a frame is no sound either.
+        if bool((frame[:-1] == self._end).all()):
+            raise _EndFrame
+        self._decode(self._stream.push(frame))
+
+    def end(self) -> None:
+        """Nothing to do: the caller flushes."""
+
+    def flush(self) -> None:
+        self._decode(self._stream.flush())
+
+    def _decode(self, codes: Tensor | None) -> None:
+        if codes is None:
+            return
+        (chunk,) = decode(self._decoder, [self._stream], codes[None])
+        if isinstance(chunk, GenerationFailed):
+            raise chunk
+        self._generation.put(chunk)

@@ -1,0 +1,47 @@
+"""The thread that turns reference audio into codes while frames of others are being made."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from csm.engine.devices import side_stream
+from csm.engine.runtimes.torch import Runtime
+from csm.model.conversation import Turn
+
+
+class VoiceEncoder:
+    """Encodes one voice at a time, on CUDA on a stream of its own.
+
+    On the frame loop's stream each frame would wait for the whole encoder; in a thread for each client, libraries would
+    set themselves up anew for each.
+
+    Args:
+        runtime: that encodes.
+        device: of the runtime.
+    """
+
+    def __init__(self, runtime: Runtime, device: torch.device) -> None:
+        self._runtime = runtime
+        self._stream = side_stream(device) if device.type == "cuda" else None
+        self._thread = ThreadPoolExecutor(1, "voices")
+
+    def encode(self, turn: Turn) -> Tensor:
+        """Return the codes `[frames, codebooks]` of a turn that has audio, on the CPU; wait for other voices first.
+
+        Raises:
+            ValueError: the turn has no audio.
+        """
+        if turn.audio is None:
+            raise ValueError("only a turn that was heard can be encoded")
+        return self._thread.submit(self._encode, torch.from_numpy(turn.audio.samples)).result()
+
+    def close(self) -> None:
+        """Finish the voice that is being encoded, then stop."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _encode(self, samples: Tensor) -> Tensor:
+        with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
+            # The copy waits for the stream: whoever reads the codes need not know of it.
+            return self._runtime.encode(samples).cpu()

@@ -1,0 +1,291 @@
+"""Callers come and go; each hears what it would have heard alone."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from csm.engine.api import Chunk, Sampling
+from csm.engine.request import Generation
+from csm.errors import Cancelled, DeadlineExceeded, GenerationFailed, InvalidRequest
+from tests.engine.parts import Engines, Request, Stepped, Watched, codes, handed_over, said, samples, until
+
+GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
+
+REQUESTS = [
+    Request("One.", 0, GREEDY, 1),
+    Request("A second one.", 0, GREEDY, 4),
+    Request("Three", 1, Sampling(seed=3), 3),
+    Request("Three", 1, Sampling(seed=4), 6),
+    Request("The fourth text is longer than a piece", 2, Sampling(seed=5, temperature=1.5, top_k=64), 2),
+    Request("x", 0, Sampling(seed=2**63 - 1, temperature=0.5, top_k=3), 7),
+    Request("", 1, Sampling(seed=7, temperature=2.0, top_k=1), 3),
+]
+
+
+@pytest.fixture
+def alone(engines: Engines) -> list[list[Chunk]]:
+    """What each request gets when nobody else is there."""
+    engine = engines(Stepped)
+    answers = []
+    for request in REQUESTS:
+        generation = request.start(engine)
+        engine.run_dry()
+        answers.append(handed_over(generation)[0])
+    assert [len(codes(chunks)) for chunks in answers] == [request.frames for request in REQUESTS]
+    return answers
+
+
+def same(heard: list[Chunk], expected: list[Chunk]) -> bool:
+    """Whether all that was heard is as expected, as far as it goes."""
+    if not heard:
+        return True
+    frames = codes(heard)
+    sound = samples(expected)[: len(frames) * 1920]
+    return np.array_equal(frames, codes(expected)[: len(frames)]) and bool(np.abs(samples(heard) - sound).max() < 1e-5)
+
+
+class Schedule:
+    """Callers who join and leave at random; a pure function of its seed."""
+
+    def __init__(self, seed: int, engine: Stepped) -> None:
+        self.random, self.engine = random.Random(seed), engine
+        self.live: list[tuple[int, Generation]] = []
+        self.all: list[tuple[int, Generation]] = []
+        self.left: set[Generation] = set()
+
+    def play(self) -> None:
+        for _ in range(self.random.randint(1, 9)):
+            if self.random.random() < 0.6:
+                self._join()
+            if self.live and self.random.random() < 0.2:
+                self._leave()
+            self.engine.step()
+        self.engine.run_dry()
+
+    def _join(self) -> None:
+        number = self.random.randrange(len(REQUESTS))
+        by = [False]
+        generation = REQUESTS[number].start(self.engine, lambda: by[0])
+        self.live.append((number, generation))
+        self.all.append((number, generation))
+
+    def _leave(self) -> None:
+        _, generation = self.live.pop(self.random.randrange(len(self.live)))
+        generation.close()
+        self.left.add(generation)
+
+
+def test_two_hundred_random_schedules_give_what_each_caller_gets_alone(
+    engines: Engines, alone: list[list[Chunk]]
+) -> None:
+    together = left_early = 0
+    for seed in range(200):
+        engine = engines(Stepped, slots=1 + seed % 4, voice_bytes=(0, 30_000, 10**8)[seed % 3])
+        schedule = Schedule(seed, engine)
+        schedule.play()
+        for number, generation in schedule.all:
+            if generation in schedule.left:
+                left_early += 1
+                continue
+            heard, end = handed_over(generation)
+            assert end is None, f"schedule {seed}: {end}"
+            assert len(codes(heard)) == REQUESTS[number].frames, f"schedule {seed}"
+            assert same(heard, alone[number]), f"schedule {seed}, request {number}"
+            together += 1
+        assert engine.running == 0
+        engine.close()
+    assert together > 400 and left_early > 80
+
+
+def test_what_a_caller_heard_before_leaving_is_the_beginning_of_the_whole(
+    engines: Engines, alone: list[list[Chunk]]
+) -> None:
+    engine = engines(Stepped)
+    staying, leaving = REQUESTS[5].start(engine), REQUESTS[3].start(engine)
+    for _ in range(4):
+        engine.step()
+    time.sleep(0.2)
+    leaving.close()
+    engine.run_dry()
+    heard, end = handed_over(leaving)
+    assert isinstance(end, Cancelled) and 1 <= len(codes(heard)) < REQUESTS[3].frames
+    assert same(heard, alone[3])
+    assert same(handed_over(staying)[0], alone[5])
+
+
+def test_chunks_grow_from_one_frame_to_eight(engines: Engines) -> None:
+    request = Request(frames=30)
+    chunks = request.run(engines())
+    assert [len(chunk.codes) for chunk in chunks] == [1, 2, 4, 8, 8, 7]
+    assert all(chunk.samples.shape == (1920 * len(chunk.codes),) for chunk in chunks)
+    assert all(chunk.samples.dtype == np.float32 and chunk.codes.dtype == np.int64 for chunk in chunks)
+
+
+def test_a_slot_is_free_one_frame_after_its_caller_left(engines: Engines) -> None:
+    runtime = Watched(engines.runtime)
+    engine = engines(Stepped, runtime, slots=1)
+    gone = [False]
+    first, second = Request(frames=50).start(engine, lambda: gone[0]), Request(frames=2).start(engine)
+    for _ in range(3):
+        engine.step()
+    assert engine.running == 1
+    made, gone[0] = runtime.count("step"), True
+    engine.step()
+    assert engine.running == 0 and runtime.count("step") == made
+    engine.step()
+    assert runtime.count("step") == made + 1
+    assert isinstance(handed_over(first)[1], Cancelled)
+    engine.run_dry()
+    assert handed_over(second)[1] is None
+
+
+def test_one_who_leaves_the_queue_is_never_run(engines: Engines) -> None:
+    runtime = Watched(engines.runtime)
+    engine = engines(Stepped, runtime, slots=1)
+    first, second, third = (Request(frames=4, speaker=n).start(engine) for n in range(3))
+    engine.step()
+    second.close()
+    engine.run_dry()
+    assert runtime.count("join") == 2
+    with pytest.raises(Cancelled):
+        next(second)
+    assert len(codes(list(first))) == len(codes(list(third))) == 4
+
+
+def test_one_who_leaves_while_the_prompt_is_read_is_never_run(engines: Engines) -> None:
+    runtime = Watched(engines.runtime)
+    engine = engines(Stepped, runtime)
+    running = Request(frames=30).start(engine)
+    engine.step()
+    leaving = Request("A long text, read piece by piece while the other one is speaking.").start(engine)
+    engine.step()
+    assert engine.running == 2 and runtime.count("join") == 1
+    leaving.close()
+    engine.step()
+    assert engine.running == 1
+    engine.run_dry()
+    assert runtime.count("join") == 1
+    assert len(codes(list(running))) == 30
+
+
+def test_a_long_prompt_is_read_in_pieces_while_others_speak(engines: Engines) -> None:
+    runtime = Watched(engines.runtime)
+    engine = engines(Stepped, runtime)
+    running = Request(frames=40).start(engine)
+    engine.step()
+    long = Request("A text of many words, " * 3, speaker=3, frames=1).start(engine)
+    pieces = []
+    while runtime.count("join") < 2:
+        before, made = runtime.positions_read, runtime.count("step")
+        engine.step()
+        pieces.append(runtime.positions_read - before)
+        # Nobody waits: each piece goes with a frame of those who speak.
+        assert runtime.count("step") == made + 1
+    assert len(pieces) > 4 and max(pieces) <= engines.runtime.prefill_chunk
+    running.close()
+    engine.run_dry()
+    assert len(codes(list(long))) == 1
+
+
+def test_a_prompt_is_read_at_once_when_nobody_speaks(engines: Engines) -> None:
+    engine = engines(Stepped)
+    generation = Request("A text of many words, " * 3, speaker=4, frames=1).start(engine)
+    engine.step()
+    assert len(codes(list(generation))) == 1
+
+
+def test_what_does_not_fit_the_context_is_refused_at_once(engines: Engines) -> None:
+    engine = engines(Stepped)
+    with pytest.raises(InvalidRequest, match="shorten"):
+        Request("z" * engines.runtime.positions).start(engine)
+    assert engine.running == 0 and not engine._waiting
+
+
+def test_a_generation_ends_where_the_context_does(engines: Engines) -> None:
+    engine = engines(Stepped)
+    room = engines.runtime.positions - 40
+    generation = Request("z" * room, frames=1000).start(engine)
+    engine.run_dry()
+    chunks, end = handed_over(generation)
+    assert end is None and 1 <= len(codes(chunks)) <= 40
+
+
+def test_many_threads_get_what_they_would_get_alone(engines: Engines, alone: list[list[Chunk]]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    engine = engines(slots=3)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda n: REQUESTS[n % len(REQUESTS)].run(engine), range(20)))
+    for number, heard in enumerate(answers):
+        assert same(heard, alone[number % len(REQUESTS)])
+        assert len(codes(heard)) == REQUESTS[number % len(REQUESTS)].frames
+    until(lambda: engine.running == 0)
+
+
+def test_who_waits_longer_than_the_deadline_is_told_and_leaves_the_queue(engines: Engines) -> None:
+    engine = engines(Stepped, slots=1, patience=0.3)
+    waiting = Request().start(engine)
+    with pytest.raises(DeadlineExceeded, match="try again later"):
+        next(waiting)
+    assert waiting.cancelled
+    engine.step()
+    assert engine.running == 0
+
+
+def test_a_caller_who_is_gone_does_not_wait_for_the_deadline(engines: Engines) -> None:
+    engine = engines(Stepped)
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        next(Request().start(engine, lambda: True))
+    assert time.monotonic() - started < 10
+
+
+def test_closing_the_engine_ends_whoever_speaks_or_waits(engines: Engines) -> None:
+    engine = engines(runtime=Watched(engines.runtime, lambda number, name: time.sleep(0.01)), slots=1)
+    speaking, waiting = Request(frames=80).start(engine), Request().start(engine)
+    assert next(speaking)
+    engine.close()
+    for generation in (speaking, waiting):
+        with pytest.raises(Cancelled):
+            list(generation)
+    with pytest.raises(GenerationFailed, match="stopped"):
+        Request().start(engine)
+
+
+def test_a_device_that_does_not_answer_is_reported(engines: Engines) -> None:
+    import threading
+
+    hung = threading.Event()
+    engine = engines(
+        runtime=Watched(engines.runtime, lambda number, name: name == "step" and hung.wait(30)), patience=0.3
+    )
+    try:
+        generation = Request().start(engine)
+        with pytest.raises(DeadlineExceeded):
+            next(generation)
+        until(lambda: engine.failure() is not None)
+        assert engine.failure() == "the device does not answer"
+    finally:
+        hung.set()
+    until(lambda: engine.failure() is None)
+
+
+def test_the_conversation_without_a_voice_is_spoken_too(engines: Engines) -> None:
+    from csm.model.conversation import Conversation, Turn
+
+    engine = engines()
+    chunks = list(engine.generate(Conversation((Turn("0", "Alone."),)), GREEDY, 3, lambda: False))
+    assert len(codes(chunks)) == 3
+    assert codes(chunks).tolist() != codes(list(engine.generate(said("Alone."), GREEDY, 3, lambda: False))).tolist()
+
+
+def test_more_codes_than_there_are_means_all_of_them(engines: Engines) -> None:
+    engine = engines(Stepped)
+    running = Request(frames=9).start(engine)
+    asked = [Request(sampling=Sampling(seed=4, temperature=1.0, top_k=top_k)).start(engine) for top_k in (64, 2051)]
+    engine.run_dry()
+    one, other = (handed_over(generation) for generation in asked)
+    assert one[1] is None and other[1] is None and handed_over(running)[1] is None
+    assert codes(one[0]).tolist() == codes(other[0]).tolist()

@@ -1,0 +1,105 @@
+"""Two engines, one behaviour: the reference says what `transformers` says, and ours says the same."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor, CsmForConditionalGeneration
+
+from csm.engine.api import Sampling
+from csm.engine.devices import Placement
+from csm.engine.transformers_engine import TransformersEngine
+from csm.engine.runtimes.torch import TorchRuntime
+from csm.engine.scheduler import CsmEngine
+from csm.errors import Cancelled, InvalidRequest
+from csm.model.checkpoint import Checkpoint
+from tests.engine.parts import Engines, Request, codes, said, samples, until
+from tests.model import prompts
+
+GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
+CPU = Placement(torch.device("cpu"), "float32")
+
+
+@pytest.fixture(scope="module")
+def ours(small: Checkpoint) -> Iterator[CsmEngine]:
+    engines = Engines(TorchRuntime(small, CPU, 2), small.tokenizer)
+    yield engines(slots=2)
+    engines.close()
+
+
+@pytest.fixture(scope="module")
+def reference(small: Checkpoint) -> Iterator[TransformersEngine]:
+    engine = TransformersEngine(small, CPU, 60)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("frames", [1, 20])
+def test_both_engines_say_the_same_greedily(ours: CsmEngine, reference: TransformersEngine, frames: int) -> None:
+    request = Request("Both say this.", speaker=2, sampling=GREEDY, frames=frames)
+    one, two = request.run(ours), request.run(reference)
+    assert len(codes(one)) == frames and codes(one).tolist() == codes(two).tolist()
+    assert [len(chunk.codes) for chunk in one] == [len(chunk.codes) for chunk in two]
+    assert np.abs(samples(one) - samples(two)).max() < 1e-5
+
+
+def test_the_reference_says_what_transformers_says(
+    reference: TransformersEngine, small: Checkpoint, tiny: Callable[..., Path]
+) -> None:
+    conversation = said("Sample for sample.", speaker=3)
+    heard = list(reference.generate(conversation, GREEDY, 12, lambda: False))
+    model: Any = CsmForConditionalGeneration.from_pretrained(tiny(), dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(tiny())
+    prompt = processor.apply_chat_template(prompts.messages(conversation), tokenize=True, return_dict=True)
+    wanted = model.generate(
+        **prompt,
+        max_new_tokens=12,
+        do_sample=False,
+        depth_decoder_do_sample=False,
+        output_audio=True,
+        return_dict_in_generate=True,
+    )
+    assert codes(heard).tolist() == wanted.sequences[0].tolist()
+    assert np.abs(samples(heard) - wanted.audio[0].numpy()).max() < 1e-5
+
+
+def test_sampling_repeats_with_its_seed_whatever_came_between(reference: TransformersEngine) -> None:
+    seeded = Request(sampling=Sampling(seed=5), frames=4)
+    first = codes(seeded.run(reference)).tolist()
+    other = codes(Request(sampling=Sampling(seed=6, temperature=1.5, top_k=64), frames=4).run(reference)).tolist()
+    Request(sampling=GREEDY, frames=2).run(reference)
+    assert codes(seeded.run(reference)).tolist() == first != other
+
+
+def test_greedy_after_sampling_is_greedy(reference: TransformersEngine) -> None:
+    before = codes(Request(sampling=GREEDY, frames=4).run(reference)).tolist()
+    Request(sampling=Sampling(seed=6, temperature=2.0, top_k=64), frames=2).run(reference)
+    assert codes(Request(sampling=GREEDY, frames=4).run(reference)).tolist() == before
+
+
+def test_the_reference_serves_in_order_and_stops_for_who_left(reference: TransformersEngine) -> None:
+    first, second = Request(frames=400).start(reference), Request(frames=2).start(reference)
+    assert len(next(first).codes) == 1
+    assert reference.running == 1
+    first.close()
+    assert len(codes(list(second))) == 2
+    until(lambda: reference.running == 0)
+
+
+def test_what_does_not_fit_the_context_is_refused(reference: TransformersEngine) -> None:
+    with pytest.raises(InvalidRequest, match="shorten"):
+        Request("z" * 2048, frames=2).run(reference)
+
+
+def test_closing_the_reference_ends_whoever_speaks_or_waits(small: Checkpoint) -> None:
+    engine = TransformersEngine(small, CPU, 60)
+    speaking, waiting = Request(frames=1000).start(engine), Request().start(engine)
+    assert next(speaking)
+    engine.close()
+    for generation in (speaking, waiting):
+        with pytest.raises(Cancelled):
+            list(generation)
+    until(lambda: engine.running == 0)
