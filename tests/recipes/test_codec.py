@@ -179,6 +179,17 @@ def test_saved_codec_sounds_like_the_trained_one(tmp_path: Path) -> None:
     assert (before - after).abs().max() < 0.02 * before.abs().max()
 
 
+def test_a_codec_is_saved_in_parts_that_replace_the_last_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = new_codec(0, SIZE)
+    save_codec(codec, tmp_path)
+    monkeypatch.setattr("recipes.demo_model.export.SHARD_SIZE", "20KB")
+    save_codec(codec, tmp_path)
+    parts = list(tmp_path.glob("*.safetensors"))
+    assert len(parts) > 1 and all(part.stat().st_size < 30_000 for part in parts)
+    ours, theirs = codec.half().float().state_dict(), load_codec(tmp_path).state_dict()
+    assert all(torch.equal(theirs[name], value) for name, value in ours.items() if "codebook" not in name)
+
+
 def test_codebooks_follow_their_vectors_alike_in_small_and_large_batches() -> None:
     """The same vectors, in one batch or in four, leave the average code with a usage of 1."""
     for size in (64, 16):
