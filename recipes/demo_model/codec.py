@@ -18,11 +18,19 @@ from recipes.demo_model.architecture import FRAME_RATE
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
 from recipes.demo_model.coded import CodedSounds, encoded_once
 from recipes.demo_model.export import load_codec, save_codec
-from recipes.demo_model.progress import Progress
+from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.recordings import Recording, Variety
 from recipes.demo_model.resize import new_codec, widened, with_codebooks
 from recipes.demo_model.sounds import Sounds, Source
-from recipes.demo_model.training import Checkpoint, bfloat16_pays, choose_device, common_arguments, limits, run
+from recipes.demo_model.training import (
+    Checkpoint,
+    bfloat16_pays,
+    choose_device,
+    common_arguments,
+    compute_exactly,
+    limits,
+    run,
+)
 
 
 def train(trainer: CodecTrainer, sounds: Source, unheard: list[Recording], out: Path, progress: Progress) -> int:
@@ -59,7 +67,10 @@ def main() -> None:
         plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "spectral")
     ).stop_on_sigterm()
     trainer = CodecTrainer(codec, plan, device)
-    done = train(trainer, sounds, unheard[::4], arguments.out, progress)
+    try:
+        done = train(trainer, sounds, unheard[::4], arguments.out, progress)
+    except RunFailed as failure:
+        raise SystemExit(f"given up: {failure}") from failure
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
 
 
@@ -78,6 +89,7 @@ def _all(folders: Sequence[Path], device: torch.device) -> Sounds:
 
 def _coded(arguments: argparse.Namespace, codec: MimiModel, plan: Plan) -> CodedSounds:
     path, copies = arguments.out / "codes.pt", arguments.decoder_alone
+    compute_exactly()
     rows = encoded_once(path, codec, arguments.speech, copies, plan.frames, plan.variety, plan.seed)
     print(f"{len(rows['frames'])} recordings, {int(rows['frames'].sum()) / FRAME_RATE / 60:.0f} minutes", flush=True)
     return CodedSounds(**rows, device=codec.device)

@@ -20,7 +20,7 @@ from recipes.demo_model import speech
 from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.recordings import play
-from recipes.demo_model.training import choose_device
+from recipes.demo_model.training import choose_device, compute_exactly
 
 Codes = NDArray[np.int16]
 
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--speeds", type=float, nargs="+", default=[1.0], help="play each sentence at each of these")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
+    compute_exactly()
     codec = load_codec(arguments.codec).to(choose_device(arguments.device))
     for folder in arguments.speech:
         target = arguments.out / f"{folder.name}.npz"

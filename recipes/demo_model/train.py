@@ -19,7 +19,7 @@ from recipes.demo_model.dialogue import Corpus, Diet, split
 from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
 from recipes.demo_model.model_trainer import Plan, Trainer
-from recipes.demo_model.progress import Progress
+from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.training import (
     Checkpoint,
@@ -75,7 +75,10 @@ def main() -> None:
     progress = Progress(
         plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "backbone")
     ).stop_on_sigterm()
-    done = train(trainer, batches, validation, codec, arguments.out, progress)
+    try:
+        done = train(trainer, batches, validation, codec, arguments.out, progress)
+    except RunFailed as failure:
+        raise SystemExit(f"given up: {failure}") from failure
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")
 
 

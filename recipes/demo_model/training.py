@@ -29,6 +29,7 @@ class Stateful(Protocol):
 def choose_device(name: str) -> torch.device:
     """`auto` takes the GPU where there is one. On a CPU, numbers too small to matter count as zero: they are slow."""
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True  # all batches of the codec have one shape
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
@@ -75,6 +76,11 @@ def bfloat16_pays(device: torch.device) -> bool:
 def mixed_precision(device: torch.device, bfloat16: bool) -> contextlib.AbstractContextManager[Any]:
     """Compute matrix products and convolutions in bfloat16, the rest in float32; or all of it in float32."""
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
+
+
+def compute_exactly() -> None:
+    """Keep a GPU from rounding the factors of float32 products: it would change codes that are near to each other."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor: float = 0.05) -> float:
