@@ -1,4 +1,4 @@
-"""Stretches of recordings to train the codec on, varied so that a few hundred voices sound like many."""
+"""Recordings in memory, and how they are varied so that a few hundred voices sound like many."""
 
 from dataclasses import dataclass, field
 
