@@ -101,7 +101,7 @@ def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], l
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seed torch's global generators on all devices for one step, with the same effect as `randomness`."""
+    """Seed torch's global generators, on all devices, for the draws of one step: see `randomness`."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1))
 
 
@@ -166,11 +166,14 @@ def run(
     """
     with checkpoint:
         step = checkpoint.load()
+        saved = -1
         while not progress.over(step):
             values = do(step)
             step += 1
             progress.report(step, values)
             if progress.time_to_save(step):
                 save(step)
-        save(step)
+                saved = step
+        if saved != step:
+            save(step)
     return step
