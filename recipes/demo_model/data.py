@@ -119,7 +119,7 @@ def make(
                 print(f"{number}: {done / 60:.1f} of {seconds / 60:.1f} min, {rate:.2f} x real time", flush=True)
 
 
-def arguments(doc: str | None, hours: float, seed: int, texts: str) -> argparse.ArgumentParser:
+def arguments(doc: str | None, hours: float, seed: int, kind: str) -> argparse.ArgumentParser:
     """Return a parser with what every maker of speech asks; the values are the defaults."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -127,7 +127,7 @@ def arguments(doc: str | None, hours: float, seed: int, texts: str) -> argparse.
     parser.add_argument(
         "--seed", type=int, default=seed, help="another seed makes other speech, in the same folder too"
     )
-    parser.add_argument("--texts", choices=("examples", "definitions", "all"), default=texts, help="WordNet's")
+    parser.add_argument("--texts", choices=texts.KINDS, default=kind, help="what is said")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("WHICH", "OF"), help="of the texts")
     parser.add_argument("--longest", type=int, default=18, help="words of the longest sentence")
     parser.add_argument("--form", choices=SUBTYPES, default="flac", help="opus is small but takes longer to write")
@@ -136,7 +136,7 @@ def arguments(doc: str | None, hours: float, seed: int, texts: str) -> argparse.
 
 def main() -> None:
     """Make speech."""
-    parser = arguments(__doc__, hours=3.0, seed=2, texts="examples")
+    parser = arguments(__doc__, hours=3.0, seed=2, kind="examples")
     parser.add_argument("--voices", type=Path, required=True, help="folder voices/ of the npm package kokoro-js")
     parser.add_argument("--held-out", action="store_true", help="make the judges' set instead: voices never trained on")
     parser.add_argument("--threads", type=int, default=1)

@@ -44,11 +44,11 @@ Phone = tuple[str, float]
 """A name of flite's and the second at which it ends."""
 
 
-def plan(texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
+def plan(texts: list[str], seed: int, each: int = SENTENCES_PER_SPEAKER) -> Iterator[tuple[Speaker, str]]:
     """Yield who says what, each text once. A speaker's style: which voice, and the speed at which it is played."""
     order = random.Random(seed).sample(texts, len(texts))
     for number, text in enumerate(order):
-        yield _draw_speaker(random.Random(f"{seed}/{number // SENTENCES_PER_SPEAKER}")), text
+        yield _draw_speaker(random.Random(f"{seed}/{number // each}")), text
 
 
 def speak(voice: str, text: str, pace: float) -> tuple[np.ndarray, int, list[Phone]]:
@@ -97,9 +97,10 @@ def timed(text: str, phones: Sequence[Phone], counts: Sequence[int]) -> tuple[st
 
 def main() -> None:
     """Make speech."""
-    parser = data.arguments(__doc__, hours=2.0, seed=1, texts="definitions")
+    parser = data.arguments(__doc__, hours=2.0, seed=1, kind="definitions")
+    parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences that a speaker says")
     given = parser.parse_args()
-    planned = plan(wordnet.sentences(given.texts, given.share, given.longest), given.seed)
+    planned = plan(wordnet.sentences(given.texts, given.share, given.longest), given.seed, given.each)
     data.make(_speak, planned, given.out, f"f{given.seed}", given.hours * 3600, given.form)
 
 

@@ -31,11 +31,11 @@ SAME_AS_KOKORO = str.maketrans({"ɚ": "ɜ", "ɾ": "T", "g": "ɡ", "r": "ɹ", "ʔ
 """eSpeak's letters for sounds that Kokoro writes with others."""
 
 
-def plan(sentences: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
+def plan(sentences: list[str], seed: int, each: int = SENTENCES_PER_SPEAKER) -> Iterator[tuple[Speaker, str]]:
     """Yield who says what, each text once. A speaker's style is one number: the speed at which the voice is played."""
     order = random.Random(seed).sample(sentences, len(sentences))
     for number, text in enumerate(order):
-        group = number // SENTENCES_PER_SPEAKER
+        group = number // each
         rng = random.Random(f"{seed}/{group}")
         speed, pace = round(rng.uniform(*SPEEDS), 3), round(rng.uniform(*PACES), 2)
         yield Speaker(f"piper-joe@{speed}", np.array([speed], np.float32), pace), text
@@ -88,9 +88,10 @@ def timed(alignments: list[Any], rate: float, samples: np.ndarray) -> Utterance:
 
 def main() -> None:
     """Make speech."""
-    parser = data.arguments(__doc__, hours=2.0, seed=1, texts="definitions")
+    parser = data.arguments(__doc__, hours=2.0, seed=1, kind="definitions")
+    parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences that a speaker says")
     given = parser.parse_args()
-    planned = plan(texts.sentences(given.texts, given.share, given.longest), given.seed)
+    planned = plan(texts.sentences(given.texts, given.share, given.longest), given.seed, given.each)
     data.make(Joe().speak, planned, given.out, f"p{given.seed}", given.hours * 3600, given.form)
 
 

@@ -1,8 +1,11 @@
 """What is said: the example sentences and the definitions of WordNet (Debian package wordnet-base)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+
+from recipes.demo_model import heldout
 
 WORDNET = Path("/usr/share/wordnet")
 
@@ -26,21 +29,32 @@ def definitions(wordnet: Path = WORDNET) -> list[str]:
     return sorted({_as_sentence(part) for part in parts if _usable(part)})
 
 
+def judges() -> list[str]:
+    """Return the texts of `heldout`."""
+    return sorted(heldout.TEXTS)
+
+
+def all_of_wordnet() -> list[str]:
+    """Return examples and definitions."""
+    return sorted({*example_sentences(), *definitions()})
+
+
+KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
+    {"examples": example_sentences, "definitions": definitions, "all": all_of_wordnet, "judges": judges}
+)
+
+
 def sentences(kind: str, share: tuple[int, int] = (0, 1), most_words: int = WORDS[1]) -> list[str]:
     """Return the texts of one kind, or one share of them, so that several voices never say the same.
 
     Args:
-        kind: "examples", "definitions", or "all".
+        kind: "examples", "definitions", "all" of both, or those of the "judges", which are never trained on.
         share: which share, counted from 0, of how many.
         most_words: leave out longer ones.
     """
-    found = {"examples": example_sentences, "definitions": definitions, "all": _all}[kind]()
+    found = KINDS[kind]()
     which, shares = share
     return [text for text in found[which::shares] if len(text.split()) <= most_words]
-
-
-def _all() -> list[str]:
-    return sorted({*example_sentences(), *definitions()})
 
 
 def _glosses(wordnet: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.demo_model import texts
+from recipes.demo_model import heldout, texts
 
 
 @pytest.fixture
@@ -29,7 +29,13 @@ def test_definitions_lose_their_brackets_and_come_once(wordnet: Path) -> None:
 
 def test_shares_are_the_whole_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = [f"Sentence {'very ' * number}long." for number in range(9)]
-    monkeypatch.setattr(texts, "definitions", lambda: everything)
+    monkeypatch.setattr(texts, "KINDS", {"definitions": lambda: everything})
     parts = [texts.sentences("definitions", (which, 3)) for which in range(3)]
     assert sorted(text for part in parts for text in part) == sorted(everything)
     assert texts.sentences("definitions", most_words=3) == everything[:2]
+
+
+def test_the_judges_texts_are_not_wordnets() -> None:
+    assert texts.sentences("judges") == sorted(heldout.TEXTS)
+    if texts.WORDNET.exists():
+        assert not {*texts.all_of_wordnet()} & {*heldout.TEXTS}
