@@ -50,7 +50,7 @@ USER 10001:10001
 EXPOSE 5000
 STOPSIGNAL SIGTERM
 
-# The first start downloads 6 GB: failures count only after the server was ready once, or after half an hour.
+# The first start downloads 7.15 GB: failures count only after the server was ready once, or after half an hour.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30m --start-interval=5s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('CSM_PORT') or os.environ.get('PORT') or '5000') + '/health/ready', timeout=4)"]
 

@@ -6,6 +6,8 @@ SERVE_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 QUALITY_STAMP := $(VENV)/.installed-quality
 
+FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
+
 # Tests side by side: those that take seconds keep the processor busy, many that take minutes wait.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
 BESIDE_SLOW := --numprocesses 3 --dist worksteal
@@ -14,7 +16,7 @@ BESIDE_SLOW := --numprocesses 3 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow fuzz soak load check docs lock bench audit clean
+.PHONY: help demo serve test test-slow test-floor fuzz soak check docs lock bench bench-gpu bench-load audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,15 +34,17 @@ test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
 	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 && exit $$alone
 
+test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transformers that is allowed
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --target build/floor transformers==$(FLOOR)
+	PYTHONPATH=build/floor $(RUN) -c 'import transformers, sys; sys.exit(transformers.__version__ != "$(FLOOR)")'
+	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_checkpoints.py tests/model/test_checkpoint.py \
+		tests/engine/test_layouts.py tests/engine/test_transformers_engine.py
+
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)
 	$(RUN) -m pytest tests/hostile -m slow --mutants $(or $(MUTANTS),3200)
 
 soak: $(DEV_STAMP)  ## watch a server's memory under load for ten minutes (SECONDS=3600 for longer)
 	$(RUN) -m pytest tests/load/test_soak.py -m slow --soak-seconds $(or $(SECONDS),600)
-
-load: $(DEV_STAMP)  ## call a running server (URL, KEY, USERS, SECONDS) from many callers with Locust
-	$(VENV)/bin/locust -f benchmarks/locustfile.py --headless --only-summary --host $(or $(URL),http://127.0.0.1:5000) \
-		--users $(or $(USERS),20) --spawn-rate $(or $(USERS),20) --run-time $(or $(SECONDS),60) --key "$(KEY)"
 
 check: $(DEV_STAMP)  ## lint, types, import rules, Dockerfile
 	$(RUN) -m ruff check .
@@ -57,6 +61,13 @@ lock: $(DEV_STAMP)  ## pin requirements.txt with hashes in requirements.lock (UP
 
 bench: $(DEV_STAMP)  ## measure speed and memory against transformers
 	$(RUN) -m benchmarks
+
+bench-gpu: $(DEV_STAMP)  ## measure all that needs a CUDA device, in eight minutes
+	$(RUN) -m benchmarks.gpu
+
+bench-load: $(DEV_STAMP)  ## find the highest rate of requests that a running server (URL, KEY, RATES, SECONDS) plays without gaps
+	$(RUN) -m benchmarks.load --url $(or $(URL),http://127.0.0.1:5000) --key "$(KEY)" --seconds $(or $(SECONDS),30) \
+		$(if $(RATES),--rates $(RATES))
 
 audit: $(DEV_STAMP)  ## look for known vulnerabilities in what is installed
 	$(VENV)/bin/pip-audit --skip-editable

@@ -1,14 +1,36 @@
-"""A checkpoint of CSM-1B's exact size with random weights: speed does not depend on their values."""
+"""CSM at its exact size with random weights, on disk or on a device: speed does not depend on their values."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import CsmConfig, CsmForConditionalGeneration
+from transformers import AutoTokenizer, CsmConfig, CsmForConditionalGeneration
 
+from csm.model.checkpoint import Checkpoint
 from csm.model.hub import DEMO_FOLDER
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "chat_template.jinja")
+
+
+@dataclass(frozen=True, eq=False)
+class RandomCheckpoint(Checkpoint):
+    """A checkpoint without files: its weights are drawn on the device, the same ones each time for one device.
+
+    Attributes:
+        seed: of the weights.
+    """
+
+    seed: int = 0
+
+    def load(self, dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
+        """See `Checkpoint.load`; takes seconds on a GPU, where reading 7 GB from a disk takes a minute."""
+        return random_model(self.config, dtype, device, self.seed)
+
+
+def random_checkpoint(config: CsmConfig) -> RandomCheckpoint:
+    """Combine a configuration with the tokenizer of the embedded demo, whose special tokens it must name."""
+    return RandomCheckpoint(DEMO_FOLDER, config, AutoTokenizer.from_pretrained(DEMO_FOLDER, local_files_only=True))
 
 
 def full_size_config() -> CsmConfig:
@@ -27,20 +49,55 @@ def full_size_config() -> CsmConfig:
     )
 
 
+def tiny_config() -> CsmConfig:
+    """CSM's shape at a size that a CPU runs many times faster than speech: eight codebooks, two layers each."""
+    config = full_size_config().to_dict()
+    stack = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    stack |= {"num_key_value_heads": 2, "head_dim": 16, "num_codebooks": 8, "vocab_size": 131}
+    config |= stack | {"codebook_pad_token_id": 130, "text_vocab_size": 512}
+    config["depth_decoder_config"] |= stack | {"backbone_hidden_size": 64, "max_position_embeddings": 9}
+    config["depth_decoder_config"]["rope_parameters"]["original_max_position_embeddings"] = 4
+    config["codec_config"] |= {
+        "num_filters": 2,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "codebook_size": 128,
+        "codebook_dim": 8,
+        "vector_quantization_hidden_dimension": 8,
+        "num_quantizers": 8,
+        "upsample_groups": 16,
+    }
+    return CsmConfig.from_dict(config)
+
+
+def random_model(
+    config: CsmConfig, dtype: torch.dtype, device: torch.device, seed: int = 0
+) -> CsmForConditionalGeneration:
+    """Draw all weights on the device; the codec's are float32."""
+    torch.manual_seed(seed)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            model = CsmForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.codec_model.float()
+    for name, buffer in model.codec_model.named_buffers():
+        if name.endswith("embed_sum"):
+            buffer.normal_()
+    return model.eval().requires_grad_(False)
+
+
 def make(folder: Path) -> Path:
     """Write the checkpoint in bfloat16 (3.3 GB, about a minute), unless it is there already; returns the folder."""
     if (folder / "config.json").exists():
         return folder
-    torch.manual_seed(0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        model = CsmForConditionalGeneration(full_size_config())
-    finally:
-        torch.set_default_dtype(before)
-    for name, buffer in model.codec_model.named_buffers():
-        if name.endswith("embed_sum"):
-            buffer.normal_()
+    model = random_model(full_size_config(), torch.bfloat16, torch.device("cpu")).to(torch.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         shutil.copy(DEMO_FOLDER / name, folder / name)

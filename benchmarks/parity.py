@@ -1,8 +1,6 @@
 """`python -m benchmarks.parity`: greedy codes of our engine against `transformers.generate`, both in float32."""
 
 import argparse
-import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pairs import say
-from benchmarks.worker import TEXT, voice
-from csm.engine.api import Sampling
+from benchmarks.streams import leading, spoken
 from csm.model.hub import DEMO_FOLDER
 from csm.settings import load
 from csm.speech.build import make_engine
-from csm.speech.voice import conversation
 
 
 def codes(engine: str, folder: Path, device: str, frames: int) -> NDArray[np.int64]:
@@ -24,11 +20,7 @@ def codes(engine: str, folder: Path, device: str, frames: int) -> NDArray[np.int
     settings = load(
         None, model=str(folder), engine=engine, precision="float32", device=device, slots=1, deadline_seconds=3600
     )
-    never: Callable[[], bool] = lambda: False  # noqa: E731
-    with contextlib.closing(make_engine(settings, folder)) as made:
-        said = conversation(voice(0, 3.0, made.info.sample_rate), TEXT)
-        chunks = list(made.generate(said, Sampling(0, temperature=0.0), frames, never))
-    return np.concatenate([chunk.codes for chunk in chunks])
+    return spoken(make_engine(settings, folder), frames)
 
 
 def agree(folder: Path, device: str, frames: int) -> bool:
@@ -36,8 +28,7 @@ def agree(folder: Path, device: str, frames: int) -> bool:
     # Products in reduced precision would differ between the two for no fault of either.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     ours, theirs = (codes(engine, folder, device, frames) for engine in ("csm", "transformers"))
-    shared = min(len(ours), len(theirs))
-    same = int((ours[:shared] == theirs[:shared]).all(axis=1).cumprod().sum())
+    same = leading(ours, theirs)
     print(f"{folder.name}: {same} of {frames} frames equal, code for code", flush=True)
     return same == frames
 

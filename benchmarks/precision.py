@@ -18,9 +18,10 @@ from torch import Tensor
 from benchmarks.pairs import say
 from csm.engine.openvino import export
 from csm.engine.openvino.bundle import device_properties
+from csm.model.backbone import Backbone, Embeddings, causal_mask
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.model.conversation import Turn, text_ids
-from csm.model.depth_decoder import Backbone, DepthDecoder, Embeddings, causal_mask
+from csm.model.depth_decoder import DepthDecoder
 from csm.model.hub import DEMO_FOLDER
 from csm.model.kv_cache import FunctionalKVCache
 from csm.model.sampling import gumbel_noise
@@ -123,7 +124,7 @@ def main() -> None:
     args = parser.parse_args()
     checkpoint = open_checkpoint(args.checkpoint)
     model = checkpoint.load(torch.float32, torch.device("cpu"))
-    embeddings, depth, backbone = Embeddings.of(model), DepthDecoder(model), Backbone(model)
+    embeddings, depth, backbone = Embeddings.from_model(model), DepthDecoder(model), Backbone(model)
     speech = speak(checkpoint, embeddings, backbone, depth, args.frames)
     print("| precision | KL divergence, nats | same likeliest code |\n| --- | --- | --- |")
     for precision in ("float32", "int8", "int4"):

@@ -17,6 +17,7 @@ HEAD = """\
 # The environment wins over this file, and a misspelt CSM_ name stops the start.
 
 # HF_TOKEN, for gated models, is not read from here: put it into the environment, or run `hf auth login`.
+# sesame/csm-1b is gated; its copy, unsloth/csm-1b, needs no token.
 """
 
 

@@ -36,6 +36,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return folder
 
 
+@pytest.fixture(scope="session")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of one tiny model as repositories lay it out, by the name of the layout; see `tests.layouts`."""
+    folders: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        from tests import layouts
+
+        if name not in folders:
+            folders[name] = layouts.LAYOUTS[name](tmp_path_factory.mktemp("layout") / name, folder)
+        return folders[name]
+
+    return folder
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """The tables of tests that ran in a process beside this one."""

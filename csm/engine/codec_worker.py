@@ -1,33 +1,75 @@
-"""The thread that turns frames into sound while the next frames are being made."""
+"""The thread that turns frames into audio while the next frames are being made."""
 
 import logging
 import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from csm.engine.api import CHUNK_FRAMES, Chunk
-from csm.engine.codec_worker import CodecDecoder, CodecStream, decode
 from csm.engine.devices import describe_failure, side_stream
 from csm.engine.request import Generation
-from csm.errors import CsmError
+from csm.errors import CsmError, GenerationFailed
+from csm.model.mimi.transformer import State
 
 log = logging.getLogger(__name__)
 
 
+class CodecDecoder(Protocol):
+    """`csm.model.mimi.decoder.MimiDecoder`, or the same in another runtime."""
+
+    codebook_size: int
+
+    def initial_state(self, batch: int) -> State:
+        """See `MimiDecoder.initial_state`."""
+
+    def __call__(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `MimiDecoder.forward`."""
+
+
+class CodecStream:
+    """The frames of one generation on their way to becoming audio.
+
+    Args:
+        decoder: of all streams; the state is this stream's own.
+    """
+
+    def __init__(self, decoder: CodecDecoder) -> None:
+        self.state = decoder.initial_state(1)
+        self._pending: list[Tensor] = []
+        self._chunks = 0
+
+    def push(self, frame: Tensor) -> Tensor | None:
+        """Take one frame `[codebooks]`; return the codes `[frames, codebooks]` of a chunk once it is complete."""
+        self._pending.append(frame)
+        due = CHUNK_FRAMES[min(self._chunks, len(CHUNK_FRAMES) - 1)]
+        return self.flush() if len(self._pending) >= due else None
+
+    def flush(self) -> Tensor | None:
+        """Return the frames that are left, however few, or None."""
+        if not self._pending:
+            return None
+        codes = torch.stack(self._pending)
+        self._pending.clear()
+        self._chunks += 1
+        return codes
+
+
 @dataclass(frozen=True, eq=False)
-class Work:
-    """Something for one generation's reader.
+class DecodeJob:
+    """Frames to decode, the end of a generation, or both.
 
     Attributes:
-        generation: whose reader waits.
+        generation: that gets the audio.
         stream: its codec state.
-        codes: `[frames, codebooks]` to decode; None where nothing is left.
-        last: whether the generation is over after this.
-        error: why it is over, if not by its end.
+        codes: `[frames, codebooks]`; None if there is nothing to decode.
+        last: whether the generation ends with this job.
+        error: why it ends, unless it ended normally.
     """
 
     generation: Generation
@@ -38,10 +80,10 @@ class Work:
 
 
 class CodecWorker:
-    """Decodes for all generations, in batches where several are due at once.
+    """One thread that decodes for all generations, in a batch when several jobs are waiting.
 
-    On CUDA it works on a stream of its own, so that the codec fills the gaps of the frame loop. Libraries set
-    themselves up per thread, so it decodes silence in every size of chunk before the first client's frames come.
+    On CUDA it has a stream of its own, so that the codec fills the gaps of the frame loop. CUDA libraries initialise
+    per thread and per shape, so the thread decodes silence in every chunk size before the first client's frames arrive.
 
     Args:
         decoder: Mimi's.
@@ -55,25 +97,25 @@ class CodecWorker:
     def __init__(self, decoder: CodecDecoder, codebooks: int, device: torch.device) -> None:
         self._decoder, self._codebooks, self._device = decoder, codebooks, device
         self.failure: str | None = None
-        self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="sound", daemon=True)
+        self._jobs: queue.SimpleQueue[DecodeJob | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="codec", daemon=True)
         self._thread.start()
 
-    def put(self, work: Work) -> None:
-        """Hand over; returns at once."""
-        self._works.put(work)
+    def put(self, job: DecodeJob) -> None:
+        """Hand over a job; return at once."""
+        self._jobs.put(job)
 
     def close(self) -> None:
         """Finish what was handed over, then stop."""
-        self._works.put(None)
+        self._jobs.put(None)
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
         side = side_stream(self._device) if self._device.type == "cuda" else None
         with torch.cuda.stream(side):
             self._warm_up()
-            while (works := self._take()) is not None:
-                for batch in batches(works):
+            while (jobs := self._take()) is not None:
+                for batch in batches(jobs):
                     self._decode(batch)
 
     def _warm_up(self) -> None:
@@ -85,56 +127,85 @@ class CodecWorker:
             log.exception("the codec could not be warmed up")
             self.failure, _ = describe_failure(error)
 
-    def _take(self) -> list[Work] | None:
-        """All that is waiting, at least one; None at the end."""
-        works = [self._works.get()]
-        while not self._works.empty() and works[-1] is not None:
-            works.append(self._works.get())
-        if works[-1] is None:
-            # What came before the end mark is still decoded; the mark is put back for the next turn.
-            works.pop()
-            if works:
-                self._works.put(None)
-        return [work for work in works if work is not None] or None
+    def _take(self) -> list[DecodeJob] | None:
+        """Wait for a job and return all that are queued, or None at the end."""
+        jobs = [self._jobs.get()]
+        while not self._jobs.empty() and jobs[-1] is not None:
+            jobs.append(self._jobs.get())
+        if jobs[-1] is None:
+            # Jobs queued before the end mark are still decoded; the mark goes back for the next call.
+            jobs.pop()
+            if jobs:
+                self._jobs.put(None)
+        return [job for job in jobs if job is not None] or None
 
-    def _decode(self, batch: Sequence[Work]) -> None:
-        due = [work for work in batch if work.codes is not None and not work.generation.cancelled]
+    def _decode(self, batch: Sequence[DecodeJob]) -> None:
+        due = [job for job in batch if job.codes is not None and not job.generation.cancelled]
         try:
-            results = _decoded(self._decoder, due)
+            results = self._decode_due(due)
         except Exception as error:
             log.exception("decoding failed")
             fatal, told = describe_failure(error)
             self.failure = fatal or self.failure
             results = [told] * len(due)
-        for work, result in zip(due, results, strict=True):
+        for job, result in zip(due, results, strict=True):
             if isinstance(result, CsmError):
-                work.generation.finish(result)
-                work.generation.close()
+                job.generation.finish(result)
+                job.generation.close()
             else:
-                work.generation.put(result)
-        for work in batch:
-            if work.last:
-                work.generation.finish(work.error)
+                job.generation.put(result)
+        for job in batch:
+            if job.last:
+                job.generation.finish(job.error)
+
+    def _decode_due(self, due: Sequence[DecodeJob]) -> list[Chunk | CsmError]:
+        codes = [job.codes for job in due if job.codes is not None]
+        return [*decode(self._decoder, [job.stream for job in due], torch.stack(codes))] if due else []
 
 
-def _decoded(decoder: CodecDecoder, due: Sequence[Work]) -> list[Chunk | CsmError]:
-    codes = [work.codes for work in due if work.codes is not None]
-    return [*decode(decoder, [work.stream for work in due], torch.stack(codes))] if due else []
-
-
-def batches(works: Sequence[Work]) -> list[list[Work]]:
-    """Group works that can be decoded at once: as many frames each, no stream twice, each stream in order."""
-    groups: list[list[Work]] = []
-    for work in works:
-        latest = max((i for i, g in enumerate(groups) if any(w.stream is work.stream for w in g)), default=-1)
-        frames = _frames(work)
+def batches(jobs: Sequence[DecodeJob]) -> list[list[DecodeJob]]:
+    """Group jobs that can be decoded at once: as many frames each, no stream twice, each stream in order."""
+    groups: list[list[DecodeJob]] = []
+    for job in jobs:
+        latest = max((i for i, g in enumerate(groups) if any(w.stream is job.stream for w in g)), default=-1)
+        frames = _frames(job)
         group = next((g for g in groups[latest + 1 :] if _frames(g[0]) == frames), None)
         if group is None:
-            groups.append([work])
+            groups.append([job])
         else:
-            group.append(work)
+            group.append(job)
     return groups
 
 
-def _frames(work: Work) -> int:
-    return 0 if work.codes is None else len(work.codes)
+def _frames(job: DecodeJob) -> int:
+    return 0 if job.codes is None else len(job.codes)
+
+
+def decode(decoder: CodecDecoder, streams: Sequence[CodecStream], codes: Tensor) -> list[Chunk | GenerationFailed]:
+    """Decode the next frames of several streams in one batch.
+
+    Args:
+        decoder: of all of them.
+        streams: each at most once.
+        codes: `[streams, frames, codebooks]`.
+
+    Returns:
+        For each stream its chunk, or why its audio is unusable; a bad stream does not affect the others.
+    """
+    known = (codes >= 0) & (codes < decoder.codebook_size)
+    with torch.inference_mode():
+        state = [torch.cat(parts) for parts in zip(*(stream.state for stream in streams), strict=True)]
+        samples, state = decoder(codes.where(known, 0).mT.to(state[0].device), state)
+        sound = samples.float().cpu()
+        rows = zip(*(torch.chunk(tensor, len(streams)) for tensor in state), strict=True)
+    for stream, row in zip(streams, rows, strict=True):
+        stream.state = list(row)
+    return [_checked(*parts) for parts in zip(codes, sound, known.flatten(1).all(1).tolist(), strict=True)]
+
+
+def _checked(codes: Tensor, samples: Tensor, known: bool) -> Chunk | GenerationFailed:
+    if not known:
+        return GenerationFailed("the model produced an impossible code")
+    if not bool(samples.isfinite().all()):
+        return GenerationFailed("the codec produced samples that are not finite")
+    return Chunk(codes.cpu().numpy().astype(np.int64), samples.numpy())

@@ -1,4 +1,4 @@
-"""Reading a prompt into the model, a piece at a time, starting from what is known of the voice."""
+"""Prefill of a prompt in chunks, starting from the cached prefix of its voice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from csm.engine.request import Generation
-from csm.engine.runtimes.torch import Runtime
 from csm.engine.prefix_cache import CachedVoice
+from csm.engine.request import Generation
+from csm.engine.runtimes.base import Runtime
+from csm.model.backbone import Embeddings
 from csm.model.conversation import Tokenizer, text_ids
-from csm.model.depth_decoder import Embeddings
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +18,10 @@ class Prompt:
     """A generation that waits for its slot.
 
     Attributes:
-        generation: to be run.
-        voice: encoded.
-        context_ids: token ids of each heard turn's text.
-        target_ids: of the turn to be said.
+        generation: that it is the prompt of.
+        voice: with its codes.
+        context_ids: token ids of the text of each turn that has audio.
+        target_ids: token ids of the turn that is generated.
     """
 
     generation: Generation
@@ -30,15 +30,15 @@ class Prompt:
     target_ids: list[int]
 
     @classmethod
-    def of(cls, generation: Generation, voice: CachedVoice, tokenizer: Tokenizer) -> "Prompt":
+    def from_generation(cls, generation: Generation, voice: CachedVoice, tokenizer: Tokenizer) -> "Prompt":
         """Tokenize the conversation."""
-        said = generation.conversation
-        ids = [text_ids(turn, tokenizer) for turn in said.context]
-        return cls(generation, voice, ids, text_ids(said.target, tokenizer))
+        conversation = generation.conversation
+        ids = [text_ids(turn, tokenizer) for turn in conversation.context]
+        return cls(generation, voice, ids, text_ids(conversation.target, tokenizer))
 
     @property
     def prefix_length(self) -> int:
-        """Positions of the context: text, frames, and an end frame for each turn."""
+        """Positions of the context: for each turn its text, its frames, and an end frame."""
         frames = [len(codes) + 1 for codes in self.voice.codes or []]
         return sum(map(len, self.context_ids)) + sum(frames)
 
@@ -48,16 +48,18 @@ class Prompt:
         return self.prefix_length + len(self.target_ids)
 
 
-class Reading:
-    """A prompt on its way into the runtime.
+class ChunkedPrefill:
+    """The prefill of one prompt up to its last position, which is the input of the first frame.
 
-    All but its last position are read here; the last is the input of the first frame.
+    Args:
+        prompt: to prefill.
+        runtime: that no other prefill uses meanwhile.
     """
 
     def __init__(self, prompt: Prompt, runtime: Runtime) -> None:
         self.prompt, self._runtime = prompt, runtime
-        self._border = prompt.prefix_length
-        # Held here, because the cache may forget it meanwhile.
+        self._prefix_length = prompt.prefix_length
+        # A reference of its own: the cache may evict the prefix meanwhile.
         prefix = prompt.voice.prefix
         parts = [] if prefix is not None else embed_context(runtime.embeddings, prompt)
         target = runtime.embeddings.embed_text(_ids(prompt.target_ids, runtime.embeddings))
@@ -78,17 +80,18 @@ class Reading:
         return self._x[-1]
 
     def advance(self, positions: int) -> None:
-        """Read at most so many positions more; a voice's prefix is kept as soon as it is complete."""
-        border = self._border if self._at < self._border else self.prompt.length - 1
-        end = min(self._at + positions, border)
+        """Prefill at most so many positions; store the voice's prefix as soon as it is complete."""
+        end = min(self._at + positions, self.prompt.length - 1)
+        if self._at < self._prefix_length:
+            end = min(end, self._prefix_length)
         self._runtime.prefill(self._x[self._at - self._start : end - self._start], self._at)
         self._at = end
-        if end == self._border and self.prompt.voice.prefix is None:
+        if end == self._prefix_length and self.prompt.voice.prefix is None:
             self.prompt.voice.prefix = self._runtime.save_prefix(end)
 
 
 def embed_context(embeddings: Embeddings, prompt: Prompt) -> list[Tensor]:
-    """Per heard turn: its text, its frames, and the all-zero end frame."""
+    """Embed each turn that has audio: its text, its frames, and the all-zero end frame."""
     parts: list[Tensor] = []
     for ids, codes in zip(prompt.context_ids, prompt.voice.codes or [], strict=True):
         frames = torch.cat([codes, codes.new_zeros(1, codes.shape[1])]).to(embeddings.text.device)

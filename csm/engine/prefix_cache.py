@@ -1,4 +1,7 @@
-"""Voices already heard: their codes and their part of the prompt, kept so that a second request skips both."""
+"""Cache of voices: codes of the reference audio, and the KV prefix of the prompt that they make.
+
+The second request with a voice skips both encoding and prefilling it.
+"""
 
 import hashlib
 import threading
@@ -14,11 +17,12 @@ from csm.model.kv_cache import Prefix
 
 @dataclass(eq=False)
 class CachedVoice:
-    """What the engine keeps of a conversation's context.
+    """What is kept of a conversation's context.
 
     Attributes:
-        codes: per turn `[frames, codebooks]`; None until encoded.
-        prefix: keys and values of all its positions; None until prefilled.
+        codes: for each turn `[frames, codebooks]`; None until encoded.
+        prefix: keys and values of all positions; None until prefilled.
+        encoding: held while the codes are made.
     """
 
     codes: list[Tensor] | None = None
@@ -27,19 +31,19 @@ class CachedVoice:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         tensors = [*(self.codes or []), *([] if self.prefix is None else [self.prefix])]
         return sum(tensor.nbytes for tensor in tensors)
 
 
 class PrefixCache:
-    """Least recently used voices go first once the bytes are spent. Thread-safe.
+    """Voices up to a size in bytes, of which the least recently used are evicted. Thread-safe.
 
-    A voice in use may be evicted: its users hold it, and it is freed when they are done.
+    A voice in use may be evicted: its users hold references, and it is freed when they are done.
 
     Args:
         capacity: in bytes; 0 keeps nothing.
-        encode: samples of one turn to codes.
+        encode: makes the codes of one turn.
     """
 
     def __init__(self, capacity: int, encode: Callable[[Turn], Tensor]) -> None:
@@ -48,7 +52,7 @@ class PrefixCache:
         self._voices: OrderedDict[bytes, CachedVoice] = OrderedDict()
 
     def get(self, context: Sequence[Turn]) -> CachedVoice:
-        """The state of a context, encoded once however many ask for it at the same time."""
+        """Return the voice of a context, encoded; encode it once however many threads ask at the same time."""
         key = _fingerprint(context)
         with self._lock:
             voice = self._voices.setdefault(key, CachedVoice())
@@ -58,7 +62,7 @@ class PrefixCache:
                 if voice.codes is None:
                     voice.codes = [self._encode(turn) for turn in context]
         except Exception:
-            # It has no size yet, so nothing else would ever forget it.
+            # Without codes it has no size, so `trim` would never evict it.
             with self._lock:
                 self._voices.pop(key, None)
             raise
@@ -66,14 +70,14 @@ class PrefixCache:
         return voice
 
     def trim(self) -> None:
-        """Forget the voices used longest ago until the rest fits; call it when a voice has grown."""
+        """Evict voices until the rest fits; call it when a voice has grown."""
         with self._lock:
             while self._voices and self.size > self._capacity:
                 self._voices.popitem(last=False)
 
     @property
     def size(self) -> int:
-        """Bytes kept."""
+        """Size of all voices in bytes."""
         return sum(voice.size for voice in self._voices.values())
 
     def __len__(self) -> int:
@@ -81,7 +85,7 @@ class PrefixCache:
 
 
 def _fingerprint(context: Sequence[Turn]) -> bytes:
-    """Of everything that the prefix depends on; lengths keep neighbouring fields apart."""
+    """Hash everything that the prefix depends on, each part behind its length."""
     digest = hashlib.blake2b(digest_size=20)
     for turn in context:
         samples = b"" if turn.audio is None else turn.audio.samples.tobytes()

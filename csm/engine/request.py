@@ -1,4 +1,4 @@
-"""One caller's generation: the engine's thread puts chunks in, the caller's thread takes them out."""
+"""One request in the engine: the engine's threads put chunks in, the client's thread takes them out."""
 
 import queue
 import threading
@@ -14,10 +14,10 @@ class Generation(Iterator[Chunk]):
     """An iterator over chunks that its reader may close at any time.
 
     Args:
-        conversation: whose last turn is to be said.
-        sampling: how.
-        max_frames: at most this many.
-        gone: true once the caller went away; called from the engine's thread at every frame.
+        conversation: whose last turn is generated.
+        sampling: how codes are drawn.
+        max_frames: at which it ends.
+        is_disconnected: whether the client has gone; called from the engine's thread at every frame.
         patience: longest wait for the next chunk, in seconds.
     """
 
@@ -26,19 +26,19 @@ class Generation(Iterator[Chunk]):
         conversation: Conversation,
         sampling: Sampling,
         max_frames: int,
-        gone: Callable[[], bool],
+        is_disconnected: Callable[[], bool],
         patience: float,
     ) -> None:
         self.conversation, self.sampling, self.max_frames = conversation, sampling, max_frames
-        self._gone, self._patience = gone, patience
+        self._is_disconnected, self._patience = is_disconnected, patience
         # Unbounded, yet never larger than the one answer: a slow reader must not hold up the batch.
         self._chunks: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
         self._closed = threading.Event()
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for this any more."""
-        if not self._closed.is_set() and self._gone():
+        """Whether it was closed or its client has disconnected."""
+        if not self._closed.is_set() and self._is_disconnected():
             self._closed.set()
         return self._closed.is_set()
 
@@ -47,7 +47,7 @@ class Generation(Iterator[Chunk]):
         self._chunks.put(chunk)
 
     def finish(self, error: BaseException | None = None) -> None:
-        """No more chunks: the end, or the reason why."""
+        """Tell the reader that no more chunks come, and why if it is not the regular end."""
         self._chunks.put(error)
 
     def __next__(self) -> Chunk:
@@ -64,9 +64,9 @@ class Generation(Iterator[Chunk]):
             try:
                 return self._chunks.get(timeout=min(left, 0.25))
             except queue.Empty:
-                # The engine polls too, but not while this waits behind others.
+                # The engine polls only the running requests; this one may be waiting for its slot.
                 if self.cancelled:
-                    return Cancelled("the caller went away")
+                    return Cancelled("the client disconnected")
         self.close()
         return DeadlineExceeded(f"no audio within {self._patience:.0f} s: the server is too busy; try again later")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from csm.engine.devices import side_stream
-from csm.engine.runtimes.torch import Runtime
+from csm.engine.runtimes.base import Runtime
 from csm.model.conversation import Turn
 
 

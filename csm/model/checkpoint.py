@@ -1,6 +1,8 @@
 """A checkpoint as `transformers` saves it: configuration, tokenizer and weights."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,12 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, CsmConfig, PreTrainedTokenizerBase
 
 from csm.errors import ModelUnavailable
+from csm.model import hub
 
 if TYPE_CHECKING:
     from transformers import CsmForConditionalGeneration
+
+log = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_eos|>")
 
@@ -32,7 +37,11 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
 
     def load(self, dtype: torch.dtype, device: torch.device) -> "CsmForConditionalGeneration":
-        """The reference model, ready for inference.
+        """Load the model of `transformers`, ready for inference.
+
+        Args:
+            dtype: of all but the codec, which is in float32 whatever the rest is in.
+            device: to load to.
 
         Raises:
             ModelUnavailable: weights are missing, truncated or of another shape.
@@ -40,17 +49,30 @@ class Checkpoint:
         # Its imports take 200 MB, which a server that runs from prepared weights does without.
         from transformers import CsmForConditionalGeneration
 
+        class WithExactCodec(CsmForConditionalGeneration):  # type: ignore[misc]
+            # Rounded codebooks give a sound other codes, and their sums overflow float16.
+            _keep_in_fp32_modules_strict = frozenset({"codec_model"})
+
         try:
-            model, info = CsmForConditionalGeneration.from_pretrained(
-                self.folder, dtype=dtype, use_safetensors=True, output_loading_info=True, local_files_only=True
+            model, info = WithExactCodec.from_pretrained(
+                self.folder,
+                config=self.config,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                local_files_only=True,
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ModelUnavailable(
                 f"the weights cannot be read ({type(error).__name__}): delete the folder and fetch it again"
             ) from error
-        missing = sorted(info["missing_keys"])
+        missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+        if any(name.startswith("backbone.") for name in unknown):
+            raise ModelUnavailable(hub.ORIGINAL_LAYOUT)
         if missing:
             raise ModelUnavailable(f"the weights are incomplete: {len(missing)} tensors missing, such as {missing[0]}")
+        if unknown:
+            log.warning("%d tensors of the weights are not used, such as %s", len(unknown), unknown[0])
         return model.to(device).eval().requires_grad_(False)
 
 
@@ -72,11 +94,25 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _config(folder: Path) -> CsmConfig:
-    """The configuration; `transformers` would take another model's with a mere warning."""
+    """Read the configuration; `transformers` would take another model's with a mere warning."""
     given, _ = CsmConfig.get_config_dict(folder, local_files_only=True)
+    hub.refuse_original_layout(given)
     if given.get("model_type") != CsmConfig.model_type:
         raise ModelUnavailable("this is a checkpoint of another model than CSM: correct CSM_MODEL")
-    return CsmConfig.from_dict(given)
+    with _no_warnings_about_text_ids():
+        return CsmConfig.from_dict(given)
+
+
+@contextmanager
+def _no_warnings_about_text_ids() -> Iterator[None]:
+    """Silence `CsmConfig`, which holds the ids of special text tokens against the vocabulary of audio codes."""
+    logger = logging.getLogger(CsmConfig.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _read(what: str, read: Callable[[], Any]) -> Any:

@@ -1,9 +1,9 @@
-"""One frame of CSM: a step of the backbone, then 31 steps of the depth decoder, each ending in a draw.
+"""The depth decoder: all codes of a frame from the backbone's hidden state.
 
     x ── backbone ── hidden ── head ── draw ──► code 0 ── depth ── draw ──► code 1 ── … ──► code 31 ── embed ──► x
 
-The last position of the prompt is the first `x`: so a frame is the same computation from the first to the
-last, and a prefill stops one position short.
+The last position of the prompt is the first `x`. So every frame is the same computation, the first one too, and a
+prefill stops one position short.
 """
 
 from collections.abc import Callable
@@ -13,49 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from csm.model.kv_cache import FunctionalKVCache
+from csm.model.backbone import attention_bias
+from csm.model.kv_cache import FunctionalKVCache, KVCache
 from csm.model.sampling import draw
-from csm.model.transformer import Memory, Transformer
-
-
-class Embeddings(nn.Module):
-    """Text tokens and audio frames as inputs of the backbone.
-
-    Args:
-        text: `[text vocabulary, dim]`.
-        audio: `[codebooks * vocabulary, dim]`.
-        codebooks: codes per frame.
-        dtype: of the results; the tables may be kept in another.
-    """
-
-    offsets: Tensor
-
-    def __init__(self, text: Tensor, audio: Tensor, codebooks: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.text, self.audio, self._dtype = text, audio, dtype
-        offsets = torch.arange(codebooks, device=audio.device) * (len(audio) // codebooks)
-        self.register_buffer("offsets", offsets, persistent=False)
-
-    @classmethod
-    def of(cls, model: Any) -> "Embeddings":
-        """Those of `CsmForConditionalGeneration`."""
-        audio = model.backbone_model.embed_tokens.embed_audio_tokens.weight
-        return cls(model.embed_text_tokens.weight, audio, model.config.num_codebooks, audio.dtype)
-
-    def embed_text(self, ids: Tensor) -> Tensor:
-        """`[...]` token ids to `[..., dim]`."""
-        return F.embedding(ids, self.text).to(self._dtype)
-
-    def embed_frames(self, codes: Tensor) -> Tensor:
-        """`[..., codebooks]` codes to `[..., dim]`: a frame is the sum of its codes."""
-        return F.embedding(codes + self.offsets, self.audio).to(self._dtype).sum(dim=-2)
+from csm.model.transformer import Transformer
 
 
 class DepthDecoder(nn.Module):
-    """All codes of a frame from the backbone's hidden state.
+    """Draws all codes of a frame, one codebook after the other.
 
-    The audio embeddings are projected to the decoder's width beforehand, which saves a product per step; the
-    heads are one matrix per codebook, padded so that a row is a multiple of 64 elements.
+    The audio embeddings are projected to the decoder's width beforehand, which saves a matrix product in every step.
+    The heads are padded to a multiple of 64 outputs.
 
     Args:
         model: `CsmForConditionalGeneration`.
@@ -77,7 +45,9 @@ class DepthDecoder(nn.Module):
         causal = torch.ones(1, 1, 2, 2, dtype=torch.bool, device=self.embeddings.device).tril()
         self.register_buffer("first_bias", attention_bias(causal, self.embeddings.dtype), persistent=False)
 
-    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: int | Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, max_top_k: int | Tensor
+    ) -> Tensor:
         """Draw one frame per row.
 
         Args:
@@ -85,21 +55,21 @@ class DepthDecoder(nn.Module):
             noise: Gumbel, `[batch, codebooks, codebook_size]`.
             temperature: `[batch]`.
             top_k: `[batch]`.
-            most: largest `top_k`.
+            max_top_k: largest of `top_k`.
 
         Returns:
             Codes `[batch, codebooks]`.
         """
-        # Once for all draws: on a GPU, a frame costs what its kernels take to launch.
+        # Once for all draws: a GPU spends most of a frame on launching kernels.
         noise, rank = noise * temperature[:, None, None], top_k[:, None] - 1
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
-            return draw(logits, noise[:, codebook], rank, most)
+            return draw(logits, noise[:, codebook], rank, max_top_k)
 
         return self._unroll(hidden, choose)
 
     def score(self, hidden: Tensor, codes: Tensor) -> Tensor:
-        """Logits `[batch, codebooks, codebook_size]` of each code, given the codes `[batch, codebooks]` before it."""
+        """Return logits `[batch, codebooks, codebook_size]`, each given the `codes` `[batch, codebooks]` before it."""
         scores: list[Tensor] = []
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
@@ -110,54 +80,26 @@ class DepthDecoder(nn.Module):
         return torch.stack(scores, dim=1)
 
     def _unroll(self, hidden: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """Codebook by codebook: logits, a choice, and the choice as the next input."""
+        """For each codebook, compute logits, choose a code, and embed it as the next input."""
         code = choose(0, self._known(self.first_head(hidden)))
-        codes, memory = [code], FunctionalKVCache()
+        codes, cache = [code], FunctionalKVCache()
         x = torch.stack([self.project(hidden), self.embeddings[code]], dim=1)
         for step, head in enumerate(self.heads, start=1):
-            code = choose(step, self._known(head(self._step(x, step, memory))))
+            code = choose(step, self._known(head(self._step(x, step, cache))))
             codes.append(code)
             x = self.embeddings[code + step * self.vocab][:, None]
         return torch.stack(codes, dim=1)
 
-    def _step(self, x: Tensor, step: int, memory: Memory) -> Tensor:
-        """Hidden state of position `step`; the first call covers positions 0 and 1."""
+    def _step(self, x: Tensor, step: int, cache: KVCache) -> Tensor:
+        """Return the hidden state of position `step`; the first call covers positions 0 and 1."""
         time = x.shape[1]
         bias = self.first_bias if time > 1 else None
-        result: Tensor = self.transformer(x, slice(step + 1 - time, step + 1), bias, memory)[:, -1]
+        result: Tensor = self.transformer(x, slice(step + 1 - time, step + 1), bias, cache)[:, -1]
         return result
 
     def _known(self, logits: Tensor) -> Tensor:
-        """Only what Mimi can decode: the vocabulary has three codes more than the codec, and heads are padded."""
+        """Drop logits of codes that Mimi cannot decode: three special ones, and the padding of the heads."""
         return logits[:, : self.codebook_size]
-
-
-class Backbone(nn.Module):
-    """The transformer over turns.
-
-    Args:
-        model: `CsmForConditionalGeneration`.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.transformer = Transformer(model.backbone_model, model.config.max_position_embeddings)
-
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor | None, memory: Memory) -> Tensor:
-        """Run `Transformer.forward` on a copy: `x` is not changed."""
-        result: Tensor = self.transformer(x.clone(), positions, mask, memory)
-        return result
-
-
-def causal_mask(positions: Tensor, length: int) -> Tensor:
-    """True where a query at `positions` `[batch, time]` may look at slot 0..length-1: `[batch, 1, time, length]`."""
-    slots = torch.arange(length, device=positions.device)
-    return (slots <= positions[:, :, None])[:, None]
-
-
-def attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Turn a mask into what is added to the scores, once for all layers: attention would do it in every layer."""
-    return torch.zeros((), dtype=dtype, device=mask.device).where(mask, -torch.inf)
 
 
 def _project(embeddings: Tensor, projector: Tensor) -> Tensor:
@@ -165,7 +107,7 @@ def _project(embeddings: Tensor, projector: Tensor) -> Tensor:
 
 
 def _padded_head(weight: Tensor) -> nn.Linear:
-    """A head `[dim, vocab]` as a linear layer with a multiple of 64 outputs."""
+    """Return a head `[dim, vocab]` as a linear layer with a multiple of 64 outputs."""
     dim, vocab = weight.shape
     padded = F.pad(weight.detach().T, (0, 0, 0, -vocab % 64)).contiguous()
     head = nn.Linear(dim, len(padded), bias=False, device="meta")

@@ -1,8 +1,9 @@
 """Where a checkpoint's files come from: the embedded demo, a local folder, or the Hugging Face Hub."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -19,10 +20,18 @@ from huggingface_hub.errors import (
 from csm.errors import ModelUnavailable
 from csm.settings import Settings
 
+T = TypeVar("T")
+
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
 
 # Nothing that could carry code is fetched: neither pickles (`ckpt.pt`) nor Python files.
 CONFIGURATION, WEIGHTS = ["*.json", "*.jinja"], "*.safetensors"
+
+
+ORIGINAL_LAYOUT = (
+    "this checkpoint is in the layout of Sesame's own code (torchtune), which is not read: "
+    "set CSM_MODEL=sesame/csm-1b, or unsloth/csm-1b, which needs no token; both have the layout of transformers"
+)
 
 
 def check(settings: Settings) -> None:
@@ -33,7 +42,7 @@ def check(settings: Settings) -> None:
     """
     folder = local_folder(settings)
     if folder is None:
-        _explained(settings, lambda: hf_hub_download(settings.model, "config.json", revision=settings.revision))
+        _explained(settings, lambda: _configuration(settings.model, settings.revision))
 
 
 def fetch(settings: Settings) -> Path:
@@ -48,8 +57,17 @@ def fetch(settings: Settings) -> Path:
     return Path(_explained(settings, lambda: _download(settings.model, settings.revision)))
 
 
+def fetch_file(settings: Settings, name: str) -> Path:
+    """Return one more file of the repository, downloading it first where needed.
+
+    Raises:
+        ModelUnavailable: it cannot be had; the message says what to do.
+    """
+    return Path(_explained(settings, lambda: hf_hub_download(settings.model, name, revision=settings.revision)))
+
+
 def _download(name: str, revision: str | None) -> str:
-    config = json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text())
+    config = _configuration(name, revision)
     # CSM-1B's repository also holds the weights in their original layout: as many gigabytes again, never read.
     named = config.get("transformers_weights")
     weights = f"{named.partition('.')[0]}{WEIGHTS}" if named else WEIGHTS
@@ -60,6 +78,23 @@ def _download(name: str, revision: str | None) -> str:
         # Prompt recordings of the upstream repository; the checkpoint does not need them.
         ignore_patterns=["prompts/*", "transformers/prompts/*"],
     )
+
+
+def refuse_original_layout(config: Mapping[str, Any]) -> None:
+    """Tell the configuration of Sesame's own code from one of `transformers`, which may hold its fields as well.
+
+    Raises:
+        ModelUnavailable: it is the former.
+    """
+    if "model_type" not in config and "backbone_flavor" in json.dumps(config):
+        raise ModelUnavailable(ORIGINAL_LAYOUT)
+
+
+def _configuration(name: str, revision: str | None) -> dict[str, Any]:
+    """Fetch the configuration of a repository."""
+    config: dict[str, Any] = json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text())
+    refuse_original_layout(config)
+    return config
 
 
 def local_folder(settings: Settings) -> Path | None:
@@ -76,14 +111,15 @@ def local_folder(settings: Settings) -> Path | None:
     return None
 
 
-def _explained(settings: Settings, download: Callable[[], str]) -> str:
+def _explained(settings: Settings, download: Callable[[], T]) -> T:
     name = settings.model
     try:
         return download()
     except GatedRepoError:
         raise ModelUnavailable(
             f"{name} is gated: accept its terms at https://huggingface.co/{name}, create a token at "
-            "https://huggingface.co/settings/tokens and set HF_TOKEN; or try CSM_MODEL=demo, which needs neither"
+            "https://huggingface.co/settings/tokens and set HF_TOKEN; or, with neither, set "
+            "CSM_MODEL=unsloth/csm-1b, a copy of CSM-1B, or CSM_MODEL=demo"
         ) from None
     except RevisionNotFoundError:
         raise ModelUnavailable(f"{name} has no revision {settings.revision}: correct CSM_REVISION") from None

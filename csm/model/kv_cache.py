@@ -1,14 +1,32 @@
-"""Keys and values of the backbone: rows of a batch, prefixes of a voice, and the depth decoder's few positions."""
+"""KV caches: preallocated for the rows of a batch, and functional for the depth decoder and for graph compilers."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 Prefix = Tensor
-"""Keys and values of one conversation's first positions: `[layers, 2, positions, kv_heads, head_dim]`."""
+"""Keys and values of a prompt's first positions: `[layers, 2, positions, kv_heads, head_dim]`."""
+
+
+class KVCache(Protocol):
+    """Keys and values of earlier positions."""
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new positions of one layer and return all positions that queries may attend to.
+
+        Args:
+            layer: index.
+            keys: `[batch, time, kv_heads, head_dim]`, rotated.
+            values: likewise.
+
+        Returns:
+            Keys and values `[batch, positions, kv_heads, head_dim]`, laid out as the mask says.
+        """
 
 
 class BatchKVCache:
-    """Preallocated keys and values for the rows of a batch, which may be of different length.
+    """Preallocated keys and values for the rows of a batch, whose lengths may differ.
 
     Args:
         layers: of the transformer.
@@ -22,20 +40,20 @@ class BatchKVCache:
     def __init__(self, layers: int, rows: int, positions: int, kv_heads: int, head_dim: int, like: Tensor) -> None:
         self.store = like.new_zeros(layers, 2, rows, positions, kv_heads, head_dim)
 
-    def at(self, rows: int, positions: Tensor, length: int) -> "BatchKVView":
-        """The first `rows` rows, to be written at `positions` `[rows, time]` and read up to `length`."""
+    def view(self, rows: int, positions: Tensor, length: int) -> "BatchKVView":
+        """Return a view of the first `rows` rows, written at `positions` `[rows, time]` and read up to `length`."""
         return BatchKVView(self.store, rows, positions, length)
 
     def load(self, row: int, prefix: Prefix) -> None:
-        """Put a prefix at the beginning of a row."""
+        """Copy a prefix to the beginning of a row."""
         self.store[:, :, row, : prefix.shape[2]] = prefix
 
     def save(self, row: int, length: int) -> Prefix:
-        """A copy of the first `length` positions of a row."""
+        """Return a copy of the first `length` positions of a row."""
         return self.store[:, :, row, :length].clone()
 
     def clear(self, row: int) -> None:
-        """Forget a row that went wrong: a mask hides what is not a number no better than 0 times it is 0."""
+        """Zero a row. A mask does not hide a NaN in it: its weight of 0 times NaN is NaN."""
         self.store[:, :, row] = 0
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -44,14 +62,14 @@ class BatchKVCache:
 
 
 class BatchKVView:
-    """What one step sees of a `BatchKVCache`; writes in place, at addresses that do not change from step to step."""
+    """What one step sees of a `BatchKVCache`; written in place, at addresses that a CUDA graph may capture."""
 
     def __init__(self, store: Tensor, rows: int, positions: Tensor, length: int) -> None:
         self._store, self._rows, self._positions, self._length = store, rows, positions, length
         self._index = torch.arange(rows, device=store.device)[:, None]
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Memory.extend`."""
+        """See `KVCache.extend`."""
         k, v = self._store[layer, 0, : self._rows], self._store[layer, 1, : self._rows]
         k.index_put_((self._index, self._positions), keys)
         v.index_put_((self._index, self._positions), values)
@@ -59,10 +77,13 @@ class BatchKVView:
 
 
 class FunctionalKVCache:
-    """Keys and values by concatenation: pure, so that a graph compiler can follow it.
+    """Keys and values that grow by concatenation, without writes in place, which graph compilers cannot follow.
 
     Args:
-        past: keys and values per layer, or empty where nothing came before.
+        past: keys and values of each layer; None if there are none yet.
+
+    Attributes:
+        new: keys and values of the positions added, in turn for each layer.
     """
 
     def __init__(self, past: list[tuple[Tensor, Tensor]] | None = None) -> None:
@@ -70,7 +91,7 @@ class FunctionalKVCache:
         self.new: list[Tensor] = []
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Memory.extend`."""
+        """See `KVCache.extend`."""
         self.new += [keys, values]
         if layer in self._past:
             k, v = self._past[layer]

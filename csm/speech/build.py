@@ -10,11 +10,12 @@ import numpy as np
 from csm.audio.decode import ffmpeg_path
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
-from csm.engine.runtimes.cuda import CudaRuntime
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import FLOATS, Placement, place
+from csm.engine.runtimes.base import Runtime
+from csm.engine.runtimes.cuda import CudaRuntime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.engine.transformers_engine import TransformersEngine
-from csm.engine.runtimes.torch import Runtime, TorchRuntime
-from csm.engine.scheduler import CsmEngine
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.model.checkpoint import Checkpoint, open_checkpoint

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.request import Generation
-from csm.engine.scheduler import CsmEngine
 from csm.errors import CsmError
 from csm.model.conversation import Conversation, Tokenizer, Turn
 
@@ -53,10 +53,13 @@ class Stepped(CsmEngine):
     def _run(self) -> None:
         return
 
+    def step(self) -> None:
+        self._scheduler.step()
+
     def run_dry(self, most: int = 1000) -> int:
         """Step until nobody is left; the number of steps."""
         for taken in range(most):
-            if not (self._waiting or self.running):
+            if not self._scheduler.has_work:
                 return taken
             self.step()
         raise AssertionError(f"still busy after {most} steps")

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from csm.engine.api import CHUNK_FRAMES
-from csm.engine.runtimes.torch import TorchRuntime
 from csm.engine.codec_worker import CodecWorker
+from csm.engine.runtimes.torch import TorchRuntime
 from tests.engine.parts import until
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def test_every_size_of_chunk_is_decoded_once_in_the_thread_that_will_decode_them
     decoder = Recorder(runtime.decoder)
     worker = CodecWorker(decoder, runtime.codebooks, CPU)
     worker.close()
-    assert decoder.calls == [("sound", frames) for frames in CHUNK_FRAMES]
+    assert decoder.calls == [("codec", frames) for frames in CHUNK_FRAMES]
     assert worker.failure is None
 
 

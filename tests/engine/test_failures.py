@@ -9,7 +9,7 @@ import torch
 
 from csm.engine.api import Chunk, Sampling
 from csm.engine.devices import describe_failure
-from csm.engine.runtimes.torch import BAD_CODE
+from csm.engine.runtimes.base import BAD_CODE
 from csm.errors import CsmError, GenerationFailed, InvalidRequest
 from tests.engine.parts import CALLS, Engines, Request, Stepped, Watched, codes, handed_over, samples, until
 
@@ -127,7 +127,7 @@ def test_a_state_that_is_not_a_number_ends_its_own_request_only(engines: Engines
     wanted = [expected(engines, request) for request in (LONG, SHORT)]
     engine = engines(Stepped)
     good, bad = LONG.start(engine), LONG.start(engine)
-    while engine.running < 2 or engine._reading:
+    while engine.running < 2 or engine._scheduler._prefill:
         engine.step()
     engines.runtime.state.x[1] = float("nan")
     engine.step()
@@ -145,7 +145,7 @@ def test_a_failed_row_does_not_poison_the_cells_of_a_shorter_one_after_it(engine
     engine = engines(Stepped, slots=2)
     long = Request("A very long text indeed, much longer than all the others.", frames=40)
     good, bad = long.start(engine), long.start(engine)
-    while engine.running < 2 or engine._reading:
+    while engine.running < 2 or engine._scheduler._prefill:
         engine.step()
     engines.runtime.state.x[1] = float("nan")
     engine.step()
@@ -250,7 +250,7 @@ def test_what_ends_one_generation_is_told_from_what_ends_the_engine(error: Excep
 
 
 def test_all_calls_of_a_runtime_are_watched() -> None:
-    from csm.engine.runtimes.torch import Runtime
+    from csm.engine.runtimes.base import Runtime
 
     asked = {name for name, part in vars(Runtime).items() if isfunction(part) and not name.startswith("_")}
     assert asked == set(CALLS)

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
 from csm.engine.api import Sampling
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import Placement
-from csm.engine.transformers_engine import TransformersEngine
 from csm.engine.runtimes.torch import TorchRuntime
-from csm.engine.scheduler import CsmEngine
+from csm.engine.transformers_engine import TransformersEngine
 from csm.errors import Cancelled, InvalidRequest
 from csm.model.checkpoint import Checkpoint
 from tests.engine.parts import Engines, Request, codes, said, samples, until

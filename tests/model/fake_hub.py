@@ -3,9 +3,10 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,6 +26,9 @@ FILES = {
     "README.md": b"# A model",
 }
 
+LARGE = (".safetensors", ".pt", ".bin", ".wav", "tokenizer.json")
+"""Ends of the names of files that the Hub keeps apart from git (LFS): their ETag is the hash of their content."""
+
 REFUSALS = {
     "gated": (401, "GatedRepo", "Access to model is restricted. You must be authenticated to access it."),
     "forbidden": (403, "GatedRepo", "Access to model is restricted and you are not in the authorized list."),
@@ -37,22 +41,38 @@ REFUSALS = {
 
 
 class Hub(ThreadingHTTPServer):
-    """Repositories are called by how they refuse; `good/model` does not."""
+    """Repositories are called by how they refuse; all others have the same files.
+
+    Args:
+        files: content by name.
+    """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, files: Mapping[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.files = files
         self.asked: list[str] = []
+
+    @property
+    def files_asked(self) -> set[str]:
+        """Names of all files whose content or headers were asked for."""
+        parts = (path.partition("/resolve/")[2] for path in self.asked)
+        return {part.partition("/")[2] for part in parts if part}
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
+def files_in(folder: Path) -> dict[str, bytes]:
+    """What a repository with the files of a folder serves."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @contextmanager
-def hub() -> Iterator[Hub]:
-    server = Hub()
+def hub(files: Mapping[str, bytes] = FILES) -> Iterator[Hub]:
+    server = Hub(files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -81,9 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif revision not in ("main", COMMIT):
             self._refuse(404, "RevisionNotFound", "Invalid rev id")
         elif self.path.startswith("/api/"):
-            self._send(json.dumps(_tree() if parts[2] == "tree" else _description()).encode())
-        elif file in FILES:
-            self._send(FILES[file])
+            describe = _tree if parts[2] == "tree" else _description
+            self._send(json.dumps(describe(self.server.files)).encode())
+        elif file in self.server.files:
+            body = self.server.files[file]
+            self._send(body, headers={"ETag": f'"{_etag(file, body)}"'})
         else:
             self._refuse(404, "EntryNotFound", "Entry not found")
 
@@ -95,7 +117,6 @@ class _Handler(BaseHTTPRequestHandler):
         named = {
             "Content-Length": str(len(body)),
             "X-Repo-Commit": COMMIT,
-            "ETag": f'"{hashlib.sha1(body).hexdigest()}"',
         }
         for name, value in {**named, **(headers or {})}.items():
             self.send_header(name, value)
@@ -104,13 +125,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _tree() -> list[dict[str, object]]:
-    sizes = {name: len(data) for name, data in FILES.items()}
+def _etag(name: str, body: bytes) -> str:
+    if name.endswith(LARGE):
+        return hashlib.sha256(body).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
+
+
+def _tree(files: Mapping[str, bytes]) -> list[dict[str, object]]:
+    sizes = {name: len(data) for name, data in files.items()}
     return [{"type": "file", "path": name, "size": size, "oid": COMMIT} for name, size in sizes.items()]
 
 
-def _description() -> dict[str, object]:
-    siblings = [{"rfilename": name, "size": len(data)} for name, data in FILES.items()]
+def _description(files: Mapping[str, bytes]) -> dict[str, object]:
+    siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
     return {
         "id": "good/model",
         "modelId": "good/model",

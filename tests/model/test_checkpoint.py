@@ -1,7 +1,10 @@
 """A checkpoint that is damaged, incomplete or of another model is refused with a reason, and none runs code."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,16 @@ from csm.errors import ModelUnavailable
 from csm.model.checkpoint import open_checkpoint
 
 CPU = torch.device("cpu")
+
+START = """
+import sys
+from pathlib import Path
+from csm.settings import load
+from csm.speech.build import make_engine, warm_up
+for engine in ("csm", "transformers"):
+    settings = load(None, model=sys.argv[1], engine=engine, precision="float32", device="cpu")
+    warm_up(make_engine(settings, Path(sys.argv[1])))
+"""
 
 
 @pytest.fixture
@@ -163,3 +176,77 @@ def test_a_whole_checkpoint_is_ready_for_inference(folder: Path) -> None:
     model = open_checkpoint(folder).load(torch.float32, CPU)
     assert not model.training and not any(weight.requires_grad for weight in model.parameters())
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["sesame", "unsloth"])
+def test_a_start_from_a_published_layout_is_silent(name: str, layout: Callable[[str], Path]) -> None:
+    """In a process of its own, because `transformers` repeats none of its warnings."""
+    run = subprocess.run([sys.executable, "-c", START, layout(name)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    said = [line for line in re.split(r"[\r\n]+", run.stderr) if line and not line.startswith("Loading weights:")]
+    assert said == []
+
+
+@pytest.mark.parametrize(("published", "ours"), [("sesame", "today"), ("unsloth", "today-bfloat16")])
+def test_a_configuration_of_an_old_release_means_the_same(
+    published: str, ours: str, layout: Callable[[str], Path]
+) -> None:
+    old, new = (open_checkpoint(layout(name)).config for name in (published, ours))
+    told = {"transformers_version", "architectures", "_name_or_path", "dtype", "_frame_rate"}
+    for name in (None, "depth_decoder_config", "codec_config"):
+        was, now = (getattr(config, name) if name else config for config in (old, new))
+        fields = {field for field, value in now.to_dict().items() if not isinstance(value, dict)} - told
+        assert {field: getattr(was, field) for field in fields} == {field: getattr(now, field) for field in fields}
+        assert was.rope_parameters == now.rope_parameters
+    assert old.codec_config.frame_rate == new.codec_config.frame_rate == 12.5
+    assert old.dtype == new.dtype and old.tie_word_embeddings and new.tie_word_embeddings
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_codec_is_exact_whatever_the_rest_is_in(dtype: torch.dtype, layout: Callable[[str], Path]) -> None:
+    exact = open_checkpoint(layout("today")).load(torch.float32, CPU).codec_model.state_dict()
+    model = open_checkpoint(layout("sesame")).load(dtype, CPU)
+    for name, tensor in model.codec_model.state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, exact[name]), name
+    sums = [tensor for name, tensor in exact.items() if name.endswith("embed_sum")]
+    assert max(float(tensor.abs().max()) for tensor in sums) > torch.finfo(torch.float16).max
+    rest = [weight for name, weight in model.named_parameters() if not name.startswith("codec_model")]
+    assert {weight.dtype for weight in rest} == {dtype}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_sound_gets_the_same_codes_and_back_whatever_the_rest_is_in(
+    dtype: torch.dtype, layout: Callable[[str], Path]
+) -> None:
+    noise = 0.1 * torch.randn(1, 1, 24_000, generator=torch.Generator().manual_seed(0))
+    heard = []
+    for kind in (torch.float32, dtype):
+        codec = open_checkpoint(layout("sesame")).load(kind, CPU).codec_model
+        codes = codec.encode(noise).audio_codes
+        heard.append((codes, codec.decode(codes).audio_values))
+    (codes, sound), (others, other) = heard
+    assert torch.equal(codes, others) and torch.equal(sound, other)
+    assert sound.isfinite().all() and sound.std() > 0.01
+
+
+def test_both_tables_of_sesame_are_one(layout: Callable[[str], Path]) -> None:
+    model = open_checkpoint(layout("sesame")).load(torch.float32, CPU)
+    assert model.backbone_model.embed_tokens.embed_audio_tokens.weight is model.depth_decoder.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize("part", ["configuration", "weights"])
+def test_the_original_layout_is_refused_by_name_with_a_remedy(
+    part: str, folder: Path, layout: Callable[[str], Path]
+) -> None:
+    if part == "configuration":
+        shutil.copy(layout("torchtune") / "config.json", folder)
+    else:
+        shutil.copy(layout("torchtune") / "model.safetensors", folder)
+    with pytest.raises(ModelUnavailable, match=r"torchtune.*CSM_MODEL=sesame/csm-1b.*unsloth/csm-1b"):
+        load(folder)
+
+
+def test_tensors_that_no_part_takes_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_file(load_file(weights(folder)) | {"spare.weight": torch.zeros(1)}, weights(folder), {"format": "pt"})
+    load(folder)
+    assert "1 tensors of the weights are not used, such as spare.weight" in caplog.text

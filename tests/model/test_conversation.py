@@ -47,7 +47,7 @@ def test_ids_and_embeddings_equal_the_processors(
 ) -> None:
     model, tokenizer, config = reference(), open_checkpoint(tiny()).tokenizer, reference().config
     expected = processor.apply_chat_template(prompts.messages(said), tokenize=True, return_dict=True)
-    encode = MimiEncoder.of(model.codec_model)
+    encode = MimiEncoder.from_model(model.codec_model)
     counts = [len(encode(torch.from_numpy(t.audio.samples))) for t in said.context]
     ids = input_ids(said.turns, counts, tokenizer, config.audio_token_id, config.audio_eos_token_id)
     assert ids == expected["input_ids"][0].tolist()

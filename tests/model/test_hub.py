@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from csm.errors import ModelUnavailable
 from csm.model import hub
+from csm.model.checkpoint import open_checkpoint
 from csm.settings import load
+from tests import layouts
 from tests.model import fake_hub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +74,10 @@ def told(online: fake_hub.Hub, tmp_path_factory: pytest.TempPathFactory) -> dict
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("gated/model", ["gated", "https://huggingface.co/gated/model", "HF_TOKEN", "CSM_MODEL=demo"]),
-        ("forbidden/model", ["gated", "https://huggingface.co/forbidden/model", "HF_TOKEN", "CSM_MODEL=demo"]),
+        *(
+            (f"{owner}/model", [f"https://huggingface.co/{owner}/model", "HF_TOKEN", "unsloth/csm-1b", "demo"])
+            for owner in ("gated", "forbidden")
+        ),
         ("private/model", ["neither a folder here nor a repository", "HF_TOKEN", "CSM_MODEL=demo"]),
         ("missing/model", ["neither a folder here nor a repository", "spelling", "CSM_MODEL=demo"]),
         ("not/a/name", ["neither a folder here nor a repository", "spelling"]),
@@ -103,6 +108,37 @@ def test_only_weights_without_code_are_fetched(told: dict[str, str], online: fak
     }
     assert (folder / "transformers-00002-of-00002.safetensors").read_bytes() == b"second"
     assert not [path for path in online.asked if path.endswith((".pt", ".bin", ".py", ".wav"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("sesame", layouts.NEEDED),
+        ("unsloth", {name for name in layouts.NEEDED if "transformers" not in name} | {"model.safetensors"}),
+    ],
+)
+def test_of_a_real_repository_exactly_what_is_needed_is_fetched_and_loads(
+    name: str, needed: set[str], layout: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fake_hub.hub(fake_hub.files_in(layout(name))) as server:
+        folder = Path(ask({"some/csm": ["check", "fetch"]}, tmp_path, HF_ENDPOINT=server.address)["fetch some/csm"])
+    assert server.files_asked == needed
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == needed
+    # It refuses what is missing and warns of what is not expected.
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        open_checkpoint(folder).load(torch.float32, torch.device("cpu"))
+    assert not caplog.records
+
+
+def test_the_original_layout_is_refused_before_its_gigabytes_are_fetched(
+    layout: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with fake_hub.hub(fake_hub.files_in(layout("torchtune"))) as server:
+        told = ask({"some/csm": ["check", "fetch"]}, tmp_path, HF_ENDPOINT=server.address)
+    assert server.files_asked == {"config.json"}
+    for message in told.values():
+        assert message.startswith("REFUSED") and "torchtune" in message and "CSM_MODEL=sesame/csm-1b" in message
 
 
 @pytest.mark.parametrize("way", ["offline", pytest.param("no-network", marks=pytest.mark.slow)])

@@ -1,6 +1,6 @@
 import torch
 
-from csm.model.kv_cache import FunctionalKVCache, BatchKVCache
+from csm.model.kv_cache import BatchKVCache, FunctionalKVCache
 
 
 def memory() -> BatchKVCache:
@@ -39,7 +39,7 @@ def test_a_view_writes_each_row_at_its_own_position_and_shows_the_first_position
     rows, new = memory(), torch.randn(2, 1, 2, 4)
     for row in range(3):
         rows.load(row, written(8, seed=row))
-    keys, values = rows.at(2, torch.tensor([[3], [5]]), length=6).extend(1, new, 2 * new)
+    keys, values = rows.view(2, torch.tensor([[3], [5]]), length=6).extend(1, new, 2 * new)
     assert keys.shape == values.shape == (2, 6, 2, 4)
     assert torch.equal(keys[0, 3], new[0, 0]) and torch.equal(values[1, 5], 2 * new[1, 0])
     # All the rest is as it was: other positions, other layers, other rows.

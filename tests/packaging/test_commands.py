@@ -81,4 +81,9 @@ def test_ci_runs_the_checks_and_all_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
-    assert re.findall(r"^make (\S+)", script.read_text(), re.MULTILINE) == ["check", "test", "test-slow"]
+    assert re.findall(r"^make (\S+)", script.read_text(), re.MULTILINE) == ["check", "test", "test-floor", "test-slow"]
+
+
+def test_the_floor_is_the_one_that_is_required(venv):
+    floor = re.search(r"^transformers>=([\d.]+),", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert floor and f"transformers=={floor[1]}\n" in make("test-floor", f"VENV={venv}")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import csm.speech.build
-from csm.engine.runtimes.cuda import CudaRuntime, Graph
 from csm.engine.devices import Placement
+from csm.engine.runtimes.cuda import CudaRuntime, Graph
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
 from csm.settings import Settings

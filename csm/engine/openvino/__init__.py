@@ -1,1 +1,1 @@
-""""""
+"""The model on CPUs: quantised OpenVINO graphs, made once for a checkpoint and kept on disk."""

@@ -1,118 +1,24 @@
-"""What the scheduler asks of a device, and the answer in plain PyTorch for CPU and CUDA."""
-
-from typing import Protocol
+"""The model in plain PyTorch, in float precision: what runs on CPUs and Macs, and what a CUDA graph captures."""
 
 import torch
 from torch import Tensor, nn
 
 from csm.engine.api import Sampling
-from csm.engine.codec_worker import CodecDecoder
 from csm.engine.devices import Placement
+from csm.engine.runtimes.base import BAD_CODE, DEFAULT_ROWS, RowState
+from csm.model.backbone import Backbone, Embeddings, attention_bias, causal_mask
 from csm.model.checkpoint import Checkpoint
+from csm.model.depth_decoder import DepthDecoder
+from csm.model.kv_cache import BatchKVCache, Prefix
 from csm.model.mimi.decoder import MimiDecoder
 from csm.model.mimi.encoder import MimiEncoder
-from csm.model.depth_decoder import Backbone, DepthDecoder, Embeddings, attention_bias, causal_mask
-from csm.model.kv_cache import Prefix, BatchKVCache
 from csm.model.sampling import gumbel_noise
-
-BAD_CODE = -1
-"""Stands in every code of a frame whose hidden state was not finite."""
-
-
-DEFAULT_ROWS = 2
-"""On a CPU, which hardly speaks in real time to one."""
-
-
-class Runtime(Protocol):
-    """The model on one device, with a batch of rows that the scheduler fills and empties.
-
-    Attributes:
-        rows: of the batch.
-        codebooks: codes per frame.
-        positions: that a row can hold.
-        prefill_chunk: positions that take about as long as one frame.
-        idle_prefill_chunk: positions to read at once while no stream waits for its next frame.
-        embeddings: of text and frames.
-        notice: what runs worse than it could and what helps, or None.
-    """
-
-    rows: int
-    codebooks: int
-    positions: int
-    prefill_chunk: int
-    idle_prefill_chunk: int
-    embeddings: Embeddings
-    notice: str | None
-
-    @property
-    def decoder(self) -> CodecDecoder:
-        """Mimi's, shared by all streams."""
-
-    def encode(self, samples: Tensor) -> Tensor:
-        """Codes `[frames, codebooks]` of a reference `[samples]`."""
-
-    def load_prefix(self, prefix: Prefix) -> None:
-        """Begin a prefill at the end of this prefix."""
-
-    def prefill(self, x: Tensor, start: int) -> None:
-        """Run the backbone over embeddings `[time, dim]` from position `start` of the prompt that is being read."""
-
-    def save_prefix(self, length: int) -> Prefix:
-        """A copy of the first positions of the prompt that is being read."""
-
-    def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
-        """Let the prompt that was read become a row: its next input is `x` `[dim]`, at position `length`."""
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Let one row take another's place."""
-
-    def step(self, rows: int, length: int, top_k: int) -> Tensor:
-        """One frame for each of the first `rows` rows.
-
-        Args:
-            rows: that are in use.
-            length: longest row, this frame included.
-            top_k: largest among them.
-
-        Returns:
-            Codes `[rows, codebooks]` on the CPU; `BAD_CODE` throughout where the model's state is not finite.
-        """
-
-
-class RowState:
-    """What each row carries from frame to frame, at fixed addresses."""
-
-    def __init__(self, rows: int, like: Tensor, dim: int) -> None:
-        device = like.device
-        self.x = like.new_zeros(rows, dim)
-        self.position, self.frame, self.seed = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(3))
-        self.top_k = torch.ones(rows, dtype=torch.long, device=device)
-        self.temperature = torch.zeros(rows, device=device)
-
-    def set(self, row: int, position: int, x: Tensor, sampling: Sampling) -> None:
-        """Begin a generation."""
-        self.x[row], self.position[row], self.frame[row] = x, position, 0
-        self.seed[row], self.temperature[row], self.top_k[row] = sampling.seed, sampling.temperature, sampling.top_k
-
-    def move(self, source: int, target: int) -> None:
-        """Copy one row over another."""
-        for tensor in (self.x, self.position, self.frame, self.seed, self.top_k, self.temperature):
-            tensor[target] = tensor[source]
-
-    def advance(self, rows: int, x: Tensor, limit: int) -> None:
-        """To the next frame, whose input is `x`.
-
-        Rows that merely fill up a captured batch go on for ever, so positions stop at `limit`.
-        """
-        self.x[:rows] = x
-        self.position[:rows] = (self.position[:rows] + 1).clamp(max=limit)
-        self.frame[:rows] += 1
 
 
 def lay_out_by_columns(module: nn.Module) -> None:
-    """Store the weights of all linear layers by input instead of by output.
+    """Store the weights of all linear layers in column-major order.
 
-    For a batch of a few rows, torch's CPU product then streams through memory a third faster (docs/performance.md).
+    With a batch of a few rows, torch's CPU matrix product then reads memory a third faster (docs/performance.md).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -125,7 +31,7 @@ class TorchRuntime:
     Args:
         checkpoint: to load.
         placement: device and precision.
-        rows: of the batch; None takes what suits the device.
+        rows: size of the batch; None for what suits the device.
     """
 
     prefill_chunk, idle_prefill_chunk = 16, 64
@@ -134,9 +40,9 @@ class TorchRuntime:
     def __init__(self, checkpoint: Checkpoint, placement: Placement, rows: int | None) -> None:
         model = checkpoint.load(placement.dtype, placement.device)
         config = checkpoint.config
-        codec = model.codec_model.float()
-        self.encoder, self.decoder = MimiEncoder.of(codec), MimiDecoder(codec)
-        self.embeddings = Embeddings.of(model)
+        codec = model.codec_model
+        self.encoder, self.decoder = MimiEncoder.from_model(codec), MimiDecoder(codec)
+        self.embeddings = Embeddings.from_model(model)
         self.depth, self.backbone = DepthDecoder(model), Backbone(model)
         if placement.device.type == "cpu":
             for part in (self.depth, self.backbone):
@@ -144,10 +50,10 @@ class TorchRuntime:
         self.positions, self.codebooks = config.max_position_embeddings, config.num_codebooks
         self.device = placement.device
         like, shape = self.embeddings.audio, (config.num_key_value_heads, config.head_dim)
-        self.reading = BatchKVCache(config.num_hidden_layers, 1, self.positions, *shape, like)
-        self.row_bytes = self.reading.store.nbytes
+        self.prefill_cache = BatchKVCache(config.num_hidden_layers, 1, self.positions, *shape, like)
+        self.row_bytes = self.prefill_cache.store.nbytes
         self.rows = rows or self.default_rows()
-        self.memory = BatchKVCache(config.num_hidden_layers, self.rows, self.positions, *shape, like)
+        self.kv_cache = BatchKVCache(config.num_hidden_layers, self.rows, self.positions, *shape, like)
         self.state = RowState(self.rows, like, config.hidden_size)
 
     def default_rows(self) -> int:
@@ -162,7 +68,7 @@ class TorchRuntime:
 
     def load_prefix(self, prefix: Prefix) -> None:
         """See `Runtime.load_prefix`."""
-        self.reading.load(0, prefix)
+        self.prefill_cache.load(0, prefix)
 
     @torch.inference_mode()
     def prefill(self, x: Tensor, start: int) -> None:
@@ -170,22 +76,22 @@ class TorchRuntime:
         end = start + len(x)
         positions = torch.arange(start, end, device=self.device)[None]
         bias = attention_bias(causal_mask(positions, end), x.dtype)
-        self.backbone(x[None], positions, bias, self.reading.at(1, positions, end))
+        self.backbone(x[None], positions, bias, self.prefill_cache.view(1, positions, end))
 
     def save_prefix(self, length: int) -> Prefix:
         """See `Runtime.save_prefix`."""
-        return self.reading.save(0, length)
+        return self.prefill_cache.save(0, length)
 
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
-        # What filled up a batch before may have left anything in this row.
-        self.memory.clear(row)
-        self.memory.load(row, self.reading.store[:, :, 0, :length])
+        # As padding of a captured batch, this row may have computed anything before.
+        self.kv_cache.clear(row)
+        self.kv_cache.load(row, self.prefill_cache.store[:, :, 0, :length])
         self.state.set(row, length, x, sampling)
 
     def move(self, source: int, target: int, length: int) -> None:
         """See `Runtime.move`."""
-        self.memory.move(source, target, length)
+        self.kv_cache.move(source, target, length)
         self.state.move(source, target)
 
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
@@ -193,22 +99,26 @@ class TorchRuntime:
         # Always a copy: the next replay of a graph overwrites its codes.
         codes = self.frame(rows, length, top_k).to("cpu", copy=True)
         for row in (codes[:, 0] == BAD_CODE).nonzero().flatten().tolist():
-            self.memory.clear(row)
+            self.kv_cache.clear(row)
         return codes
 
     @torch.inference_mode()
     def frame(self, rows: int, length: int, top_k: int) -> Tensor:
-        """`step` without waiting for the device: pure tensor work at fixed addresses."""
+        """Make a frame without waiting for the device; see `step`.
+
+        This is what a CUDA graph captures: the backbone over one position, a draw, the depth decoder with its draws,
+        and the embedding of the new frame as the next input, all at fixed addresses.
+        """
         state = self.state
         positions = state.position[:rows, None]
-        memory = self.memory.at(rows, positions, length)
+        cache = self.kv_cache.view(rows, positions, length)
         bias = attention_bias(causal_mask(positions, length), state.x.dtype)
-        hidden = self.backbone(state.x[:rows, None], positions, bias, memory)[:, 0]
+        hidden = self.backbone(state.x[:rows, None], positions, bias, cache)[:, 0]
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
-        # Rows that merely fill up a captured batch may hold the wider draws of a generation that is over.
+        # Padding rows of a captured batch may hold a larger top-k of a generation that is over.
         top_ks = state.top_k[:rows].clamp(max=top_k)
         codes = self.depth(hidden, noise, state.temperature[:rows], top_ks, top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
-        # A draw from logits that are not numbers is code 0, which would pass for the end of the turn.
+        # A draw from NaN logits is code 0, and a frame of zeros would pass for the end of the turn.
         checked: Tensor = codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
         return checked

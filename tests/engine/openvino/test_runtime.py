@@ -10,12 +10,13 @@ import torch
 from csm import settings
 from csm.audio.waveform import Waveform
 from csm.engine.api import EngineInfo, Sampling
-from csm.engine.openvino.bundle import Bundle, folder_of, open_bundle
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import Placement
-from csm.engine.openvino.runtime import STRIDE, OpenVinoKVCache, OpenVinoDecoder, OpenVinoRuntime, past_mask
+from csm.engine.openvino.bundle import Bundle, folder_of, open_bundle
 from csm.engine.openvino.prepare import DONE, prepare
-from csm.engine.runtimes.torch import BAD_CODE, Runtime, TorchRuntime
-from csm.engine.scheduler import CsmEngine
+from csm.engine.openvino.runtime import STRIDE, OpenVinoDecoder, OpenVinoKVCache, OpenVinoRuntime, past_mask
+from csm.engine.runtimes.base import BAD_CODE, Runtime
+from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.model.mimi.decoder import MimiDecoder
 from csm.speech.voice import Voice, conversation

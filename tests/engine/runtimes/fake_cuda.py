@@ -101,7 +101,7 @@ def count(
     """
     with fake_device(), torch.no_grad():
         runtime = TorchRuntime(_checkpoint(config), Placement(device, dtype), 64)
-        own = [runtime.memory.store, runtime.reading.store, *vars(runtime.state).values()]
+        own = [runtime.kv_cache.store, runtime.prefill_cache.store, *vars(runtime.state).values()]
 
         def watched(*work: Callable[[], object]) -> int:
             with Watch(device, {_storage(tensor) for tensor in own}) as watch:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from csm.engine.runtimes import cuda
 from csm.engine.api import Sampling
-from csm.engine.runtimes.cuda import Capture, CudaRuntime, Graph, cuda_graphs, leading_agreement
 from csm.engine.devices import Placement
+from csm.engine.runtimes import cuda
+from csm.engine.runtimes.cuda import Capture, CudaRuntime, Graph, cuda_graphs, leading_agreement
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
@@ -54,7 +54,7 @@ class Capturing:
 
 @pytest.fixture
 def make(micro: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CudaRuntime]:
-    monkeypatch.setattr(cuda_runtime, "COMMON_TOP_K", NARROW)
+    monkeypatch.setattr(cuda, "COMMON_TOP_K", NARROW)
     return lambda capture=graph, rows=ROWS: CudaRuntime(micro, CPU, rows, capture)
 
 
@@ -99,7 +99,7 @@ def test_a_row_that_went_wrong_while_it_filled_up_a_batch_serves_the_next_reques
     engines: Engines, runtime: TorchRuntime, padded: CudaRuntime
 ) -> None:
     wanted = said_by(engines, runtime, CROWD)
-    padded.memory.store.fill_(torch.nan)
+    padded.kv_cache.store.fill_(torch.nan)
     padded.state.x.fill_(torch.nan)
     assert said_by(engines, padded, CROWD) == wanted
 
@@ -180,7 +180,7 @@ def test_a_device_that_is_lost_while_capturing_ends_the_start(make: Callable[...
 def test_what_the_check_leaves_behind_is_not_heard(
     engines: Engines, runtime: TorchRuntime, padded: CudaRuntime
 ) -> None:
-    assert not padded.memory.store.any()
+    assert not padded.kv_cache.store.any()
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_agreement_counts_the_codes_before_the_first_difference(changed: list[tu
 def test_slots_are_as_many_as_the_free_memory_holds(
     rows_free: int, rows: int, micro: Checkpoint, runtime: TorchRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = cuda_runtime.RESERVED_BYTES + rows_free * runtime.row_bytes
+    free = cuda.RESERVED_BYTES + rows_free * runtime.row_bytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
     made = CudaRuntime(micro, CPU, None, graph)
-    assert made.rows == rows and made.memory.store.shape[2] == rows
+    assert made.rows == rows and made.kv_cache.store.shape[2] == rows
 
 
 def test_weights_that_do_not_fit_are_told_with_the_remedy(micro: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ class Driver:
             "CUDAGraph": lambda: self,
         }.items():
             monkeypatch.setattr(torch.cuda, name, replacement)
-        monkeypatch.setattr(cuda_runtime, "side_stream", self._stream)
+        monkeypatch.setattr(cuda, "side_stream", self._stream)
 
     def launch(self, device: torch.device) -> Tensor:
         if self.capturing and device == self.current:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import CsmForConditionalGeneration, MimiModel
 
-from csm.model.mimi.encoder import PIECE_SECONDS, MimiEncoder
 from csm.model.hub import DEMO_FOLDER
+from csm.model.mimi.encoder import PIECE_SECONDS, MimiEncoder
 from tests import checkpoints
 
 PIECE = PIECE_SECONDS * 24_000
@@ -26,14 +26,14 @@ def noise(samples: int) -> torch.Tensor:
 @torch.inference_mode()
 @pytest.mark.parametrize("samples", [13, 1920, 1921, 24_000, 1920 * 9 - 1, *AROUND_ITS_BORDERS])
 def test_the_codes_of_mimi_one_frame_for_each_begun_80_ms(codec: MimiModel, samples: int) -> None:
-    made = MimiEncoder.of(codec)(noise(samples))
+    made = MimiEncoder.from_model(codec)(noise(samples))
     assert torch.equal(made, codec.encode(noise(samples)[None, None]).audio_codes[0].T)
     assert made.shape == (-(-samples // 1920), codec.config.num_quantizers)
 
 
 @torch.inference_mode()
 def test_no_more_is_convolved_at_once_than_a_piece_and_its_past(codec: MimiModel) -> None:
-    encoder, lengths = MimiEncoder.of(codec), []
+    encoder, lengths = MimiEncoder.from_model(codec), []
     encoder.convolutions.register_forward_hook(lambda _, given, __: lengths.append(given[0].shape[-1]))
     encoder(noise(30 * 24_000))
     assert len(lengths) == 30 // PIECE_SECONDS
@@ -41,7 +41,7 @@ def test_no_more_is_convolved_at_once_than_a_piece_and_its_past(codec: MimiModel
 
 
 def test_weights_are_shared_and_none_is_missing(codec: MimiModel) -> None:
-    encoder = MimiEncoder.of(codec)
+    encoder = MimiEncoder.from_model(codec)
     theirs = {parameter.data_ptr() for parameter in codec.parameters()}
     assert {parameter.data_ptr() for parameter in encoder.parameters()} < theirs
     again = MimiEncoder.from_weights(codec.config, encoder.state_dict())

@@ -1,0 +1,60 @@
+"""What a stage finds out, told piece by piece: a stage that is stopped, or whose device dies, keeps what it had."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, TextIO
+
+
+class Notes:
+    """The results of one stage, a JSON line each.
+
+    Args:
+        sink: where the lines go.
+        seconds: that the stage may take.
+    """
+
+    def __init__(self, sink: TextIO, seconds: float) -> None:
+        self._sink, self._end = sink, monotonic() + seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """Time until the stage is stopped."""
+        return self._end - monotonic()
+
+    def tell(self, name: str, value: Any) -> None:
+        """Record one result; a dot in its name makes it a part of another."""
+        print(json.dumps([name, value]), file=self._sink, flush=True)
+
+    def measure(self, name: str, work: Callable[[], Any]) -> None:
+        """Record what `work` returns, or why it failed."""
+        with self.part(name):
+            self.tell(name, work())
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Record a failure inside as that of one part, and let the stage go on."""
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            self.tell(f"{name}.failed", describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """One line for one error."""
+    first = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {first[0] if first else 'no message'}"
+
+
+def put(results: dict[str, Any], name: str, value: Any) -> None:
+    """Store a result under its dotted name."""
+    *path, last = name.split(".")
+    for part in path:
+        inner = results.get(part)
+        results[part] = inner if isinstance(inner, dict) else {}
+        results = results[part]
+    results[last] = value

@@ -1,0 +1,111 @@
+"""Runs stages in processes of their own, within a budget, and keeps a file of all that they have told so far."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from benchmarks.gpu.notes import put
+
+LEAST_SECONDS = 20.0
+"""A stage is not begun with less: it would be stopped before it had told anything."""
+
+
+class Report:
+    """What is known, as a JSON file that is whole at any moment.
+
+    Args:
+        path: of the file.
+        head: what to say of the run before its stages.
+    """
+
+    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+        self.path, self.content = path, head | {"stages": {}}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.save()
+
+    def stage(self, name: str) -> dict[str, Any]:
+        """Return the entry of one stage."""
+        entry: dict[str, Any] = self.content["stages"].setdefault(name, {"status": "running", "results": {}})
+        return entry
+
+    def save(self) -> None:
+        """Write the file beside its place and move it there."""
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.content, indent=1))
+        partial.replace(self.path)
+
+
+class Runner:
+    """Gives each stage the time it may take and what is left of the budget, whichever is less.
+
+    Args:
+        report: that is filled.
+        seconds: for all stages together.
+        command: that runs a stage; its name and its seconds are appended.
+    """
+
+    def __init__(self, report: Report, seconds: float, command: Sequence[str]) -> None:
+        self._report, self._command, self._end = report, command, monotonic() + seconds
+
+    def run(self, name: str, limit: float) -> str:
+        """Run one stage and return its status; whatever becomes of it, the next one can run."""
+        entry, limit, began = self._report.stage(name), min(limit, self._end - monotonic()), monotonic()
+        if limit < LEAST_SECONDS:
+            entry["status"] = f"not run: {max(limit, 0):.0f} s were left"
+        else:
+            entry["status"] = self._supervise(entry, [*self._command, name, f"{limit:.1f}"], limit)
+            entry["seconds"] = round(monotonic() - began, 1)
+        self._report.save()
+        return str(entry["status"])
+
+    def _supervise(self, entry: dict[str, Any], command: Sequence[str], limit: float) -> str:
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "CSM_BENCH_BEGAN": f"{time.time():.3f}"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        reader = threading.Thread(target=self._listen, args=(process, entry), daemon=True)
+        reader.start()
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            # A process that hangs in a driver may outlive even that.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            reader.join(5)
+            return f"stopped after {limit:.0f} s"
+        reader.join(5)
+        if code == 0:
+            failed = _failed_parts(entry["results"])
+            return "done" if not failed else f"done, but failed in part: {', '.join(failed)}"
+        return entry.pop("failure", None) or f"failed: the process ended with {code}"
+
+    def _listen(self, process: "subprocess.Popen[str]", entry: dict[str, Any]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                name, value = json.loads(line)
+                put(entry if name == "failure" else entry["results"], name, value)
+                self._report.save()
+
+
+def _failed_parts(results: dict[str, Any], inside: str = "") -> list[str]:
+    """Names of the parts that `Notes.part` has recorded as failed."""
+    found = []
+    for name, value in results.items():
+        if isinstance(value, dict):
+            path = f"{inside}{name}"
+            found += [path] if "failed" in value and isinstance(value["failed"], str) else []
+            found += _failed_parts(value, f"{path}.")
+    return found
+
+
+def stage_command(device: str, options: Sequence[str]) -> list[str]:
+    """Return the command line of `benchmarks.gpu.stage`, but for the stage."""
+    return [sys.executable, "-m", "benchmarks.gpu.stage", "--device", device, *options]

@@ -1,0 +1,49 @@
+"""One stage in a process of its own: `python -m benchmarks.gpu.stage [options] NAME SECONDS`; see `__main__`."""
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+
+
+def main() -> int:
+    """Run the stage; results go to standard output as JSON lines, all else to standard error."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--frames", type=int, required=True)
+    parser.add_argument("--streams", type=int, nargs="+", required=True)
+    parser.add_argument("--rounds", type=int, required=True)
+    args = parser.parse_args()
+    began = float(os.environ.get("CSM_BENCH_BEGAN", time.time()))
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    # Nothing else may write where the results go.
+    os.dup2(2, 1)
+    try:
+        # A package that is missing is then told as the reason, like any other.
+        import torch
+
+        from benchmarks.gpu.models import Models
+        from benchmarks.gpu.notes import Notes
+        from benchmarks.gpu.stages import STAGES, Effort
+
+        models = Models(torch.device(args.device), args.tiny)
+        effort = Effort(args.frames, tuple(args.streams), args.rounds, began)
+        STAGES[args.name](models, effort, Notes(answers, args.seconds))
+    except Exception as error:
+        traceback.print_exc()
+        text = (str(error).strip().splitlines() or ["no message"])[0]
+        print(json.dumps(["failure", f"failed: {type(error).__name__}: {text}"]), file=answers)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    # Without waiting for threads of an engine that hangs.
+    os._exit(code)

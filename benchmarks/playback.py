@@ -1,0 +1,113 @@
+"""What listeners hear of answers that arrive in pieces: when sound begins, and where it stops in between."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Answer:
+    """What became of one request; times in seconds from when it was due.
+
+    Attributes:
+        late: how much too late it was sent.
+        pieces: when each piece of sound came, and its seconds.
+        first_audible: seconds of silence before the first audible sample, or None where all is silent.
+        outcome: `played`, `refused`, or why it failed.
+    """
+
+    late: float = 0.0
+    pieces: list[tuple[float, float]] = field(default_factory=list)
+    first_audible: float | None = None
+    outcome: str = "played"
+
+
+@dataclass(frozen=True)
+class Playback:
+    """What a player that had this answer did.
+
+    Attributes:
+        audible: seconds from the request to the first audible sample, as played.
+        gaps: seconds of each underrun: the player had played all it held and the answer was not over.
+    """
+
+    audible: float | None
+    gaps: tuple[float, ...]
+
+
+def play(answer: Answer, buffer: float) -> Playback:
+    """Play an answer as its pieces came.
+
+    The player begins once it holds `buffer` seconds or the answer is over, and goes on as soon as a piece comes after
+    it had run dry.
+    """
+    held, begin = 0.0, answer.pieces[-1][0]
+    for came, seconds in answer.pieces:
+        held += seconds
+        if held >= buffer:
+            begin = came
+            break
+    clock, position, gaps, audible = begin, 0.0, [], None
+    for came, seconds in answer.pieces:
+        if came > clock:
+            gaps.append(came - clock)
+            clock = came
+        if audible is None and answer.first_audible is not None and answer.first_audible < position + seconds:
+            audible = clock + max(0.0, answer.first_audible - position)
+        clock, position = clock + seconds, position + seconds
+    return Playback(audible, tuple(gaps))
+
+
+def summary(answers: Sequence[Answer], buffer: float) -> dict[str, Any]:
+    """What the listeners of one run went through."""
+    heard = [answer for answer in answers if answer.outcome == "played"]
+    playbacks = [play(answer, buffer) for answer in heard]
+    refused = sum(answer.outcome == "refused" for answer in answers)
+    gaps = [playback.gaps for playback in playbacks]
+    failures = sorted({a.outcome for a in answers} - {"played", "refused"})
+    return {
+        "requests": len(answers),
+        "played": len(heard),
+        "refused": refused,
+        "failed": len(answers) - len(heard) - refused,
+        "failures": failures[:3],
+        "silent": sum(playback.audible is None for playback in playbacks),
+        "audible_s": percentiles([p.audible for p in playbacks if p.audible is not None]),
+        "first_sample_s": percentiles([answer.pieces[0][0] for answer in heard]),
+        "interrupted": sum(map(bool, gaps)),
+        "underruns": sum(map(len, gaps)),
+        "longest_gap_s": max((gap for each in gaps for gap in each), default=0.0),
+        "seconds_of_sound": sum(seconds for answer in heard for _, seconds in answer.pieces),
+        "latest_sent_s": max((answer.late for answer in answers), default=0.0),
+    }
+
+
+def is_clean(row: dict[str, Any]) -> bool:
+    """Whether everybody was served and heard everything without a gap."""
+    return bool(row["requests"] and row["played"] == row["requests"] and not row["underruns"])
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Return p50, p95 and p99; empty where there are no values."""
+    if not values:
+        return {}
+    cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
+    return {f"p{part}": cuts[part - 1] for part in (50, 95, 99)}
+
+
+def arrivals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines of a table of what `sweep` has found."""
+    return [
+        {
+            "requests/s": row["rate"],
+            "requests": row["requests"],
+            "refused": row["refused"],
+            "failed": row["failed"],
+            "interrupted": row["interrupted"],
+            "underruns": row["underruns"],
+            "longest gap, s": row["longest_gap_s"],
+        }
+        | {f"audible {part}, s": row["audible_s"].get(part, "") for part in ("p50", "p95", "p99")}
+        for row in rows
+    ]

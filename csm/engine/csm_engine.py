@@ -1,0 +1,118 @@
+"""The `csm` engine: one thread that steps a `Scheduler` for as long as there is work."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from csm.engine.api import EngineInfo, Sampling
+from csm.engine.codec_worker import CodecWorker
+from csm.engine.devices import describe_failure
+from csm.engine.prefill import Prompt
+from csm.engine.prefix_cache import CachedVoice, PrefixCache
+from csm.engine.request import Generation
+from csm.engine.runtimes.base import Runtime
+from csm.engine.scheduler import Scheduler
+from csm.engine.voice_encoder import VoiceEncoder
+from csm.errors import Cancelled, GenerationFailed, InvalidRequest
+from csm.model.conversation import Conversation, Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+class CsmEngine:
+    """Continuous batching on one device; see `Engine`.
+
+    Args:
+        runtime: the model on its device.
+        info: of this engine.
+        tokenizer: of the checkpoint.
+        voice_bytes: memory for the prefixes of voices.
+        patience: longest wait of a client for the next chunk, in seconds.
+    """
+
+    def __init__(
+        self, runtime: Runtime, info: EngineInfo, tokenizer: Tokenizer, voice_bytes: int, patience: float = 120.0
+    ) -> None:
+        self.info, self._runtime, self._tokenizer, self._patience = info, runtime, tokenizer, patience
+        device = torch.device(info.device)
+        self._encoder = VoiceEncoder(runtime, device)
+        self.voices = PrefixCache(voice_bytes, self._encoder.encode)
+        self._codec = CodecWorker(runtime.decoder, runtime.codebooks, device)
+        self._scheduler = Scheduler(runtime, self._codec, self.voices, info.slots)
+        self._wake, self._closed = threading.Condition(), False
+        self._failure: str | None = None
+        self._step_began: float | None = None
+        self._thread = threading.Thread(target=self._run, name="frames", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> int:
+        """See `Engine.running`."""
+        return self._scheduler.running
+
+    def generate(
+        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
+    ) -> Generation:
+        """See `Engine.generate`. Waits until the voice is encoded, while the frames of others go on."""
+        # A top-k larger than the codebook means all of it.
+        sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
+        generation = Generation(conversation, sampling, max_frames, is_disconnected, self._patience)
+        prompt = Prompt.from_generation(generation, self._voice(conversation), self._tokenizer)
+        if prompt.length >= self._runtime.positions:
+            raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
+        with self._wake:
+            if self._closed or self.failure():
+                raise GenerationFailed("the engine has stopped")
+            self._scheduler.add(prompt)
+            self._wake.notify()
+        return generation
+
+    def failure(self) -> str | None:
+        """See `Engine.failure`."""
+        began = self._step_began
+        if began is not None and time.monotonic() - began > self._patience:
+            return "the device does not answer"
+        return self._failure or self._codec.failure
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join(timeout=10)
+        self._encoder.close()
+        self._codec.close()
+
+    def _run(self) -> None:
+        while self._await_work():
+            self._step_began = time.monotonic()
+            try:
+                self._scheduler.step()
+            except Exception as error:
+                log.exception("a step failed")
+                fatal, told = describe_failure(error)
+                self._failure = fatal or self._failure
+                self._scheduler.fail_running(told)
+                if fatal:
+                    self._scheduler.fail_waiting(told)
+            self._step_began = None
+        stopped = Cancelled("the server is shutting down")
+        self._scheduler.fail_running(stopped)
+        self._scheduler.fail_waiting(stopped)
+
+    def _await_work(self) -> bool:
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed or self._scheduler.has_work)
+            return not self._closed
+
+    def _voice(self, conversation: Conversation) -> CachedVoice:
+        try:
+            return self.voices.get(conversation.context)
+        except Exception as error:
+            fatal, told = describe_failure(error)
+            self._failure = fatal or self._failure
+            raise told from error

@@ -1,0 +1,106 @@
+"""Top-1 agreement: how often the likeliest code is the one that was said, given all codes that were said before it.
+
+Every runtime is asked through the calls that it serves with, so that quantised graphs are judged as they are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from csm.engine.runtimes.base import Runtime
+from csm.engine.runtimes.torch import TorchRuntime
+from csm.model.backbone import causal_mask
+from csm.model.kv_cache import FunctionalKVCache
+
+FORCE = 1e6
+"""Noise beyond any logit: a code that has it is drawn."""
+
+Draw = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+"""`DepthDecoder.forward`, or a graph of it."""
+
+
+@torch.inference_mode()
+def agreement(runtime: Runtime, ids: list[int], said: list[list[int]]) -> float:
+    """Return the share of codes that are the likeliest in their place.
+
+    Args:
+        runtime: the model.
+        ids: token ids of the prompt.
+        said: codes `[frames, codebooks]` that followed it.
+    """
+    device = runtime.embeddings.text.device
+    codes = torch.tensor(said, device=device)
+    prompt = runtime.embeddings.embed_text(torch.tensor(ids, device=device))
+    inputs = torch.cat([prompt, runtime.embeddings.embed_frames(codes[:-1])])
+    hidden, draw, size = _states(runtime, inputs, len(ids) - 1), _draw(runtime), runtime.decoder.codebook_size
+    likeliest = torch.stack([_likeliest(draw, *frame, size) for frame in zip(hidden, codes, strict=True)])
+    return float((likeliest == codes).float().mean())
+
+
+def _likeliest(draw: Draw, hidden: Tensor, said: Tensor, size: int) -> Tensor:
+    """Return the likeliest code of each codebook `[codebooks]`, given what was said in those before it.
+
+    Row `k` of a batch is made to draw what was said in the codebooks before `k`; without noise, it then draws the
+    likeliest in `k`.
+
+    Args:
+        draw: a frame from a hidden state.
+        hidden: of the backbone, `[dim]`.
+        said: codes `[codebooks]`.
+        size: of the codebooks.
+    """
+    count = len(said)
+    before = torch.ones(count, count, device=said.device).tril(-1)
+    noise = FORCE * before[:, :, None] * F.one_hot(said, size)
+    temperature, top_k = torch.ones(count, device=said.device), torch.full_like(said, size)
+    drawn = draw(hidden.expand(count, -1), noise, temperature, top_k, size)
+    return drawn.diagonal()
+
+
+def _states(runtime: Any, inputs: Tensor, start: int) -> Tensor:
+    """Run the backbone over embeddings `[positions, dim]`; return its hidden states from position `start` on."""
+    if not isinstance(runtime, TorchRuntime):
+        return graph_states(runtime.bundle.backbone, inputs, start)
+    positions = torch.arange(len(inputs), device=inputs.device)[None]
+    mask = causal_mask(positions, len(inputs))
+    hidden: Tensor = runtime.backbone(inputs[None], positions, mask, FunctionalKVCache())[0, start:]
+    return hidden
+
+
+def _draw(runtime: Any) -> Draw:
+    if isinstance(runtime, TorchRuntime):
+        return runtime.depth
+
+    def draw(*inputs: Any) -> Tensor:
+        arrays = [torch.as_tensor(value).contiguous().numpy() for value in inputs]
+        return torch.from_numpy(runtime.bundle.depth(arrays)[0].copy())
+
+    return draw
+
+
+def graph_states(backbone: Any, inputs: Tensor, start: int) -> Tensor:
+    """Run a compiled `BackboneStep` as a generation would: the prompt at once, then frame by frame.
+
+    Args:
+        backbone: the graph.
+        inputs: embeddings `[positions, dim]`.
+        start: the last position of the prompt.
+
+    Returns:
+        Hidden states `[positions - start, dim]`.
+    """
+    ports = [*backbone.inputs][3:]
+    past = [np.zeros((1, 0, *(size.get_length() for size in [*port.partial_shape][2:])), np.float32) for port in ports]
+    states, at = [], 0
+    for end in range(start + 1, len(inputs) + 1):
+        positions = torch.arange(at, end)[None]
+        mask = causal_mask(positions, end).numpy()
+        hidden, *new = backbone([inputs[None, at:end].numpy(), positions.numpy(), mask, *past]).values()
+        past = [np.concatenate(parts, axis=1) for parts in zip(past, new, strict=True)]
+        states.append(torch.from_numpy(hidden[0].copy()))
+        at = end
+    return torch.stack(states)

@@ -1,0 +1,174 @@
+"""One precision, in a process of its own: what it says, how well it agrees, how fast it is, how much memory it takes.
+
+    python -m csm.verify.examine JOB
+
+A process that runs out of memory or loses its device takes nothing with it, and its memory is its own.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torchaudio.functional import resample
+
+import csm
+from csm import heap, log
+from csm.audio.decode import decode
+from csm.engine.api import Engine, EngineInfo, Sampling
+from csm.engine.csm_engine import CsmEngine
+from csm.engine.devices import place
+from csm.engine.runtimes.base import Runtime
+from csm.errors import CsmError, ModelUnavailable
+from csm.model.checkpoint import open_checkpoint
+from csm.model.conversation import Conversation, Turn, text_ids
+from csm.settings import load
+from csm.speech.build import make_runtime
+from csm.verify.agreement import agreement
+
+LONGEST_RECORDING = 60.0
+"""Seconds of the recording that are read."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to examine.
+
+    Attributes:
+        folder: of the checkpoint.
+        device: of torch.
+        precision: of the weights.
+        role: of the turn to be said.
+        text: of that turn.
+        codes: that are known to follow, `[frames, codebooks]`; None where nothing is known.
+        frames: to say greedily.
+        timed_frames: to draw for the measurement of speed.
+        recording: a file to encode, or None.
+    """
+
+    folder: str
+    device: str
+    precision: str
+    role: str
+    text: str
+    codes: list[list[int]] | None
+    frames: int
+    timed_frames: int
+    recording: str | None = None
+
+
+def examine(job: Job) -> dict[str, Any]:
+    """Load the model and try it.
+
+    Raises:
+        CsmError: it cannot be had or run here, or says nothing.
+    """
+    settings = load(
+        model=job.folder, device=job.device, precision=job.precision, slots=1, engine="csm", host="127.0.0.1"
+    )
+    began = perf_counter()
+    checkpoint, placement = open_checkpoint(Path(job.folder)), place(settings)
+    runtime = make_runtime(settings, checkpoint, placement)
+    codec, turn = checkpoint.config.codec_config, Turn(job.role, job.text)
+    info = EngineInfo("csm", str(placement.device), placement.precision, 1, codec.sampling_rate, codec.frame_rate)
+    with contextlib.closing(CsmEngine(runtime, info, checkpoint.tokenizer, voice_bytes=0, patience=3600)) as engine:
+        loaded = perf_counter() - began
+        said = greedy(engine, Conversation((turn,)), job.frames)
+        speed = timed(engine, Conversation((turn,)), job.timed_frames)
+        known = job.codes or said
+        agreed = agreement(runtime, text_ids(turn, checkpoint.tokenizer), known) if known else None
+        encoded = encode(runtime, Path(job.recording), codec.sampling_rate) if job.recording else None
+        return {
+            "said": said,
+            "agreement": agreed,
+            "encoded": encoded,
+            "speed": {"precision": job.precision, "agreement": agreed, "load_seconds": loaded} | speed | memory(),
+        }
+
+
+def greedy(engine: Engine, said: Conversation, frames: int) -> list[list[int]]:
+    """Return the first frames that an engine says when it always takes the likeliest code."""
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    chunks = engine.generate(said, Sampling(0, temperature=0.0, top_k=1), frames, never)
+    return [frame.tolist() for chunk in chunks for frame in chunk.codes]
+
+
+def timed(engine: Engine, said: Conversation, frames: int) -> dict[str, Any]:
+    """Measure the wait for the first sound, and the real-time factor from there on, without reading the prompt."""
+    never: Callable[[], bool] = lambda: False  # noqa: E731
+    began, times, counts = perf_counter(), [], []
+    for chunk in engine.generate(said, Sampling(seed=0), frames, never):
+        times.append(perf_counter() - began)
+        counts.append(len(chunk.codes))
+    rest = sum(counts[1:])
+    rtf = (times[-1] - times[0]) / rest * engine.info.frame_rate if rest else None
+    return {"first_audio_seconds": times[0] if times else None, "rtf": rtf, "timed_frames": rest}
+
+
+def encode(runtime: Runtime, recording: Path, rate: int) -> list[list[int]]:
+    """Return the codes `[frames, codebooks]` of a recording, at the codec's sample rate in Hz."""
+    heard = decode(recording.read_bytes(), LONGEST_RECORDING)
+    samples = resample(torch.from_numpy(np.array(heard.samples)), heard.sample_rate, rate)
+    codes: list[list[int]] = runtime.encode(samples).tolist()
+    return codes
+
+
+def memory() -> dict[str, float]:
+    """Return what this process has taken at most, in GB."""
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    taken = {"resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    if torch.cuda.is_available():
+        taken["cuda_gb"] = torch.cuda.max_memory_reserved() / 1e9
+    return taken
+
+
+def examine_apart(job: Job) -> dict[str, Any]:
+    """Run `examine` in a process of its own.
+
+    Raises:
+        ModelUnavailable: as `examine`, or the process ended without an answer.
+    """
+    command = [sys.executable, "-m", __name__, json.dumps(asdict(job))]
+    here = str(Path(csm.__file__).parents[1])
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # as the server sets it for itself
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    if run.returncode == -signal.SIGKILL:
+        raise ModelUnavailable("the process was killed, most likely for want of memory: free some, or add swap")
+    if run.returncode:
+        raise ModelUnavailable("the process failed; the reason is printed above")
+    answer: dict[str, Any] = json.loads(run.stdout)
+    if "refused" in answer:
+        raise ModelUnavailable(answer["refused"])
+    return answer
+
+
+def main() -> None:
+    """Examine, and answer in JSON on standard output."""
+    job = Job(**json.loads(sys.argv[1]))
+    # Libraries that print their progress do so to standard error.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    log.configure("WARNING")
+    heap.keep_small()
+    try:
+        result = examine(job)
+    except CsmError as error:
+        result = {"refused": str(error)}
+    json.dump(result, answer)
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()
