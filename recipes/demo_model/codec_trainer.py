@@ -120,7 +120,7 @@ class CodecTrainer:
             extra, seen = self._argue(real, made, step - plan.adversarial_from)
             loss, parts = loss + extra, parts | seen
         rate = learning_rate(step, plan.steps, plan.peak)
-        coders_rate = 0.0 if settled else learning_rate(step, plan.encoder_steps or plan.steps, plan.peak)
+        coders_rate = learning_rate(step, plan.encoder_steps or plan.steps, plan.peak)
         descend(self.optimiser, self.codec.parameters(), loss, rate, coders_rate)
         self.average.update()
         return {name: value.detach() for name, value in parts.items()}

@@ -2,7 +2,7 @@
 
     python -m recipes.demo_model.tokens --codec work/codec/weights --speech work/speech --out work/tokens
 
-One `.npz` per folder of speech, about half a megabyte an hour: small enough to carry to a machine with a GPU. Existing files
+One `.npz` per folder of speech, half a megabyte an hour: small enough to carry to a machine with a GPU. Existing files
 are kept; after the codec has changed, start with an empty `--out`.
 """
 
