@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         "auto",
-        description="Precision of the weights: `auto` by device, `float32`, `bfloat16`, `float16`; on CPUs `int8`, `int4`.",
+        description="Precision of the weights: `auto`, `float32`, `bfloat16`, `float16`; on CPUs also `int8`, `int4`.",
     )
     engine: Literal["csm", "transformers"] = Field("csm", description="`csm`, or `transformers` as a slow reference.")
 
