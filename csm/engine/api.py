@@ -22,11 +22,16 @@ class Sampling:
         seed: of this generation's own random stream.
         temperature: 0 takes the likeliest code.
         top_k: how many of the likeliest codes are considered.
+        min_frames: before which the turn cannot end; the `transformers` engine ignores it.
+        avoid_repeats: whether a first code that occurred repeatedly just before is drawn again from the whole
+            distribution (`csm.model.sampling.draw_first`); not at temperature 0, nor in the `transformers` engine.
     """
 
     seed: int
     temperature: float = 0.9
     top_k: int = 50
+    min_frames: int = 0
+    avoid_repeats: bool = True
 
 
 @dataclass(frozen=True, eq=False)

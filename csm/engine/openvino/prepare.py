@@ -36,7 +36,7 @@ from csm.model.mimi.encoder import MimiEncoder
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Version of the bundle; increase it when what is written here changes."""
 
 DONE, ENCODER, EMBEDDINGS = "complete.json", "encoder.safetensors", "embeddings.safetensors"
