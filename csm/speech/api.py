@@ -1,6 +1,6 @@
 """What the HTTP layer sees of speech: plain data and one protocol, free of torch."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -23,7 +23,8 @@ class Utterance:
         temperature: 0 is greedy.
         top_k: codes considered at each draw.
         seed: makes the result repeatable; None draws a fresh one.
-        max_seconds: upper bound on the audio produced.
+        max_seconds: of audio; None for as much as the text needs.
+        stream: whether the audio is sent while it is generated; else bad segments can all be made again.
     """
 
     text: str
@@ -32,7 +33,8 @@ class Utterance:
     temperature: float = 0.9
     top_k: int = 50
     seed: int | None = None
-    max_seconds: float = 90.0
+    max_seconds: float | None = None
+    stream: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,40 @@ class Status:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Notes:
+    """What is known about the audio of one request besides its samples.
+
+    Attributes:
+        finish_reason: stop, length, silence or repeat (`csm.speech.endings`); None before the end.
+        segments: that the text was divided into.
+        retries: segments that ended badly and were made again.
+    """
+
+    finish_reason: str | None = None
+    segments: int = 0
+    retries: int = 0
+
+
+class Speech(Iterator[bytes]):
+    """The audio of one request while it is generated: PCM16 little-endian mono chunks at `SAMPLE_RATE`.
+
+    Args:
+        chunks: that are generated.
+        notes: filled in meanwhile.
+    """
+
+    def __init__(self, chunks: Generator[bytes, None, None], notes: Notes) -> None:
+        self._chunks, self.notes = chunks, notes
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Stop the generation."""
+        self._chunks.close()
+
+
 class Synthesizer(Protocol):
     """Text and a voice in, sound out. The only object that `csm.web` talks to."""
 
@@ -71,13 +107,11 @@ class Synthesizer(Protocol):
             Busy, NotReady: the request cannot be served; come back after `retry_after` seconds.
         """
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
-        """Yield PCM16 little-endian mono chunks at `SAMPLE_RATE` while they are generated.
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """Return the audio of an utterance.
 
         The first `next()` decodes the reference audio and waits for the first chunk, so every error that has an
-        HTTP status of its own is raised there. `close()` of the iterator stops the generation.
+        HTTP status of its own is raised there.
 
         Args:
             utterance: what to say, and the voice to say it in.

@@ -1,6 +1,5 @@
-"""The whole road from an upload to sound, above the engine."""
+"""From an upload and a text to PCM: everything above the engine."""
 
-import logging
 import os
 import secrets
 import threading
@@ -8,24 +7,19 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 
 from csm.audio.condition import condition
 from csm.audio.decode import decode
 from csm.audio.wav import pcm16
-from csm.engine.api import Chunk, Engine, Sampling
-from csm.errors import Cancelled, DeadlineExceeded, GenerationFailed, InvalidRequest, NotReady
-from csm.model.conversation import Conversation
+from csm.engine.api import Engine
+from csm.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
-from csm.speech.api import State, Status, Utterance
-from csm.speech.text import clean, longest_seconds
-from csm.speech.voice import Voice, conversation
-
-ATTEMPTS = 3
-"""Times a generation that ends before its first frame is tried, each with another seed."""
-
-log = logging.getLogger(__name__)
+from csm.speech.api import Notes, Speech, State, Status, Utterance
+from csm.speech.narration import Manner, Narration
+from csm.speech.segments import split
+from csm.speech.text import clean
+from csm.speech.voice import Voice
 
 
 class CsmSynthesizer:
@@ -59,23 +53,30 @@ class CsmSynthesizer:
             raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
         return self._admission.reserve()
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.speak`."""
+        notes = Notes()
+        return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
+
+    def _speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
+    ) -> Generator[bytes, None, None]:
         started = time.monotonic()
         with reservation:
             voice = self._voice(utterance, is_disconnected)
             # A reservation is held for minutes; nothing needs the upload any more.
             utterance = replace(utterance, reference=b"")
-            text = clean(utterance.text)
-            if not text:
+            segments = split(clean(utterance.text))
+            if not segments:
                 raise InvalidRequest("text: nothing is left to say once special tokens are removed")
-            frames = self._max_frames(text, utterance.max_seconds)
+            notes.segments = len(segments)
+            narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected)
             try:
-                for chunk in self._chunks(conversation(voice, text), utterance, frames, is_disconnected):
-                    yield pcm16(chunk.samples)
+                for samples in narration.speak(segments):
+                    yield pcm16(samples)
+                notes.finish_reason = narration.finish_reason
             finally:
+                notes.retries = narration.retries
                 self._admission.observe(time.monotonic() - started)
 
     def drain(self) -> None:
@@ -108,33 +109,12 @@ class CsmSynthesizer:
         finally:
             self._decoders.release()
 
-    def _max_frames(self, text: str, max_seconds: float) -> int:
-        seconds = min(max_seconds, self._settings.max_audio_seconds, longest_seconds(text))
-        return max(1, round(seconds * self._engine.info.frame_rate))
-
-    def _chunks(
-        self, said: Conversation, utterance: Utterance, frames: int, is_disconnected: Callable[[], bool]
-    ) -> Iterator[Chunk]:
-        """The chunks of the first attempt that says anything at all."""
-        seed = secrets.randbits(63) if utterance.seed is None else utterance.seed
-        for attempt in range(ATTEMPTS):
-            sampling = Sampling((seed + attempt) % 2**63, utterance.temperature, utterance.top_k)
-            generation = self._engine.generate(said, sampling, frames, is_disconnected)
-            try:
-                first = next(generation, None)
-                if first is not None:
-                    yield from chain([first], generation)
-                    return
-            finally:
-                _close(generation)
-            log.warning("the model ended its turn before the first frame (attempt %d)", attempt + 1)
-        raise GenerationFailed(
-            "the model ended its turn before saying anything: rephrase the text, check the transcript, "
-            "or try another sample"
+    def _manner(self, utterance: Utterance) -> Manner:
+        return Manner(
+            seed=secrets.randbits(63) if utterance.seed is None else utterance.seed,
+            temperature=utterance.temperature,
+            top_k=utterance.top_k,
+            max_seconds=utterance.max_seconds,
+            max_segment_seconds=self._settings.max_audio_seconds,
+            streamed=utterance.stream,
         )
-
-
-def _close(generation: Iterator[Chunk]) -> None:
-    close = getattr(generation, "close", None)
-    if close is not None:
-        close()

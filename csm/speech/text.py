@@ -1,18 +1,9 @@
-"""What the model is asked to read, and how long reading it may take."""
+"""Text as the model reads it."""
 
 import re
 import unicodedata
 
 SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
-
-SECONDS_PER_CHARACTER = 0.12
-"""Slow speech: 8 characters a second; people talk at 12 to 20."""
-
-SECONDS_PER_DIGIT = 0.6
-"""A digit is one character but up to a whole word."""
-
-GRACE_SECONDS = 2.0
-"""Breath, pauses and the tail of the last word."""
 
 
 def clean(text: str) -> str:
@@ -25,9 +16,3 @@ def clean(text: str) -> str:
         text = SPECIAL_TOKEN.sub(" ", text)
     visible = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c for c in text)
     return " ".join(visible.split())
-
-
-def longest_seconds(text: str) -> float:
-    """The longest that saying `text` can reasonably take; a generation beyond it has lost its way."""
-    digits = sum(c.isdigit() for c in text)
-    return GRACE_SECONDS + SECONDS_PER_CHARACTER * (len(text) - digits) + SECONDS_PER_DIGIT * digits
