@@ -70,6 +70,19 @@ class EngineInfo:
     notices: tuple[str, ...] = ()
 
 
+class ChunkStream(Protocol):
+    """The chunks of one generation."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Return itself."""
+
+    def __next__(self) -> Chunk:
+        """Wait for the next chunk."""
+
+    def close(self) -> None:
+        """Stop the generation at its next frame."""
+
+
 class Engine(Protocol):
     """Every way to run the model implements this. Thread-safe."""
 
@@ -83,10 +96,10 @@ class Engine(Protocol):
 
     def generate(
         self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
-    ) -> Iterator[Chunk]:
+    ) -> ChunkStream:
         """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 
-        The generation stops at the next frame when the iterator is closed or `is_disconnected()` is true.
+        The generation stops at the next frame when the stream is closed or `is_disconnected()` is true.
 
         Raises:
             InvalidRequest: the conversation does not fit into the model's context.

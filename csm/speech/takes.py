@@ -86,5 +86,5 @@ class Fade:
         tail = np.concatenate([self._held, samples])
         self._held = tail[:0]
         end = tail[-len(self._ramp) :]
-        end *= self._ramp[::-1][-len(end) :]
+        end *= self._ramp[::-1][len(self._ramp) - len(end) :]
         return tail

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.errors import CsmError
 from csm.model.conversation import Conversation
 from csm.settings import Settings, load
-from csm.speech import Synthesizer, Utterance
+from csm.speech import Speech, Synthesizer, Utterance
 
 
 def sample(seconds: float = 2.0, seed: int = 0) -> bytes:
@@ -41,9 +41,7 @@ def never() -> bool:
     return False
 
 
-def speak(
-    synthesizer: Synthesizer, said: Utterance, is_disconnected: Callable[[], bool] = never
-) -> Generator[bytes, None, None]:
+def speak(synthesizer: Synthesizer, said: Utterance, is_disconnected: Callable[[], bool] = never) -> Speech:
     """Reserve and speak, as a request does."""
     return synthesizer.speak(said, synthesizer.reserve(), is_disconnected)
 
@@ -98,7 +96,7 @@ class FakeEngine:
         try:
             for number in range(0 if silent else self.chunks):
                 assert not number or self.hold.wait(30)
-                yield Chunk(np.zeros((1, 4), np.int64), np.full(1920, number / 8, np.float32))
+                yield Chunk(np.full((1, 4), 1 + number, np.int64), np.full(1920, (number + 1) / 8, np.float32))
             if self.error:
                 raise self.error
         finally:

@@ -21,8 +21,9 @@ from csm.errors import (
     UndecodableAudio,
     UnusableReference,
 )
-from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
-from csm.speech.text import longest_seconds
+from csm.speech.endings import max_seconds
+from csm.speech.narration import MAX_RETRIES
+from csm.speech.synthesizer import CsmSynthesizer
 from tests.speech.parts import FakeEngine, sample, settings, speak, utterance
 from tests.web.conftest import until
 
@@ -43,8 +44,9 @@ def reserved(synthesizer: CsmSynthesizer) -> int:
 
 def test_chunks_leave_as_pcm_as_they_come(synthesizer: CsmSynthesizer) -> None:
     chunks = list(speak(synthesizer, utterance()))
-    assert [len(chunk) for chunk in chunks] == [3840, 3840]
-    assert struct.unpack("<h", chunks[1][:2]) == (round(32767 / 8),)
+    # The last 5 ms are held back: they are faded out if nothing follows.
+    assert [len(chunk) for chunk in chunks] == [3840 - 240, 3840, 240]
+    assert struct.unpack("<h", chunks[1][-2:]) == (round(32767 * 2 / 8),)
 
 
 def test_the_conversation_is_the_voice_then_the_text_in_one_role(
@@ -63,21 +65,29 @@ def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSyn
 
 
 @pytest.mark.parametrize(
-    ("text", "max_seconds", "most", "frames"),
+    ("limit", "longest", "frames"),
     [
-        ("Hello there.", 90.0, 90.0, round(longest_seconds("Hello there.") * 12.5)),
-        ("word " * 300, 90.0, 90.0, 1125),
-        ("word " * 300, 90.0, 8.0, 100),
-        ("word " * 300, 4.0, 90.0, 50),
-        ("Hello there.", 0.01, 90.0, 1),
+        (None, 90.0, round(max_seconds("Hello there.") * 12.5)),
+        (None, 2.0, 25),
+        (1.0, 90.0, 12),
+        (0.01, 90.0, 1),
     ],
 )
 def test_frames_are_capped_by_text_request_and_settings(
-    engine: FakeEngine, text: str, max_seconds: float, most: float, frames: int
+    engine: FakeEngine, limit: float | None, longest: float, frames: int
 ) -> None:
-    synthesizer = CsmSynthesizer(settings(max_audio_seconds=most), engine, {})
-    list(speak(synthesizer, utterance(text, max_seconds=max_seconds)))
+    synthesizer = CsmSynthesizer(settings(max_audio_seconds=longest), engine, {})
+    list(speak(synthesizer, utterance("Hello there.", max_seconds=limit)))
     assert engine.calls[0].max_frames == frames
+
+
+def test_a_long_text_is_spoken_in_segments_and_noted(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    text = "This sentence is said again and again, and each time it is the same. " * 20
+    speech = speak(synthesizer, utterance(text, stream=False))
+    list(speech)
+    assert speech.notes.segments > 4 and speech.notes.finish_reason is not None
+    heard = " ".join(dict.fromkeys(call.conversation.target.text for call in engine.calls))
+    assert all(word in heard for word in text.split())
 
 
 def test_sampling_is_the_clients(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
@@ -93,20 +103,20 @@ def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, e
     assert len(seeds) == 8 and all(0 <= seed < 2**63 for seed in seeds)
 
 
-@pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
+@pytest.mark.parametrize("silent", [1, MAX_RETRIES])
 def test_a_turn_that_ends_before_it_began_is_tried_again_with_another_seed(silent: int) -> None:
     engine = FakeEngine(silent=silent)
     chunks = list(speak(CsmSynthesizer(settings(), engine, {}), utterance(seed=2**63 - 1)))
-    assert len(chunks) == 2
+    assert len(chunks) == 3
     assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
 
 
 def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
-    engine = FakeEngine(silent=ATTEMPTS)
+    engine = FakeEngine(silent=1 + MAX_RETRIES)
     synthesizer = CsmSynthesizer(settings(), engine, {})
     with pytest.raises(GenerationFailed, match="rephrase"):
         next(speak(synthesizer, utterance()))
-    assert len(engine.calls) == ATTEMPTS and all(call.closed for call in engine.calls)
+    assert len(engine.calls) == 1 + MAX_RETRIES and all(call.closed for call in engine.calls)
     assert reserved(synthesizer) == 0
 
 
@@ -219,7 +229,7 @@ def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
     with pytest.raises(NotReady, match="shutting down") as told:
         synthesizer.reserve()
     assert told.value.retry_after > 0
-    assert len(list(speaking)) == 1 and not engine.is_closed
+    assert len(list(speaking)) == 2 and not engine.is_closed
     synthesizer.close()
     assert engine.is_closed
 
@@ -251,7 +261,7 @@ def test_many_threads_share_the_capacity() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted(map(str, results)) == ["2"] * 4 + ["busy"] * 6
+    assert sorted(map(str, results)) == ["3"] * 4 + ["busy"] * 6
     assert reserved(synthesizer) == 0
 
 
@@ -290,7 +300,7 @@ def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> 
             next(speak(synthesizer, utterance(), lambda: True))
         assert reserved(synthesizer) == 5
         decoding.go.set()
-        assert all(len(one.result()) == 2 for one in heard)
+        assert all(len(one.result()) == 3 for one in heard)
     assert decoding.most == 2 and reserved(synthesizer) == 0
 
 
@@ -302,7 +312,7 @@ def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
         with pytest.raises(DeadlineExceeded):
             next(speak(synthesizer, utterance()))
         decoding.go.set()
-        assert all(len(one.result()) == 2 for one in heard)
+        assert all(len(one.result()) == 3 for one in heard)
 
 
 def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csm.speech.text import SPECIAL_TOKEN, clean, longest_seconds
+from csm.speech.text import SPECIAL_TOKEN, clean
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,3 @@ def test_nothing_that_looks_like_a_special_token_is_left(text: str) -> None:
     once = clean(text)
     assert not SPECIAL_TOKEN.search(once)
     assert clean(once) == once
-
-
-def test_longer_texts_and_digits_may_take_longer() -> None:
-    assert 1 < longest_seconds("Yes.") < 5
-    sentence = "The quick brown fox jumps over the lazy dog."
-    # People take about three seconds for it.
-    assert 4 < longest_seconds(sentence) < 10
-    assert longest_seconds("1234567890") > 5
-    assert longest_seconds(2 * sentence) > longest_seconds(sentence)

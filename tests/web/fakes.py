@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from csm import errors
-from csm.speech import State, Status, Utterance
+from csm.speech import Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 
 CHUNK = b"\x01\x02" * 960
@@ -32,6 +32,7 @@ class Script:
         fail: name of an error of `csm.errors`, or of Python, to raise after `after` chunks.
         restart: report a device that needs a fresh process.
         mark: a byte that fills the chunks, to tell voices apart.
+        finish: the reason of the end.
     """
 
     chunks: int = 3
@@ -40,6 +41,7 @@ class Script:
     after: int = 0
     restart: bool = False
     mark: int = 0
+    finish: str = "stop"
 
     @classmethod
     def parse(cls, text: str) -> "Script":
@@ -93,8 +95,12 @@ class Fake:
             raise errors.NotReady("not now", retry_after=7)
         return self.admission.reserve()
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        notes = Notes(segments=1)
+        return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
+
+    def _speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
     ) -> Generator[bytes, None, None]:
         script = Script.parse(utterance.text)
         with reservation:
@@ -110,6 +116,7 @@ class Fake:
                     self._pause(script.pace, is_disconnected)
                     yield script.chunk()
                 said = script.chunks
+                notes.finish_reason = script.finish
             finally:
                 if script.restart:
                     self.details["restart"] = True

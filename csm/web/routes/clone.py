@@ -21,11 +21,11 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
             raise InvalidField("", "Send the fields in the form, not in the address.")
         form, reference = forms.parts(request, fields.TEXTS, fields.FILE)
         fields.refuse_unknown(form)
-        answer = responses.streamed if fields.streamed(form) else responses.whole
         utterance = fields.utterance(form, reference, settings)
         entry = access_log.current()
         entry.noted.update(reference_bytes=len(reference), text_chars=len(utterance.text))
-        chunks = synthesizer.speak(utterance, capacity.current(), disconnect.watch(request.environ))
-        return answer(chunks, entry, request.environ)
+        speech = synthesizer.speak(utterance, capacity.current(), disconnect.watch(request.environ))
+        answer = responses.streamed if utterance.stream else responses.whole
+        return answer(speech, entry, request.environ)
 
     return routes
