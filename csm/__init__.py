@@ -1,3 +1,3 @@
 """A voice-cloning server for Sesame CSM-1B."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
