@@ -91,12 +91,9 @@ class CSM:
         seed: int | None = None,
         max_seconds: float | None = None,
     ) -> Iterator[Samples]:
-        """Yield the text, spoken in a voice, while it is generated.
+        """Yield the text, spoken in a voice, while it is generated; for the arguments see `say`.
 
         Nothing is done before the first chunk is asked for. Closing the iterator stops the generation.
-
-        Args:
-            text, voice, transcript, temperature, top_k, seed, max_seconds: as for `say`.
 
         Yields:
             float32 samples `[samples]` within -1..1, at `sample_rate`: 80 ms first, up to 640 ms later.
@@ -144,7 +141,9 @@ def load(model: str | None = None, **fields: Any) -> CSM:
     if unknown := sorted(fields.keys() - known):
         raise settings.SettingsError(f"unknown setting {unknown[0]}: known are {', '.join(known)}")
     # Nothing is listened on, so a CSM_HOST that demands keys demands none here.
-    return CSM.from_settings(settings.load(None, **{"host": "127.0.0.1"} | fields | ({"model": model} if model else {})))
+    return CSM.from_settings(
+        settings.load(None, **{"host": "127.0.0.1"} | fields | ({"model": model} if model else {}))
+    )
 
 
 def _check(utterance: Utterance) -> None:

@@ -49,7 +49,7 @@ def main() -> int:
     log.configure(settings.log_level)
     try:
         hub.check(settings)
-        _check_port(settings)
+        check_port(settings)
     except (ModelUnavailable, OSError) as error:
         return _fail(str(error), 1)
     serve = _serve_with_gunicorn if _has_gunicorn() else _serve_with_flask
@@ -113,7 +113,7 @@ def _address(settings: Settings) -> str:
     return f"{host}:{settings.port}"
 
 
-def _check_port(settings: Settings) -> None:
+def check_port(settings: Settings) -> None:
     """Say in one line what gunicorn would take five attempts and as many lines to say.
 
     Raises:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="csm",
         description="Voice cloning with Sesame CSM-1B.",
-        epilog=f"commands:\n{listed}\n\n`csm COMMAND --help` describes one. Settings come from CSM_… variables and .env.",
+        epilog=f"commands:\n{listed}\n\n`csm COMMAND --help` tells more. Settings are variables CSM_… and a file .env.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"csm {csm.__version__}")

@@ -48,7 +48,7 @@ def prepare(settings: Settings) -> None:
 
     folder = hub.fetch(settings)
     print(f"{settings.model} is in {folder}")
-    precision = settings.precision
+    precision: str = settings.precision
     if precision == "auto" and settings.device in ("auto", "cpu"):
         from csm.engine.devices import place
 

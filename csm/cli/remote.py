@@ -7,7 +7,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 from csm.audio.wav import HEADER_BYTES
 
