@@ -7,7 +7,7 @@ Import `load` and `CSM` from `csm`.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,7 +90,7 @@ class CSM:
         top_k: int = 50,
         seed: int | None = None,
         max_seconds: float | None = None,
-    ) -> Iterator[Samples]:
+    ) -> Generator[Samples, None, None]:
         """Yield the text, spoken in a voice, while it is generated; for the arguments see `say`.
 
         Nothing is done before the first chunk is asked for. Closing the iterator stops the generation.
