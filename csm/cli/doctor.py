@@ -57,7 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     ).parse_args(arguments)
     # What libraries log while they are tried is told by the lines.
     logging.disable(logging.CRITICAL)
-    return 0 if Doctor().examine() else 1
+    try:
+        return 0 if Doctor().examine() else 1
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 class Doctor:

@@ -139,6 +139,18 @@ def test_a_bundle_is_made_once(checkpoint: Checkpoint, cache: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_checkpoint_from_the_layer_of_an_image_is_the_same(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    given = settings.load(None, cache_dir=tmp_path)
+    folder = folder_of(given, checkpoint, "int8")
+    weights = next(checkpoint.folder.glob("*.safetensors"))
+    seconds = int(weights.stat().st_mtime)
+    os.utime(weights, (seconds, seconds))  # layers keep whole seconds
+    assert folder_of(given, checkpoint, "int8") == folder
+    os.utime(weights, (seconds + 1, seconds + 1))
+    assert folder_of(given, checkpoint, "int8") != folder
+    os.utime(weights, (seconds, seconds))
+
+
 def test_a_half_made_bundle_is_made_again(checkpoint: Checkpoint, cache: Path) -> None:
     bundle_of(checkpoint, cache, "int8")
     (folder,) = cache.glob("*-int8")
