@@ -3,18 +3,17 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.pairs import say
-from benchmarks.streams import leading, spoken
+from benchmarks.streams import spoken
 from csm.model.hub import DEMO_FOLDER
 from csm.settings import load
 from csm.speech.build import make_engine
+from csm.verify.speaking import leading
 
 
-def codes(engine: str, folder: Path, device: str, frames: int) -> NDArray[np.int64]:
+def codes(engine: str, folder: Path, device: str, frames: int) -> list[list[int]]:
     """The first frames `[frames, codebooks]` that an engine says greedily in a voice of three seconds."""
     say(f"{engine} on {device}: {folder.name}")
     settings = load(

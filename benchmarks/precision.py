@@ -6,11 +6,9 @@ find the same code likeliest.
 """
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import openvino as ov
 import torch
 from torch import Tensor
@@ -25,6 +23,7 @@ from csm.model.depth_decoder import DepthDecoder
 from csm.model.hub import DEMO_FOLDER
 from csm.model.kv_cache import FunctionalKVCache
 from csm.model.sampling import gumbel_noise
+from csm.verify.agreement import graph_states
 
 TEXT = "Precision is measured on a sentence of ordinary length."
 TEMPERATURE, TOP_K, SEED = 0.9, 50, 0
@@ -85,28 +84,11 @@ class Quantised:
             core.compile_model(export.quantise(graph, precision), "CPU", device_properties(precision))
             for graph in graphs
         )
-        transformer = backbone.transformer
-        self._layers = len(transformer.blocks)
-        self._empty = np.zeros((1, 0, transformer.kv_heads, transformer.head_dim), np.float32)
-
-    def hidden(self, inputs: Tensor, start: int) -> Iterator[np.ndarray]:
-        """The backbone's hidden state `[1, dim]` at each position from `start` on."""
-        memory, at = [self._empty] * (2 * self._layers), 0
-        for end in range(start + 1, len(inputs) + 1):
-            positions = torch.arange(at, end)[None]
-            mask = causal_mask(positions, end).numpy()
-            result = self._backbone([inputs[None, at:end].numpy(), positions.numpy(), mask, *memory])
-            memory = [np.concatenate(parts, axis=1) for parts in zip(memory, list(result.values())[1:], strict=True)]
-            at = end
-            yield result[0]
 
     def logits(self, speech: Speech) -> Tensor:
         """`[frames, codebooks, codes]`, given what was said."""
-        states = self.hidden(speech.inputs, speech.start)
-        pairs = zip(states, speech.codes, strict=True)
-        return torch.stack(
-            [torch.from_numpy(self._scores([hidden, codes[None].numpy()])[0][0]) for hidden, codes in pairs]
-        )
+        states = graph_states(self._backbone, speech.inputs, speech.start)
+        return torch.from_numpy(self._scores([states.numpy(), speech.codes.numpy()])[0].copy())
 
 
 def divergence(exact: Tensor, other: Tensor) -> tuple[float, float]:

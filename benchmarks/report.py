@@ -1,7 +1,6 @@
 """Results as a table, a JSON file and a plot."""
 
 import json
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -11,21 +10,11 @@ from typing import Any
 import torch
 
 from benchmarks.pairs import Result
+from csm.verify.report import hardware
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 64}
 READS_PER_FRAME = 4.553e9
 """Weights that one frame of CSM-1B reads; see docs/performance.md."""
-
-
-def hardware() -> dict[str, Any]:
-    """What the numbers hold for."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
-    )
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    flags = next((line.split(":")[1].split() for line in _cpuinfo() if line.startswith("flags")), [])
-    simd = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
-    return {"cpu": cpu, "cores": torch.get_num_threads(), "simd": simd, "gpu": gpu, "torch": torch.__version__}
 
 
 def bandwidth() -> float:
@@ -94,8 +83,3 @@ def _plot(lines: list[dict[str, Any]], path: Path) -> None:
     axes.invert_yaxis()
     axes.legend()
     figure.savefig(path, dpi=120)
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []

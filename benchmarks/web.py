@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter, sleep
@@ -21,11 +21,10 @@ import requests
 from flask import Flask
 
 from benchmarks.report import hardware
-from csm import heap, log, web
-from csm.server import gunicorn_options
+from csm import log, memory_tuning, server, web
 from csm.settings import Settings, load
 from csm.speech import SAMPLE_RATE, Status, Utterance
-from csm.web.arbiter import Application
+from csm.speech.admission import Admission, Reservation
 
 KEY = "0123456789abcdef" * 2
 CHUNK = bytes(2 * SAMPLE_RATE * 8 * 80 // 1000)
@@ -37,20 +36,24 @@ class Instant:
     """A synthesizer that has said everything already; see `csm.speech.api.Synthesizer`."""
 
     def __init__(self, chunks: int) -> None:
-        self._chunks = chunks
+        self._chunks, self._admission = chunks, Admission(1, 8)
 
     def status(self) -> Status:
         """Healthy."""
         return Status("healthy", "instant")
 
-    def check(self, ahead: int = 0) -> None:
-        """There is always room."""
+    def reserve(self) -> Reservation:
+        """Reserve as the engine's synthesizer does."""
+        return self._admission.reserve()
 
-    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
-        """Silence, polling for the caller as an engine does."""
-        for _ in range(self._chunks):
-            cancelled()
-            yield CHUNK
+    def speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Generator[bytes, None, None]:
+        """Yield silence, polling for the client as an engine does."""
+        with reservation:
+            for _ in range(self._chunks):
+                is_disconnected()
+                yield CHUNK
 
     def drain(self) -> None:
         """Nothing runs."""
@@ -64,14 +67,14 @@ def serve(settings: Settings, chunks: int) -> None:
 
     def create() -> Flask:
         log.configure(settings.log_level)
-        heap.keep_small()
+        memory_tuning.configure_malloc()
         app = web.create_app(settings, Instant(chunks))
-        heap.settle()
+        memory_tuning.freeze_gc()
         return app
 
     # The log is part of the cost, but not of what is told.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        Application(create, gunicorn_options(settings)).run()
+        server.serve(settings, create)
 
 
 def call(connection: http.client.HTTPConnection, body: bytes, content_type: str) -> tuple[float, float]:
@@ -108,16 +111,16 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = load(None, host="127.0.0.1", port=port, api_keys=(KEY,), rate_limit="1000000/minute", log_level="INFO")
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(settings, arguments.chunks))
-    server.start()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(settings, arguments.chunks))
+    process.start()
     try:
         _await(port)
         for name, sample in _samples(arguments.sample):
             firsts, chunks = measure(port, sample, arguments.chunks, arguments.requests)
             _print(f"{name}, {len(sample) / 1000:.0f} kB", firsts, chunks)
     finally:
-        server.terminate()
-        server.join()
+        process.terminate()
+        process.join()
     print(hardware())
 
 

@@ -8,6 +8,7 @@ Import `load` and `CSM` from `csm`.
 
 import os
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -111,8 +112,10 @@ class CSM:
             max_seconds=self._max_seconds if max_seconds is None else max_seconds,
         )
         _check(utterance)
-        for pcm in self._synthesizer.speak(utterance, lambda: False):
-            yield np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
+        synthesizer = self._synthesizer
+        with closing(synthesizer.speak(utterance, synthesizer.reserve(), lambda: False)) as pieces:
+            for pcm in pieces:
+                yield np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
 
     def close(self) -> None:
         """Stop all generations and release the device."""

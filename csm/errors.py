@@ -1,12 +1,12 @@
-"""What can go wrong on the one road a request travels, in the caller's words.
+"""What can go wrong with a request, in the client's words.
 
-Every message is written to be shown to the caller: it says what is wrong and what would help, and never
-contains a path, a key or the caller's own text. `csm.web.problems` maps each class to one HTTP status.
+Every message is written to be shown to the client: it says what is wrong and what would help, and never
+contains a path, a key or the client's own text. `csm.web.problems` maps each class to one HTTP status.
 """
 
 
 class CsmError(Exception):
-    """Base of all errors that a caller may be told about."""
+    """Base of all errors that a client may be told about."""
 
 
 class UndecodableAudio(CsmError):
@@ -39,15 +39,15 @@ class NotReady(Unavailable):
 
 
 class Busy(Unavailable):
-    """All slots and all places in the queue are taken."""
+    """All slots and the whole queue are reserved."""
 
 
 class DeadlineExceeded(CsmError):
-    """No audio was produced within the time a caller may wait."""
+    """No audio was produced within the time a client may wait."""
 
 
 class Cancelled(CsmError):
-    """The caller went away; nobody is left to read this message."""
+    """The client disconnected; nobody is left to read this message."""
 
 
 class GenerationFailed(CsmError):

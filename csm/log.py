@@ -1,7 +1,7 @@
 """Logging: one line per event, `key=value` pairs behind the message, to stderr.
 
-What callers sent (text, file names, keys) never goes into a log. So errors of requests are logged by their
-class and the lines of code they passed, without their message, which might quote the caller.
+What clients sent (text, file names, keys) never goes into a log. So errors of requests are logged by their
+class and the lines of code they passed, without their message, which might quote the client.
 """
 
 import json
@@ -42,13 +42,46 @@ def configure(level: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+def gunicorn(level: str) -> dict[str, Any]:
+    """Return gunicorn's `logconfig_dict`: its messages in our format, without what they quote of requests."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": Formatter}},
+        "filters": {"redact": {"()": WithoutRequests}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        # Never at DEBUG, where gunicorn quotes much more.
+        "loggers": {
+            "gunicorn.error": {
+                "level": "INFO" if level == "DEBUG" else level,
+                "filters": ["redact"],
+                "propagate": True,
+            }
+        },
+    }
+
+
+class WithoutRequests(logging.Filter):
+    """Cuts what clients sent out of gunicorn's messages."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, changed where it is about a request."""
+        if record.msg.startswith(("Invalid request", "Error handling request", "Socket error processing request")):
+            kind = record.msg.replace("%s", "").partition(" from ip=")[0].strip(". ")
+            error = record.exc_info[1] if record.exc_info else None
+            record.msg = kind if error is None else f"{kind}: {redacted_traceback(error)}"
+            record.args, record.exc_info = (), None
+        return True
+
+
 def fields(**values: Any) -> Mapping[str, Any]:
-    """The `extra` of a log call that appends `values` to the line; None values are left out."""
+    """Return the `extra` of a log call that appends `values` to the line; None values are left out."""
     return {"fields": {name: value for name, value in values.items() if value is not None}}
 
 
-def anatomy(error: BaseException) -> str:
-    """What went wrong where, without the messages of the errors: they might quote the caller."""
+def redacted_traceback(error: BaseException) -> str:
+    """Return what went wrong where, without the messages of the errors: they might quote the client."""
     causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < 5:

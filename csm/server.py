@@ -1,33 +1,42 @@
 """From settings to a running server: gunicorn with one worker, or Flask's own server where gunicorn cannot run."""
 
+import atexit
 import contextlib
 import errno
-import functools
+import logging
+import os
+import signal
 import socket
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 
-from csm import heap, log, web
+from csm import log, memory_tuning, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
+from csm.speech import Synthesizer
 from csm.speech.loading import LoadingSynthesizer
 
-MOST_SLOTS = 64
+logger = logging.getLogger("csm")
+
+MAX_SLOTS = 64
 """Threads are planned for this many generations where the number depends on a device not yet known."""
-
 SPARE_THREADS = 32
-"""For /health, for turning callers away, and for uploads that are still coming in."""
-
-SLOWEST = 10.0
-"""Real-time factor at which the slowest machine worth using runs; bounds how long a generation can take."""
+"""For /health and for refusals."""
+DEVICE_LOST = 70
+"""Exit status of a worker whose device is lost; gunicorn starts a new worker (3 and 4 would stop the server)."""
+DEVICE_LOST_SECONDS = 5.0
+"""In which answers may fail by themselves, with a status, once the device is lost."""
 
 
 def application(settings: Settings | None = None) -> Flask:
-    """The WSGI application with its model loading in the background.
+    """Return the WSGI application, with its model loading in the background.
 
     Raises:
         SettingsError: the configuration is wrong.
@@ -35,44 +44,90 @@ def application(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     log.configure(settings.log_level)
     web.check(settings)
-    heap.keep_small()
+    memory_tuning.configure_malloc()
     return web.create_app(settings, LoadingSynthesizer(settings))
 
 
 def main() -> int:
-    """Run the server until it is told to stop; the exit status of the process."""
+    """Run the server until it is told to stop, and return the exit status of the process."""
+    log.configure("INFO")
     try:
         settings = load()
+        log.configure(settings.log_level)
         web.check(settings)
-    except SettingsError as error:
-        return _fail(str(error), 2)
-    log.configure(settings.log_level)
-    try:
         hub.check(settings)
         check_port(settings)
-    except (ModelUnavailable, OSError) as error:
-        return _fail(str(error), 1)
-    serve = _serve_with_gunicorn if _has_gunicorn() else _serve_with_flask
-    serve(settings)
+    except (SettingsError, ModelUnavailable, OSError) as error:
+        sys.stderr.write(f"sesame_server: {error}\n")
+        return 2 if isinstance(error, SettingsError) else 1
+    try:
+        serve(settings, lambda: application(settings))
+    except ImportError:  # on Windows there is no gunicorn
+        app = application(settings)
+        with contextlib.suppress(KeyboardInterrupt):
+            app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
+        web.synthesizer_of(app).close()
     return 0
 
 
+def serve(settings: Settings, create: Callable[[], Flask]) -> None:
+    """Run gunicorn until it is told to stop; leaves by SystemExit.
+
+    Args:
+        settings: of the server.
+        create: makes the application, in the worker process.
+
+    Raises:
+        ImportError: gunicorn does not run here.
+    """
+    from gunicorn.app.base import BaseApplication
+
+    class Application(BaseApplication):  # type: ignore[misc]
+        """How gunicorn is run from Python, by its documentation."""
+
+        def load_config(self) -> None:
+            """Take the options given here, and no configuration file or command line."""
+            for name, value in gunicorn_options(settings).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Flask:
+            """Make the application in the worker, after the fork, and tie its life to the worker's."""
+            app = create()
+            synthesizer = web.synthesizer_of(app)
+            atexit.register(synthesizer.close)
+            threading.Thread(target=watch_device, args=(synthesizer,), name="watchdog", daemon=True).start()
+            stop: Any = signal.getsignal(signal.SIGTERM)
+
+            def drain(number: int, frame: Any) -> None:
+                """Let /health say so while gunicorn finishes what runs."""
+                synthesizer.drain()
+                stop(number, frame)
+
+            signal.signal(signal.SIGTERM, drain)
+            return app
+
+    Application().run()
+
+
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
-    """How gunicorn is run, and why so."""
-    memory = Path("/dev/shm")
-    longest = settings.deadline_seconds + SLOWEST * settings.max_audio_seconds
+    """Return gunicorn's configuration by the names of its settings."""
+    threads = (settings.slots or MAX_SLOTS) + settings.queue + SPARE_THREADS
     return {
         "bind": _address(settings),
         # One process owns the device; threads wait for it. The model is loaded after the fork: a forked torch hangs.
         "workers": 1,
-        "worker_class": "csm.web.worker.Worker",
-        "threads": (settings.slots or MOST_SLOTS) + settings.queue + SPARE_THREADS,
+        "worker_class": "gthread",
+        "threads": threads,
+        # Fewer than the 1,024 files that a process may usually open.
+        "worker_connections": threads + 256,
         "preload_app": False,
         "max_requests": 0,
         # Guards the worker's main loop, not requests; a long load may hold Python's lock for minutes.
         "timeout": 300,
-        "graceful_timeout": int(longest),
-        # Longer than load balancers keep idle connections (AWS: 60 s), so that they never reuse one we just closed.
+        # In which answers may be finished after SIGTERM.
+        "graceful_timeout": 180,
+        # Longer than proxies and load balancers keep idle connections (nginx and AWS: 60 s), so that they never reuse
+        # one that was just closed.
         "keepalive": 75,
         "limit_request_line": 4094,
         "limit_request_fields": 64,
@@ -80,44 +135,37 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         # Forwarded headers are believed by count of proxies, in the application, and nowhere else.
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
-        "worker_tmp_dir": str(memory) if memory.is_dir() else None,
+        # The worker's heartbeat: no disk needs to be written.
+        "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
         "control_socket_disable": True,
         "accesslog": None,
-        "loglevel": settings.log_level.lower(),
+        "logconfig_dict": log.gunicorn(settings.log_level),
+        # SIGINT and SIGQUIT end the worker at once: Python's own exit would wait for all threads, that is all streams.
+        "worker_int": lambda worker: os._exit(0),
     }
 
 
-def _serve_with_gunicorn(settings: Settings) -> None:
-    from csm.web.arbiter import Application
-
-    Application(functools.partial(application, settings), gunicorn_options(settings)).run()
-
-
-def _serve_with_flask(settings: Settings) -> None:
-    app = application(settings)
-    with contextlib.suppress(KeyboardInterrupt):
-        app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
-    web.synthesizer_of(app).close()
-
-
-def _has_gunicorn() -> bool:
-    try:
-        import gunicorn.arbiter  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def watch_device(synthesizer: Synthesizer) -> None:
+    """End the process once the device is lost, so that gunicorn starts a new worker; else never return."""
+    while not (status := synthesizer.status()).details.get("restart"):
+        time.sleep(0.5)
+    deadline = time.monotonic() + DEVICE_LOST_SECONDS
+    while status.running + status.waiting and time.monotonic() < deadline:
+        time.sleep(0.1)
+        status = synthesizer.status()
+    logger.critical("the device needs a new process: %s", status.reason)
+    os._exit(DEVICE_LOST)
 
 
 def _address(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
+    return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
 def check_port(settings: Settings) -> None:
-    """Say in one line what gunicorn would take five attempts and as many lines to say.
+    """Check that the address can be listened on, which gunicorn would try five times first.
 
     Raises:
-        OSError: the address cannot be listened on; the message is meant for the operator.
+        OSError: it cannot; the message says what to do.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -136,8 +184,3 @@ def _remedy(error: OSError) -> str:
         errno.EACCES: "ports below 1024 need privileges; set CSM_PORT",
     }
     return remedies.get(error.errno or 0, "set CSM_HOST and CSM_PORT to an address of this machine")
-
-
-def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"sesame_server: {message}\n")
-    return status

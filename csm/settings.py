@@ -1,18 +1,27 @@
 """Every knob of the server, read once from the environment and `.env` into one frozen object."""
 
 import difflib
+import logging
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "CSM_"
 DEMO = "demo"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+# Kubernetes, and Docker's links, put these into the environment for a Service named X: X_SERVICE_HOST,
+# X_SERVICE_PORT, X_SERVICE_PORT_<NAME>, X_PORT=tcp://10.0.0.1:5000, X_PORT_5000_TCP, X_PORT_5000_TCP_ADDR, ...
+_LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
+_LINK_NAME = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+
+logger = logging.getLogger("csm.settings")
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -28,6 +37,21 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment without `service_links`."""
+        if isinstance(env_settings, EnvSettingsSource):
+            links = {name.lower() for name in service_links(os.environ)}
+            env_settings.env_vars = {name: v for name, v in env_settings.env_vars.items() if name not in links}
+        return init_settings, env_settings, dotenv_settings
 
     model: str = Field("sesame/csm-1b", description="Hub repository, local folder, or `demo`.")
     revision: str | None = Field(None, description="Branch, tag or commit of the repository.")
@@ -83,7 +107,7 @@ class Settings(BaseSettings):
 
     @property
     def has_keys(self) -> bool:
-        """Whether callers must present a key."""
+        """Whether clients must present a key."""
         return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
@@ -112,8 +136,14 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
     Raises:
         SettingsError: a value is out of range or a `CSM_…` name is misspelt.
     """
+    if links := service_links(os.environ):
+        logger.warning(
+            "ignored %s: Kubernetes sets them for a Service whose name begins with csm; rename it, or set "
+            "enableServiceLinks: false in the pod's specification, and set the port with PORT",
+            ", ".join(links),
+        )
     in_file = dotenv_values(env_file).keys() if env_file else ()
-    _refuse_misspelt([*os.environ, *in_file])
+    _refuse_misspelt([name for name in (*os.environ, *in_file) if name not in links])
     try:
         return Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
@@ -125,7 +155,18 @@ def variables() -> tuple[str, ...]:
     return tuple(PREFIX + name.upper() for name in Settings.model_fields)
 
 
-def _refuse_misspelt(names: Iterable[str]) -> None:
+def service_links(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names that begin like settings, but are there because a Service's name begins with `csm`."""
+    addresses = {name for name, value in environment.items() if name.endswith("_PORT") and _LINK_ADDRESS.match(value)}
+    services = {name.removesuffix("_PORT") for name in addresses}
+    services |= {name.removesuffix("_SERVICE_HOST") for name in environment if name.endswith("_SERVICE_HOST")}
+    found = addresses | {
+        name for name in environment for service in services if _LINK_NAME.fullmatch(name.removeprefix(f"{service}_"))
+    }
+    return tuple(sorted(name for name in found if name.startswith(PREFIX)))
+
+
+def _refuse_misspelt(names: list[str]) -> None:
     known = variables()
     for name in names:
         if name.startswith(PREFIX) and name not in known:

@@ -54,7 +54,7 @@ class Running:
         return raw.ask(self.port, request, timeout)
 
     def get(self, path: str = "/health") -> raw.Answer:
-        return self.ask(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def health(self) -> dict[str, Any]:
         """What `/health` says; empty while nobody listens."""

@@ -42,7 +42,7 @@ def test_the_anatomy_of_an_error_quotes_no_message():
         except ValueError as error:
             raise KeyError("CANARY") from error
     except KeyError as error:
-        text = log.anatomy(error)
+        text = log.redacted_traceback(error)
     assert text.startswith("builtins.KeyError at test_log.py:")
     assert " from builtins.ValueError at test_log.py:" in text
     assert "CANARY" not in text
@@ -56,3 +56,28 @@ def test_only_ours_below_warning():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "DEBUG csm.web ours" in done.stderr
     assert "theirs" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Invalid request from ip=127.0.0.1: Invalid HTTP request line: 'CANARY'", "Invalid request"),
+        ("Booting worker with pid: 7", "Booting worker with pid: 7"),
+    ],
+)
+def test_gunicorn_quotes_no_request(message, told):
+    record = logging.LogRecord("gunicorn.error", logging.WARNING, __file__, 1, message, (), None)
+    assert log.WithoutRequests().filter(record)
+    assert record.getMessage() == told
+
+
+def test_an_error_of_gunicorn_is_logged_without_its_message():
+    try:
+        raise ValueError("CANARY")
+    except ValueError:
+        said = ("Error handling request %s %s", ("POST", "/CANARY"), sys.exc_info())
+    record = logging.LogRecord("gunicorn.error", logging.ERROR, __file__, 1, *said)
+    log.WithoutRequests().filter(record)
+    text = log.Formatter().format(record)
+    assert "CANARY" not in text and text.count("\n") == 0
+    assert "Error handling request: builtins.ValueError at test_log.py" in text

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from csm import heap, server, settings
+from csm import memory_tuning, server, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "sesame_server.py"
@@ -74,13 +74,9 @@ def options(**given):
     return server.gunicorn_options(settings.load(env_file=None, **given))
 
 
-def test_threads_for_all_who_may_be_inside_and_more():
+def test_a_thread_for_each_request_within_capacity_and_some_more():
     assert options(slots=2, queue=5)["threads"] == 2 + 5 + server.SPARE_THREADS
-    assert options(queue=5)["threads"] == server.MOST_SLOTS + 5 + server.SPARE_THREADS
-
-
-def test_streams_may_finish():
-    assert options(max_audio_seconds=90, deadline_seconds=120)["graceful_timeout"] >= 120 + 90
+    assert options(queue=5)["threads"] == server.MAX_SLOTS + 5 + server.SPARE_THREADS
 
 
 def test_gunicorn_knows_all_options():
@@ -90,6 +86,7 @@ def test_gunicorn_knows_all_options():
     for name, value in options().items():
         config.set(name, value)
     assert config.control_socket_disable and not config.preload_app and config.workers == 1
+    assert config.worker_class.__module__ == "gunicorn.workers.gthread"
 
 
 def test_addresses():
@@ -118,16 +115,23 @@ def test_the_entry_point_has_one_application_and_nothing_else(monkeypatch):
 def command(name, port):
     bind = f"127.0.0.1:{port}"
     gunicorn = ["-m", "gunicorn", "--no-control-socket", "-b", bind, "sesame_server:app", "--threads=8", "-k"]
-    without = "import sys; sys.modules['gunicorn.arbiter'] = None; from csm.server import main; sys.exit(main())"
+    without = "import sys; sys.modules['gunicorn.app.base'] = None; from csm.server import main; sys.exit(main())"
     ways = {
         "python": [str(SCRIPT)],
         "gunicorn": [*gunicorn, "gthread"],
-        "our worker": [*gunicorn, "csm.web.worker.Worker"],
         "waitress": ["-m", "waitress", f"--listen={bind}", "sesame_server:app"],
         "flask": ["-m", "flask", "--app", "sesame_server", "run", "-p", str(port)],
         "no gunicorn": ["-c", without],
     }
     return [sys.executable, *ways[name]]
+
+
+KUBERNETES = {
+    "CSM_SERVICE_HOST": "10.0.0.1",
+    "CSM_SERVICE_PORT": "5000",
+    "CSM_PORT": "tcp://10.0.0.1:5000",
+    "CSM_PORT_5000_TCP_ADDR": "10.0.0.1",
+}
 
 
 def health(port):
@@ -140,16 +144,26 @@ def health(port):
         return {}
 
 
-@pytest.mark.parametrize("name", ["python", "gunicorn", "our worker", "waitress", "flask", "no gunicorn"])
+@pytest.mark.parametrize("name", ["python", "gunicorn", "waitress", "flask", "no gunicorn"])
 def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
+    run_and_stop(tmp_path, name, CSM_PORT="{port}")
+
+
+def test_serves_in_the_environment_that_kubernetes_makes_for_a_service_named_csm(tmp_path):
+    log = run_and_stop(tmp_path, "python", **KUBERNETES, PORT="{port}")
+    [warning] = [line for line in log.splitlines() if "Kubernetes" in line]
+    assert " WARNING csm.settings ignored " in warning
+    assert all(name in warning for name in KUBERNETES)
+
+
+def run_and_stop(folder, name, **given):
     from tests.web.conftest import until
 
     port = free_port()
-    log = tmp_path / "log"
+    log = folder / "log"
+    surroundings = environment(**{variable: value.replace("{port}", str(port)) for variable, value in given.items()})
     with log.open("wb") as sink:
-        process = subprocess.Popen(
-            command(name, port), cwd=tmp_path, env=environment(CSM_PORT=str(port)), stderr=sink, stdout=sink
-        )
+        process = subprocess.Popen(command(name, port), cwd=folder, env=surroundings, stderr=sink, stdout=sink)
     try:
         first = until(lambda: health(port), 30)
         assert first["status"] in ("loading", "healthy"), log.read_text()
@@ -157,15 +171,16 @@ def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(20)
-    assert status == (0 if name in ("python", "gunicorn", "our worker") else status)
+    assert status == (0 if name in ("python", "gunicorn") else status)
     assert status in (0, -signal.SIGTERM), log.read_text()
+    return log.read_text()
 
 
 HEAPS = """
 import ctypes, sys, threading
-from csm import heap
+from csm import memory_tuning
 if sys.argv[1] == "shared":
-    heap.keep_small()
+    memory_tuning.configure_malloc()
 barrier = threading.Barrier(12)
 def work():
     barrier.wait()
@@ -189,4 +204,4 @@ def test_threads_share_few_heaps(tmp_path):
         command = [sys.executable, "-c", HEAPS, name, str(tmp_path / name)]
         subprocess.run(command, env=environment(), cwd=ROOT, check=True, timeout=120)
         counts[name] = (tmp_path / name).read_text().count("<heap nr=")
-    assert counts["shared"] <= heap.ARENAS < counts["plain"]
+    assert counts["shared"] <= memory_tuning.ARENAS < counts["plain"]

@@ -51,10 +51,10 @@ def describe(error: BaseException) -> str:
 
 
 def put(results: dict[str, Any], name: str, value: Any) -> None:
-    """Store a result under its dotted name."""
+    """Store a result under its dotted name; what is no dictionary and stands in the way goes to `told` in its place."""
     *path, last = name.split(".")
     for part in path:
-        inner = results.get(part)
-        results[part] = inner if isinstance(inner, dict) else {}
+        inner = results.setdefault(part, {})
+        results[part] = inner if isinstance(inner, dict) else {"told": inner}
         results = results[part]
     results[last] = value

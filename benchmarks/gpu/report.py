@@ -35,13 +35,27 @@ def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
+def _range(spread: Any, factor: float = 1.0) -> str | None:
+    """The median and the range that was seen, or why there is none."""
+    if not isinstance(spread, dict) or "median" not in spread:
+        return str(spread["failed"]) if isinstance(spread, dict) and "failed" in spread else None
+    median, least, most = (spread[name] * factor for name in ("median", "least", "most"))
+    return f"{median:.3g} ({least:.3g} to {most:.3g})"
+
+
+def _list(told: Any) -> list[Any]:
+    """A list that a stage told piece by piece, whether it came to its end or not."""
+    told = told.get("told", []) if isinstance(told, dict) else told
+    return told if isinstance(told, list) else []
+
+
 def _device(stages: dict[str, Any]) -> list[dict[str, Any]]:
     look, graphs, speed = (results(stages, name) for name in ("device", "graphs", "speed"))
     hardware = look.get("hardware", {})
     facts: dict[str, Any] = {
         "device": hardware.get("gpu") or hardware.get("cpu"),
         "torch": hardware.get("torch"),
-        "copy bandwidth, GB/s": _scaled(look.get("bandwidth", {}).get("median"), 1e-9),
+        "copy bandwidth, GB/s": _range(look.get("bandwidth"), 1e-9),
     }
     for told in (graphs, speed):
         rows = f"{told.get('rows')} rows"
@@ -53,25 +67,19 @@ def _device(stages: dict[str, Any]) -> list[dict[str, Any]]:
         facts[f"notice with {rows}"] = told.get("notice")
     for name in ("graph", "eager"):
         facts[f"launches of a frame, {name}"] = graphs.get(name, {}).get("launches")
-        facts[f"one frame, {name}, ms"] = _scaled(graphs.get(name, {}).get("seconds", {}).get("median"), 1000)
-    for kind, seconds in speed.get("first_audio", {}).items():
-        facts[f"first audio, {kind} voice, s"] = seconds.get("median") if isinstance(seconds, dict) else seconds
+        facts[f"one frame, {name}, ms"] = _range(graphs.get(name, {}).get("seconds"), 1000)
+    for kind in ("new", "cached"):
+        facts[f"first audio, {kind} voice, s"] = _range(speed.get("first_audio", {}).get(kind))
     return [{"what": name, "value": value} for name, value in facts.items() if value is not None]
 
 
 def _parity(stages: dict[str, Any]) -> list[dict[str, Any]]:
     told, lines = results(stages, "graphs"), []
-    each = told.get("each", [])
-    if isinstance(each, list) and each:
-        same = sum(one["codes"] == 1 for one in each)
-        worst = min(each, key=lambda one: one["codes"])
-        outcome = (
-            f"{same} of {len(each)} give the same codes, the worst {worst['codes']:.0%} of them; largest error of "
-        )
-        outcome += f"keys and values {max(one['error'] for one in each):.2g}"
-        lines.append({"parity": "graphs against eager frames", "outcome": outcome})
-    elif each:
-        lines.append({"parity": "graphs against eager frames", "outcome": str(each)})
+    if each := _list(told.get("each")):
+        same, worst = sum(one["codes"] == 1 for one in each), min(one["codes"] for one in each)
+        error = max(one["error"] for one in each)
+        outcome = f"{same} of {len(each)} give the same codes, the worst {worst:.0%} of them; error of what they write "
+        lines.append({"parity": "graphs against eager frames", "outcome": f"{outcome}{error:.2g}"})
     for name, outcome in told.get("padded", {}).items():
         said = ", ".join(f"{k} {v:.3g}" for k, v in outcome.items()) if isinstance(outcome, dict) else outcome
         lines.append({"parity": f"3 streams in 4 rows, {name}", "outcome": said})
@@ -112,8 +120,7 @@ def _streams(stages: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _arrivals(stages: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = results(stages, "load").get("rates", [])
-    return arrivals(rows) if isinstance(rows, list) else []
+    return arrivals(_list(results(stages, "load").get("rates")))
 
 
 def plot(content: dict[str, Any], path: Path) -> None:

@@ -49,7 +49,7 @@ class Runner:
     Args:
         report: that is filled.
         seconds: for all stages together.
-        command: that runs a stage; its name and its seconds are appended.
+        command: that runs a stage; its name, its seconds and the time of day are appended.
     """
 
     def __init__(self, report: Report, seconds: float, command: Sequence[str]) -> None:
@@ -61,14 +61,15 @@ class Runner:
         if limit < LEAST_SECONDS:
             entry["status"] = f"not run: {max(limit, 0):.0f} s were left"
         else:
-            entry["status"] = self._supervise(entry, [*self._command, name, f"{limit:.1f}"], limit)
+            command = [*self._command, name, f"{limit:.1f}", f"{time.time():.3f}"]
+            entry["status"] = self._supervise(entry, command, limit)
             entry["seconds"] = round(monotonic() - began, 1)
         self._report.save()
         return str(entry["status"])
 
     def _supervise(self, entry: dict[str, Any], command: Sequence[str], limit: float) -> str:
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "CSM_BENCH_BEGAN": f"{time.time():.3f}"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=offline)
         reader = threading.Thread(target=self._listen, args=(process, entry), daemon=True)
         reader.start()
         try:

@@ -1,4 +1,4 @@
-"""One stage in a process of its own: `python -m benchmarks.gpu.stage [options] NAME SECONDS`; see `__main__`."""
+"""One stage in a process of its own: `python -m benchmarks.gpu.stage [options] NAME SECONDS [BEGAN]`."""
 
 import argparse
 import json
@@ -13,13 +13,13 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("seconds", type=float)
+    parser.add_argument("began", type=float, nargs="?", default=time.time())
     parser.add_argument("--device", required=True)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--frames", type=int, required=True)
     parser.add_argument("--streams", type=int, nargs="+", required=True)
     parser.add_argument("--rounds", type=int, required=True)
     args = parser.parse_args()
-    began = float(os.environ.get("CSM_BENCH_BEGAN", time.time()))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     # Nothing else may write where the results go.
     os.dup2(2, 1)
@@ -32,7 +32,7 @@ def main() -> int:
         from benchmarks.gpu.stages import STAGES, Effort
 
         models = Models(torch.device(args.device), args.tiny)
-        effort = Effort(args.frames, tuple(args.streams), args.rounds, began)
+        effort = Effort(args.frames, tuple(args.streams), args.rounds, args.began)
         STAGES[args.name](models, effort, Notes(answers, args.seconds))
     except Exception as error:
         traceback.print_exc()

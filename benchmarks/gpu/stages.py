@@ -13,12 +13,13 @@ from benchmarks.gpu import device, parity
 from benchmarks.gpu.models import Models
 from benchmarks.gpu.notes import Notes, describe
 from benchmarks.open_loop import Sweep, engine_client, sweep
-from benchmarks.streams import Job, leading, run, spoken, timeline, voice
+from benchmarks.streams import Job, run, spoken, voice
 from csm.engine.runtimes.cuda import CudaRuntime
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import open_checkpoint
 from csm.model.hub import DEMO_FOLDER
 from csm.speech.voice import conversation
+from csm.verify.speaking import leading, timeline
 
 PARITY_ROWS = 4
 GREEDY_FRAMES = {"demo": 50, "random weights": 10}

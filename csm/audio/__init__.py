@@ -1,1 +1,1 @@
-"""Bytes in, samples out: sandboxed decoding, conditioning of a reference, WAV output."""
+"""Audio: decoding in a sandbox, conditioning of reference audio, WAV output."""

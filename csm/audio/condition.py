@@ -1,6 +1,6 @@
-"""A recording made fit to be a reference: 24 kHz, centred, trimmed, cut at a pause, levelled.
+"""Conditioning of reference audio: 24 kHz, no DC, silence trimmed, cut at a pause, levelled.
 
-Importing this module imports torch and torchaudio (seconds of time, hundreds of megabytes): the HTTP layer must not.
+This imports torch and torchaudio, which takes seconds and hundreds of megabytes: the HTTP layer must not import it.
 """
 
 import math
@@ -22,12 +22,12 @@ SAMPLE_RATE = 24_000
 MIN_SECONDS = 1.0
 
 LOUDNESS = -20.0
-"""LUFS by ITU-R BS.1770-4, the level of close speech; as `torchaudio.functional.loudness` measures it."""
+"""Loudness of close speech in LUFS by ITU-R BS.1770-4, as `torchaudio.functional.loudness` measures it."""
 PEAK = 10 ** (-1 / 20)
-"""Ceiling of -1 dBFS; a reference whose peaks would pass it is left quieter than `LOUDNESS`."""
+"""Ceiling of -1 dBFS; audio whose peaks would exceed it stays quieter than `LOUDNESS`."""
 
 _PIECE = 240_000
-"""Samples that are resampled at once, at least."""
+"""Least number of samples that are resampled at once."""
 _HIGHPASS_HZ = 30.0
 _SILENT_PEAK = 10 ** (-60 / 20)
 _FRAMES_PER_SECOND = 50
@@ -42,19 +42,19 @@ _MIN_CREST_DB = 7.5
 
 
 def condition(waveform: Waveform, max_seconds: float) -> Waveform:
-    """Make a reference of a recording.
+    """Make reference audio of a recording.
 
     Args:
-        waveform: any rate and level; mono.
-        max_seconds: the longest result; a longer recording ends at the quietest point of its last quarter.
+        waveform: mono, at any rate and level.
+        max_seconds: longest result; a longer recording is cut at the quietest point of its last quarter.
 
     Returns:
-        Float32 at 24 kHz, at `LOUDNESS` with peaks below `PEAK`, edge silence cut to 100 ms.
+        Float32 at 24 kHz and `LOUDNESS`, with peaks below `PEAK` and 100 ms of silence at either end.
 
     Raises:
-        UnusableReference: not finite, silent, less than `MIN_SECONDS` of sound, or clipped.
+        UnusableReference: the recording is not finite, silent, clipped, or has less than `MIN_SECONDS` of sound.
     """
-    level = Level.of(waveform.samples)
+    level = Level.from_samples(waveform.samples)
     signal = _trimmed(_resampled(waveform, level))
     _refuse_clipped(signal)
     signal = _levelled(_cut_at_pause(signal, max_seconds))
@@ -63,10 +63,12 @@ def condition(waveform: Waveform, max_seconds: float) -> Waveform:
 
 @dataclass(frozen=True)
 class Level:
-    """What brings samples to no DC and half of full scale: later filters clamp to -1..1, a float file knows no limit.
+    """Shift and gain that bring samples to zero mean and half of full scale.
+
+    Later filters clamp to -1..1, and float files may exceed that by any factor.
 
     Attributes:
-        swing: largest magnitude; divided by first, so that nothing overflows.
+        swing: largest magnitude, which is divided by first so that nothing overflows.
         centre: mean, in units of `swing`.
         peak: largest distance from the mean, in units of `swing`.
     """
@@ -76,8 +78,8 @@ class Level:
     peak: float
 
     @classmethod
-    def of(cls, samples: Samples) -> "Level":
-        """Of a whole recording.
+    def from_samples(cls, samples: Samples) -> "Level":
+        """Measure a whole recording.
 
         Raises:
             UnusableReference: it is empty, silent or not finite.
@@ -95,16 +97,16 @@ class Level:
         return cls(swing, mean / swing, max(high - mean, mean - low) / swing)
 
     def apply(self, samples: Samples) -> Tensor:
-        """A copy at that level."""
+        """Return a copy with that shift and gain."""
         return torch.tensor(samples).div_(self.swing).sub_(self.centre).div_(2 * self.peak)
 
 
 def _resampled(waveform: Waveform, level: Level) -> Tensor:
-    """At that level, to 24 kHz, without what is too low to be a voice.
+    """Level, resample to 24 kHz, and remove what is too low to be a voice.
 
-    Usual rates are exact; an odd one is taken as a ratio of small numbers, since the filter's size is their product
-    (24000/44101 would need gigabytes), for a change of pitch below 1e-5. The high-pass takes the offset that
-    centring leaves on one side where sound with DC stands beside digital silence; it would hide that silence.
+    The size of the filter is the product of the ratio's terms: 24000/44101 would need gigabytes. So an odd rate is
+    approximated by a ratio of small numbers, which changes the pitch by less than 1e-5; common rates are exact. The
+    high-pass removes the offset that remains if only part of a recording has DC, and that would hide its silence.
     """
     ratio = Fraction(SAMPLE_RATE, waveform.sample_rate).limit_denominator(500)
     resample = Resample(ratio.denominator, ratio.numerator, lowpass_filter_width=32, rolloff=0.96)
@@ -114,7 +116,7 @@ def _resampled(waveform: Waveform, level: Level) -> Tensor:
 
 
 def _pieces(samples: Samples, level: Level, resample: Resample) -> Iterator[Tensor]:
-    """What the whole would be resampled to, in pieces that overlap by the filter: the whole takes several copies."""
+    """Resample in pieces that overlap by the filter; at once, it would take several copies of the whole."""
     old, new = resample.orig_freq, resample.new_freq
     reach = resample.width + old if old != new else 0
     overlap, length = (-(-least // old) * old for least in (reach, _PIECE))
@@ -126,13 +128,13 @@ def _pieces(samples: Samples, level: Level, resample: Resample) -> Iterator[Tens
 
 
 def _decibels(signal: Tensor) -> Tensor:
-    """Level of each whole 20 ms frame, shape `[frames]`."""
+    """Return the level in dB of each complete 20 ms frame, shape `[frames]`."""
     frames = signal[: len(signal) // _FRAME * _FRAME].view(-1, _FRAME)
     return 10 * torch.log10(frames.square().mean(1) + 1e-12)
 
 
 def _active(levels: Tensor) -> Tensor:
-    """Which frames hold sound: within 40 dB of the loud ones, or less where noise fills the pauses; no lone clicks."""
+    """Return which frames are active: within 40 dB of the loud ones, or less if pauses are noisy; no single clicks."""
     noise, loud = levels.quantile(0.1), levels.quantile(0.95)
     threshold = (noise + _ABOVE_NOISE_DB).clamp(loud - _ACTIVE_RANGE_DB, loud - _ACTIVE_RANGE_DB / 2)
     near = levels > threshold.clamp(min=_ACTIVE_FLOOR_DB)
@@ -154,15 +156,15 @@ def _refuse_short(sounding: float) -> None:
 
 
 def _refuse_clipped(signal: Tensor) -> None:
-    """By the crest factor of what sounds: 9 to 16 dB in speech, 8 if limited hard; a codec would hide flat tops."""
+    """Judge by the crest factor: speech has 9 to 16 dB, hard-limited speech 8. Lossy codecs would hide flat tops."""
     magnitude = signal.abs()
     peak = magnitude.quantile(0.999)
     sounding = magnitude[magnitude > 0.05 * peak]
     crest = 20 * float(torch.log10(peak / sounding.square().mean().sqrt()))
     if crest < _MIN_CREST_DB:
         raise UnusableReference(
-            f"The sample is clipped, or is no speech: its peaks stand {crest:.0f} dB above its average, in speech 10 "
-            "dB or more. Record again further from the microphone or at a lower gain."
+            f"The sample is clipped, or it is not speech: its peaks stand {crest:.0f} dB above its average, in speech "
+            "10 dB or more. Record again further from the microphone or at a lower gain."
         )
 
 

@@ -1,4 +1,4 @@
-"""Any recording that people have, as a mono waveform, by an ffmpeg that can reach nothing but the bytes it is given."""
+"""Decoding of any common recording to mono, by an ffmpeg that can access nothing but the bytes it is given."""
 
 import shutil
 import struct
@@ -16,7 +16,7 @@ from csm.errors import DeadlineExceeded, ModelUnavailable, UndecodableAudio
 MIN_RATE = 4_000
 MAX_RATE = 192_000
 
-# What browsers, phones and recorders write. No playlist, no manifest, no image: nothing that names another file.
+# What browsers, phones and recorders write. No playlists, manifests or images: nothing that refers to another file.
 _FORMATS = "aac,aiff,amr,au,caf,flac,matroska,mov,mp3,ogg,wav"
 _CODECS = (
     "aac,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,flac,mp3,mp3float,opus,vorbis,pcm_alaw,pcm_f32be,"
@@ -24,27 +24,27 @@ _CODECS = (
 )
 _REMEDY = "send wav, mp3, m4a, mp4, webm, ogg, opus, flac, aac or aiff with an audio track"
 
-# The stream that ffmpeg writes is Sun AU: six big-endian words, then samples until the end. It tells the native
-# rate, which raw PCM would not, in the simplest header there is, and unknown length is part of the format.
+# ffmpeg writes Sun AU: six big-endian words, then samples to the end. Unlike raw PCM it tells the sample rate, its
+# header is the simplest there is, and it allows for an unknown length.
 _AU_HEADER = struct.Struct(">4s5I")
 _AU_FLOAT32 = 6
 _AU_SLACK = 4096
 
 
 def decode(data: bytes, max_seconds: float, *, limits: sandbox.Limits | None = None) -> Waveform:
-    """Decode the first audio track, mixed down to mono, at its native sample rate.
+    """Decode the first audio track at its own sample rate, mixed down to mono.
 
-    Samples are as the file has them: they may exceed -1..1 or be NaN. Nothing after `max_seconds` is decoded; pass
-    somewhat more than `condition` is to keep, since leading silence counts here.
+    Samples are as in the file: they may exceed -1..1 or be NaN. Leading silence counts towards `max_seconds`, so pass
+    more than `condition` is to keep.
 
     Args:
         data: a whole file in any container that browsers, phones and recorders write.
         max_seconds: where decoding ends.
-        limits: of the decoder process; by default room for `max_seconds` at `MAX_RATE`.
+        limits: of the decoder process; None for what `max_seconds` at `MAX_RATE` needs.
 
     Raises:
-        UndecodableAudio: there is no sound in it that we can read within the limits.
-        DeadlineExceeded: it took too long, but not for the work in it.
+        UndecodableAudio: there is no audio in it that can be decoded within the limits.
+        DeadlineExceeded: decoding did not end in time because the machine is busy.
         ModelUnavailable: ffmpeg is missing or cannot be started.
     """
     if not data:
@@ -57,12 +57,12 @@ def decode(data: bytes, max_seconds: float, *, limits: sandbox.Limits | None = N
 
 @cache
 def ffmpeg_path() -> str:
-    """The ffmpeg to use: `IMAGEIO_FFMPEG_EXE` if set, else the wheel's, else one on the path if it is new enough.
+    """Return the ffmpeg to use: `IMAGEIO_FFMPEG_EXE`, else the wheel's, else the one on the path.
 
-    Call it at start-up, so that a server without a decoder says so before its first request.
+    Called at start-up, so that a server without a decoder says so before its first request.
 
     Raises:
-        ModelUnavailable: there is none that can read a descriptor (ffmpeg 7.1 or newer).
+        ModelUnavailable: none of them can read from a descriptor, which takes ffmpeg 7.1.
     """
     for candidate in (_from_wheel(), shutil.which("ffmpeg")):
         if candidate and _reads_descriptors(candidate):
@@ -80,7 +80,7 @@ def _from_wheel() -> str | None:
 
 
 def _reads_descriptors(executable: str) -> bool:
-    """Whether the `fd` protocol takes the option `-fd`; a pipe cannot seek, and a path would put audio on a disk."""
+    """Return whether the `fd` protocol takes a descriptor: a pipe cannot seek, and a path would mean a file on disk."""
     command = [executable, "-hide_banner", "-h", "protocol=fd"]
     try:
         answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
@@ -124,9 +124,9 @@ def _parse_au(stream: memoryview, max_seconds: float) -> Waveform:
     return Waveform(samples, rate)
 
 
-def _floats(stream: memoryview, start: int, most: int) -> Samples:
-    """The samples in the stream itself: a minute at 192 kHz takes 46 MB."""
-    count = min(max(len(stream) - start, 0) // 4, most)
+def _floats(stream: memoryview, start: int, max_count: int) -> Samples:
+    """Return the samples without a copy: a minute at 192 kHz takes 46 MB."""
+    count = min(max(len(stream) - start, 0) // 4, max_count)
     words = np.frombuffer(stream, np.uint32, count, start if count else 0)
     if sys.byteorder == "little":
         words.byteswap(inplace=True)

@@ -1,4 +1,4 @@
-"""Run a program that parses bytes from strangers: no files, little memory, little time, no way to linger."""
+"""Sandbox for a program that parses untrusted bytes: no files, bounded memory and time, no process left behind."""
 
 import os
 import signal
@@ -13,20 +13,20 @@ from typing import IO
 
 import numpy as np
 
-# `ulimit` and `exec` in a shell, since limits must hold from the program's first instruction. A preexec_fn would
-# too, but it forks a threaded server (unsafe) and copies its page tables: 130 ms with 3 GB resident against 1 ms
-# for the shell. `resource.prlimit` after the start leaves a gap. A limit that is already stricter stays.
+# `ulimit` and `exec` in a shell: the limits must hold from the program's first instruction. A preexec_fn would do that
+# too, but it forks a threaded server, which is unsafe, and copies its page tables: 130 ms with 3 GB resident instead of
+# 1 ms. `resource.prlimit` after the start leaves a gap. A limit that is already stricter stays.
 _LIMITED = 'ulimit -v {kib}; ulimit -t {cpu}; ulimit -f 0; ulimit -c 0; ulimit -n 16; exec "$@"'
 
-# By default each thread reserves 64 MB of addresses, for a moment 128, and whether the limit was met was up to how the
-# threads of ffmpeg took turns: of thousands of good samples on a busy machine, a few were refused as damaged.
+# By default each thread reserves 64 MB of address space, for a moment 128, and whether the limit is exceeded depends on
+# the timing of ffmpeg's threads: on a busy machine, a few of thousands of good files were refused as damaged.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 _HAS_MEMFD = hasattr(os, "memfd_create")
 
 _NICER = 5
-"""Running streams and short answers come first; several samples at once would leave them a fraction of a processor.
-On a busy machine a quarter of one is left for a sample."""
+"""Running streams and short requests come first: several decoders at once would leave them a fraction of a core. On a
+busy machine a decoder gets a quarter of one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         output_bytes: of standard output.
-        memory_bytes: of address space; ffmpeg's own code and threads need about 230 MB of it.
+        memory_bytes: of address space, of which ffmpeg's code and threads need about 230 MB.
         cpu_seconds: of processor time.
         wall_seconds: from start to exit.
     """
@@ -51,10 +51,10 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        output: standard output, at most one byte more than allowed; writable, and nobody else's.
-        returncode: as `subprocess` gives it; negative is a signal, 126 and 127 a program that cannot be started.
-        timed_out: the wall clock ran out: it hung, or the machine had other things to do.
-        exhausted: its processor time ran out (or the kernel killed it for memory).
+        output: standard output, at most one byte more than allowed; writable and not shared.
+        returncode: as in `subprocess`: negative for a signal, 126 or 127 if the program cannot be started.
+        timed_out: the wall-clock limit was reached, because it hung or the machine is busy.
+        exhausted: the limit of processor time was reached, or the kernel killed it for memory.
         overflowed: there was more output than allowed.
     """
 
@@ -68,8 +68,8 @@ class Outcome:
 def run(command: Sequence[str], data: bytes, limits: Limits) -> Outcome:
     """Run `command` with `data` as a seekable standard input, and leave no process behind.
 
-    The environment tells nothing, standard error is dropped (it quotes the input), and the program leads a session of
-    its own, killed as a whole when it ends or runs out of time or room.
+    The environment is empty but for malloc's settings, and standard error is dropped because it quotes the input. The
+    program leads a session of its own, which is killed as a whole when the program ends or exceeds a limit.
     """
     with _as_file(data) as stdin:
         process = subprocess.Popen(
@@ -92,19 +92,19 @@ def _limited(command: Sequence[str], limits: Limits) -> list[str]:
 
 
 def _give_way(process: subprocess.Popen[bytes]) -> None:
-    """Lower its priority where that is possible."""
+    """Lower the priority of the process if that is possible."""
     if os.name != "posix":
         return
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + _NICER)
-    # Linux may share the processor by sessions first, and heed priorities only within each.
+    # Linux may divide the processor among sessions first, and apply priorities only within each.
     with suppress(OSError):
         Path(f"/proc/{process.pid}/autogroup").write_text(str(_NICER))
 
 
 @contextmanager
 def _as_file(data: bytes) -> Iterator[IO[bytes]]:
-    """A seekable file of `data`: in memory on Linux; elsewhere an unnamed temporary file, for want of memfd."""
+    """Open a seekable file of `data`: in memory on Linux; without memfd, an unnamed temporary file."""
     with os.fdopen(os.memfd_create("upload"), "w+b") if _HAS_MEMFD else tempfile.TemporaryFile() as file:
         file.write(data)
         file.seek(0)
@@ -136,15 +136,15 @@ def _supervise(process: subprocess.Popen[bytes], limits: Limits) -> Outcome:
     return Outcome(output, returncode, timed_out, _killed(returncode) and not timed_out and not overflowed, overflowed)
 
 
-def _read(pipe: IO[bytes], most: int) -> memoryview:
-    """Into one buffer, of which only what is written takes memory; `read` would collect pieces and then join them."""
-    buffer = np.empty(most, np.uint8).data
+def _read(pipe: IO[bytes], max_bytes: int) -> memoryview:
+    """Read into one buffer, of which only the used part takes memory; `read` would collect pieces and join them."""
+    buffer = np.empty(max_bytes, np.uint8).data
     count: int = pipe.readinto(buffer)  # type: ignore[attr-defined]
     return buffer[:count]
 
 
 def _await_exit(process: subprocess.Popen[bytes]) -> None:
-    """Wait without reaping: while the leader is unreaped its number cannot be another process's, so kills are safe."""
+    """Wait without reaping: its process id cannot be reused meanwhile, so that killing it is safe."""
     if hasattr(os, "waitid"):
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     else:
@@ -152,7 +152,7 @@ def _await_exit(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the whole session, the leader's children included. A leader that has exited keeps its exit status."""
+    """Kill the whole session. A leader that has exited keeps its exit status."""
     if process.returncode is not None:
         return
     if os.name != "posix":
@@ -163,5 +163,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _killed(returncode: int) -> bool:
-    """Whether the kernel ended it: at the limit of processor time with SIGKILL, which no handler can put off."""
+    """Return whether the kernel killed it; at the limit of processor time it sends SIGKILL or SIGXCPU."""
     return os.name == "posix" and returncode in (-signal.SIGKILL, -signal.SIGXCPU)

@@ -1,4 +1,4 @@
-"""RIFF/WAVE output: 16-bit PCM, mono, with known or unknown length."""
+"""WAV output: mono 16-bit PCM of known or unknown length."""
 
 import struct
 
@@ -8,16 +8,16 @@ from csm.audio.waveform import Samples
 
 HEADER_BYTES = 44
 UNKNOWN = 0xFFFFFFFF
-"""Length that readers take for "until the end of the stream"; zero makes many of them play nothing."""
+"""Size that readers take for "until the end of the stream"; with zero, many play nothing."""
 
 _BYTES_PER_SAMPLE = 2
 
 
 def header(sample_rate: int, data_bytes: int) -> bytes:
-    """The 44 bytes in front of `data_bytes` of mono PCM16.
+    """Return the 44-byte header of `data_bytes` of mono PCM16.
 
     Raises:
-        ValueError: more data than the 32-bit sizes of the format can name.
+        ValueError: the sizes do not fit into the 32 bits that the format has for them.
     """
     riff_bytes = data_bytes + HEADER_BYTES - 8
     if riff_bytes >= UNKNOWN:
@@ -26,12 +26,12 @@ def header(sample_rate: int, data_bytes: int) -> bytes:
 
 
 def streaming_header(sample_rate: int) -> bytes:
-    """The 44 bytes in front of mono PCM16 whose length is not known yet."""
+    """Return the 44-byte header of mono PCM16 of unknown length."""
     return _header(sample_rate, UNKNOWN, UNKNOWN)
 
 
 def pcm16(samples: Samples) -> bytes:
-    """Little-endian 16-bit PCM of finite float samples: clipped to -1..1, rounded to nearest."""
+    """Convert finite float samples to little-endian 16-bit PCM: clipped to -1..1, rounded to nearest."""
     scaled: Samples = np.rint(np.clip(samples, -1.0, 1.0) * np.float32(32767))
     return scaled.astype("<i2").tobytes()
 

@@ -1,4 +1,4 @@
-"""The one shape that sound has inside the server."""
+"""The type of audio inside the server."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
-    """Mono sound.
+    """Mono audio.
 
     Attributes:
         samples: float32 of shape `[samples]`, nominally within -1..1.

@@ -1,6 +1,6 @@
-"""Running the model for many callers."""
+"""The engine: runs the model for many clients at once."""
 
 import sys
 
-# OpenVINO and NNCF report their use to their makers unless this module is missing; a server must not phone home.
+# OpenVINO and NNCF send usage reports unless this module is missing; a server must not phone home.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

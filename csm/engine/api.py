@@ -1,4 +1,4 @@
-"""What an engine is: a conversation in, chunks of frames and samples out, for several callers at once."""
+"""The interface of an engine: a conversation in, chunks of audio out, for several clients at once."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from csm.audio.waveform import Samples
 from csm.model.conversation import Conversation
 
 CHUNK_FRAMES = (1, 2, 4, 8)
-"""Frames per chunk, the last repeated: the first sound leaves at once, later chunks cost less each."""
+"""Frames in the first chunks, the last number repeated: the first audio leaves at once, later chunks cost less."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are drawn from the model's distributions, for backbone and depth decoder alike.
+    """How codes are drawn, in the backbone and the depth decoder alike.
 
     Attributes:
         seed: of this generation's own random stream.
         temperature: 0 takes the likeliest code.
-        top_k: number of likeliest codes considered.
+        top_k: how many of the likeliest codes are considered.
     """
 
     seed: int
@@ -31,11 +31,11 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Consecutive frames and their sound.
+    """Consecutive frames and their audio.
 
     Attributes:
         codes: `[frames, codebooks]`.
-        samples: float32 `[frames * 1920]` at the codec's rate.
+        samples: float32 `[frames * 1920]` at the codec's sample rate.
     """
 
     codes: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What an engine is and can do.
+    """Properties of an engine.
 
     Attributes:
         name: `csm` or `transformers`.
@@ -53,7 +53,7 @@ class EngineInfo:
         slots: generations at once.
         sample_rate: of the codec, in Hz.
         frame_rate: frames per second.
-        notices: what runs worse than it could and what helps, a sentence each.
+        notices: what does not run as well as it could, and the remedy; one sentence each.
     """
 
     name: str
@@ -66,32 +66,32 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """The one interface of all ways to run the model. Thread-safe."""
+    """Every way to run the model implements this. Thread-safe."""
 
     @property
     def info(self) -> EngineInfo:
-        """What this engine is."""
+        """Properties of this engine."""
 
     @property
     def running(self) -> int:
         """Generations that hold a slot."""
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, gone: Callable[[], bool]
+        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        """Say the conversation's last turn; the iterator ends at the model's end frame or at `max_frames`.
+        """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 
-        Closing the iterator, or `gone()` turning true, stops the generation at the next frame.
+        The generation stops at the next frame when the iterator is closed or `is_disconnected()` is true.
 
         Raises:
-            InvalidRequest: the conversation does not fit the model's context.
-            GenerationFailed: not a number, an impossible code, out of memory.
-            DeadlineExceeded: nothing came in time.
-            Cancelled: `gone()` was true.
+            InvalidRequest: the conversation does not fit into the model's context.
+            GenerationFailed: the state is not finite, a code is impossible, or memory ran out.
+            DeadlineExceeded: no chunk came in time.
+            Cancelled: `is_disconnected()` was true.
         """
 
     def failure(self) -> str | None:
-        """Why this engine can serve nobody any more, or None."""
+        """Return why this engine cannot serve any more, or None."""
 
     def close(self) -> None:
         """Stop all generations and release the device."""

@@ -1,4 +1,4 @@
-"""Where the model runs and in which precision, and what device errors mean."""
+"""Choice of device and precision, and classification of device errors."""
 
 import os
 import re
@@ -17,7 +17,7 @@ FATAL_CODES = frozenset({46, 214, 220, 700, 702, 709, 710, *range(714, 720), 999
 NVLink errors, illegal addresses and instructions, assertions, timeouts and failures of a launch, and unknown errors."""
 
 FATAL_SIGNS = ("illegal memory access", "device-side assert", "launch failure", "unrecoverable", "ECC error")
-"""The same in the messages of libraries that raise their own errors, without a number."""
+"""The same in the messages of errors that carry no number."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Placement:
     Attributes:
         device: of torch.
         precision: `float32`, `bfloat16`, `float16`, `int8` or `int4`.
-        notice: why it is not the device that one would expect, or None.
+        notice: why a GPU that is present is not used, or None.
     """
 
     device: torch.device
@@ -36,7 +36,7 @@ class Placement:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the activations: quantised weights go with float32."""
+        """Type of the activations: float32 with quantised weights."""
         return FLOATS.get(self.precision, torch.float32)
 
 
@@ -70,7 +70,7 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def _automatic() -> tuple[torch.device, str | None]:
-    """The fastest device that works, and why a GPU that is there is not it."""
+    """Return the fastest device that works, and a notice if a GPU is present that does not."""
     if torch.cuda.is_available():
         device = torch.device("cuda", 0)
         problem = _unsupported(device)
@@ -107,7 +107,7 @@ def _cuda(name: str) -> torch.device:
 
 
 def _unsupported(device: torch.device) -> str | None:
-    """Why this torch has no kernels for a GPU, or None.
+    """Return why this torch has no kernels for a GPU, or None.
 
     Machine code (`sm_80`) runs on GPUs of the same major version and at least the minor one, PTX (`compute_80`) on all
     later ones.
@@ -127,7 +127,7 @@ def _unsupported(device: torch.device) -> str | None:
 
 
 def _why_no_cuda() -> str | None:
-    """Why torch cannot use the NVIDIA GPU of this machine, or None where there is none or it was hidden on purpose."""
+    """Return why torch cannot use the NVIDIA GPU, or None if there is none or it is hidden on purpose."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None
     try:
@@ -144,16 +144,16 @@ def _why_no_cuda() -> str | None:
 def _suitable(device: torch.device, settings: Settings) -> str:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    # The demo is too small to gain from int8, and the reference cannot run it.
+    # The demo is too small to gain from int8, and `transformers` cannot run it.
     exact = device.type == "mps" or settings.is_demo or settings.engine == "transformers"
     return "float32" if exact else "int8"
 
 
 def describe_failure(error: Exception) -> tuple[str | None, CsmError]:
-    """Tell what ends one generation from what ends the engine.
+    """Classify an error.
 
     Returns:
-        The reason why the engine is lost, or None; and the error to show to the client.
+        Why the engine cannot go on, or None if only one generation ends; and the error to show to the client.
     """
     if isinstance(error, CsmError):
         return None, error
@@ -165,7 +165,7 @@ def describe_failure(error: Exception) -> tuple[str | None, CsmError]:
 
 
 def is_fatal(error: Exception) -> bool:
-    """Whether the process cannot use the device any more."""
+    """Return whether the process cannot use the device any more."""
     if (code := getattr(error, "error_code", None)) is not None:
         return code in FATAL_CODES
     text = str(error)

@@ -1,7 +1,7 @@
-"""The reference engine: `CsmForConditionalGeneration.generate`, unmodified, one generation at a time.
+"""The `transformers` engine: `CsmForConditionalGeneration.generate`, unmodified, one generation at a time.
 
-Slow (see docs/performance.md), but by definition right: the `csm` engine is tested against it, and serves
-as a fallback with `CSM_ENGINE=transformers`.
+It is slow (see docs/performance.md) but right by definition: the `csm` engine is tested against it. It also serves as a
+fallback, with `CSM_ENGINE=transformers`.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ from csm.model.mimi.decoder import MimiDecoder
 
 
 class _EndFrame(Exception):
-    """The model closed its turn."""
+    """The model ended its turn."""
 
 
 class TransformersEngine:
-    """One worker thread, so that callers are served in order.
+    """One worker thread, so that requests are served in order.
 
     Args:
         checkpoint: to load.
         placement: device and precision.
-        patience: longest wait of a caller for the next chunk, in seconds.
+        patience: longest wait of a client for the next chunk, in seconds.
     """
 
     def __init__(self, checkpoint: Checkpoint, placement: Placement, patience: float = 120.0) -> None:
@@ -49,14 +49,15 @@ class TransformersEngine:
 
     @property
     def running(self) -> int:
-        """0 or 1."""
+        """Return 0 or 1."""
         return self._running
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, gone: Callable[[], bool]
+        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
     ) -> Generation:
         """See `Engine.generate`."""
-        generation = Generation(conversation, sampling, max_frames, lambda: self._closed or gone(), self._patience)
+        cancelled = lambda: self._closed or is_disconnected()  # noqa: E731
+        generation = Generation(conversation, sampling, max_frames, cancelled, self._patience)
         self._worker.submit(self._run, generation)
         return generation
 
@@ -103,7 +104,7 @@ class TransformersEngine:
         stream.flush()
 
     def _sampling(self, sampling: Sampling) -> dict[str, object]:
-        """Arguments of `generate`; all of the depth decoder's are given each time, because they persist."""
+        """Return arguments of `generate`: all of the depth decoder's each time, because `transformers` keeps them."""
         unknown = list(range(self._config.codec_config.codebook_size, self._config.vocab_size))
         one: dict[str, object] = {"do_sample": False, "temperature": None, "top_k": None, "suppress_tokens": unknown}
         if sampling.temperature > 0:
@@ -111,7 +112,7 @@ class TransformersEngine:
         return one | {f"depth_decoder_{name}": value for name, value in one.items()}
 
     def _prompt(self, conversation: Conversation) -> tuple[Tensor, dict[str, Tensor]]:
-        """`input_ids` and the audio arguments, as `CsmProcessor` would give them."""
+        """Return `input_ids` and the audio arguments, as `CsmProcessor` would make them."""
         heard = [turn.audio.samples for turn in conversation.context if turn.audio is not None]
         device = self._model.device
         waves = [torch.from_numpy(samples).to(device) for samples in heard]
@@ -126,7 +127,7 @@ class TransformersEngine:
 
 
 class _FrameStream:
-    """The streamer that `generate` calls with each frame; it may end the generation by raising."""
+    """Streamer that `generate` calls with each frame; raises to end the generation."""
 
     def __init__(self, generation: Generation, decoder: MimiDecoder, end_code: int) -> None:
         self._generation, self._decoder, self._end = generation, decoder, end_code
@@ -134,19 +135,19 @@ class _FrameStream:
 
     def put(self, frames: Tensor) -> None:
         if not self._prompt_seen:
-            # `generate` announces the prompt first.
+            # `generate` passes the prompt first.
             self._prompt_seen = True
             return
         if self._generation.cancelled:
-            raise Cancelled("the caller went away")
+            raise Cancelled("the client disconnected")
         frame = frames[0]
-        # transformers stops on all but the last code; such a frame is no sound either.
+        # `transformers` stops on all but the last code; such a frame is no audio either.
         if bool((frame[:-1] == self._end).all()):
             raise _EndFrame
         self._decode(self._stream.push(frame))
 
     def end(self) -> None:
-        """Nothing to do: the caller flushes."""
+        """Do nothing: `flush` is called behind `generate`."""
 
     def flush(self) -> None:
         self._decode(self._stream.flush())

@@ -1,1 +1,1 @@
-"""CSM itself: checkpoint, conversation, transformer, one frame, sampling, streaming codec."""
+"""The model: checkpoints, prompts, backbone, depth decoder, sampling, and Mimi, the codec."""

@@ -1,9 +1,8 @@
-"""CSM's conversational context: turns in, token ids and frame places out.
+"""CSM's prompt: from turns to token ids, with placeholders for audio frames.
 
-One turn is `<|begin_of_text|>[role]text<|end_of_text|>`, then, where the turn was heard, one position per
-audio frame and one all-zero end frame. That is the chat template of `CsmProcessor`, id for id; we build it
-ourselves because the template is defeated by text that contains special tokens, and because the turns before
-the last are a prefix that the engine keeps.
+A turn is `<|begin_of_text|>[role]text<|end_of_text|>`; if it has audio, one position for each frame and an all-zero end
+frame follow. That is the chat template of `CsmProcessor`, id for id. It is built here because the template breaks on
+text that contains special tokens, and because the engine caches the turns before the last as a prefix.
 """
 
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ from csm.audio.waveform import Waveform
 
 
 class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that we use."""
+    """The part of a Hugging Face tokenizer that is used here."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of `text`."""
+        """Return the token ids of `text`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +24,9 @@ class Turn:
     """One speaker's turn.
 
     Attributes:
-        role: digits; turns of one voice carry the same role.
-        text: what is said, free of special tokens (see `csm.speech.text`).
-        audio: how it was said, at the codec's sample rate; None for the turn that is to be generated.
+        role: the speaker, in digits; turns in one voice have the same role.
+        text: what is said, without special tokens (see `csm.speech.text`).
+        audio: at the codec's sample rate; None for the turn that is generated.
     """
 
     role: str
@@ -37,7 +36,7 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Conversation:
-    """Turns in order; only the last has no audio, and it is what will be said."""
+    """Turns in order. Only the last has no audio: it is the one that is generated."""
 
     turns: tuple[Turn, ...]
 
@@ -47,23 +46,23 @@ class Conversation:
 
     @property
     def context(self) -> tuple[Turn, ...]:
-        """The turns that were heard."""
+        """The turns that have audio."""
         return self.turns[:-1]
 
     @property
     def target(self) -> Turn:
-        """The turn that will be said."""
+        """The turn that is generated."""
         return self.turns[-1]
 
 
 def text_ids(turn: Turn, tokenizer: Tokenizer) -> list[int]:
-    """Token ids of one turn's text with its role and delimiters."""
+    """Return the token ids of a turn's text with its role and delimiters."""
     text = f"<|begin_of_text|>[{turn.role}]{turn.text}<|end_of_text|>"
     return tokenizer.encode(text, add_special_tokens=False)
 
 
 def input_ids(turns: Sequence[Turn], frames: Sequence[int], tokenizer: Tokenizer, audio: int, end: int) -> list[int]:
-    """Token ids of turns, with placeholders where audio frames go, as `CsmProcessor` lays them out.
+    """Return the token ids of turns as `CsmProcessor` makes them, with placeholders for audio frames.
 
     Args:
         turns: in order.

@@ -20,10 +20,10 @@ from csm.model.transformer import Transformer
 
 
 class DepthDecoder(nn.Module):
-    """All codes of a frame from the backbone's hidden state.
+    """Draws all codes of a frame, one codebook after the other.
 
-    The audio embeddings are projected to the decoder's width beforehand, which saves a product per step; the
-    heads are one matrix per codebook, padded so that a row is a multiple of 64 elements.
+    The audio embeddings are projected to the decoder's width beforehand, which saves a matrix product in every step.
+    The heads are padded to a multiple of 64 outputs.
 
     Args:
         model: `CsmForConditionalGeneration`.
@@ -60,7 +60,7 @@ class DepthDecoder(nn.Module):
         Returns:
             Codes `[batch, codebooks]`.
         """
-        # Once for all draws: on a GPU, a frame costs what its kernels take to launch.
+        # Once for all draws: a GPU spends most of a frame on launching kernels.
         noise, rank = noise * temperature[:, None, None], top_k[:, None] - 1
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class DepthDecoder(nn.Module):
         return self._unroll(hidden, choose)
 
     def score(self, hidden: Tensor, codes: Tensor) -> Tensor:
-        """Logits `[batch, codebooks, codebook_size]` of each code, given the codes `[batch, codebooks]` before it."""
+        """Return logits `[batch, codebooks, codebook_size]`, each given the `codes` `[batch, codebooks]` before it."""
         scores: list[Tensor] = []
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class DepthDecoder(nn.Module):
         return torch.stack(scores, dim=1)
 
     def _unroll(self, hidden: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """Codebook by codebook: logits, a choice, and the choice as the next input."""
+        """For each codebook, compute logits, choose a code, and embed it as the next input."""
         code = choose(0, self._known(self.first_head(hidden)))
         codes, cache = [code], FunctionalKVCache()
         x = torch.stack([self.project(hidden), self.embeddings[code]], dim=1)
@@ -91,14 +91,14 @@ class DepthDecoder(nn.Module):
         return torch.stack(codes, dim=1)
 
     def _step(self, x: Tensor, step: int, cache: KVCache) -> Tensor:
-        """Hidden state of position `step`; the first call covers positions 0 and 1."""
+        """Return the hidden state of position `step`; the first call covers positions 0 and 1."""
         time = x.shape[1]
         bias = self.first_bias if time > 1 else None
         result: Tensor = self.transformer(x, slice(step + 1 - time, step + 1), bias, cache)[:, -1]
         return result
 
     def _known(self, logits: Tensor) -> Tensor:
-        """Only what Mimi can decode: the vocabulary has three codes more than the codec, and heads are padded."""
+        """Drop logits of codes that Mimi cannot decode: three special ones, and the padding of the heads."""
         return logits[:, : self.codebook_size]
 
 
@@ -107,7 +107,7 @@ def _project(embeddings: Tensor, projector: Tensor) -> Tensor:
 
 
 def _padded_head(weight: Tensor) -> nn.Linear:
-    """A head `[dim, vocab]` as a linear layer with a multiple of 64 outputs."""
+    """Return a head `[dim, vocab]` as a linear layer with a multiple of 64 outputs."""
     dim, vocab = weight.shape
     padded = F.pad(weight.detach().T, (0, 0, 0, -vocab % 64)).contiguous()
     head = nn.Linear(dim, len(padded), bias=False, device="meta")

@@ -105,7 +105,11 @@ def refuse_original_layout(config: Mapping[str, Any]) -> None:
 
 def _configuration(name: str, revision: str | None) -> dict[str, Any]:
     """Fetch the configuration of a repository."""
-    config: dict[str, Any] = json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text())
+    path = Path(hf_hub_download(name, "config.json", revision=revision))
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        raise ModelUnavailable(f"{name} holds no checkpoint for transformers (config.json is not JSON)") from None
     refuse_original_layout(config)
     return config
 

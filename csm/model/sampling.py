@@ -1,11 +1,11 @@
-"""From logits to codes, on the device, each row by its own rules and from its own random stream.
+"""Sampling on the device, for each row with its own temperature, top-k and random stream.
 
-A code is drawn by the Gumbel-max trick: the argmax of `logits / temperature + noise` over the top k. The noise
-is a pure function of (seed, frame, codebook, code), so that a row's draws depend neither on its neighbours nor
-on when it joined the batch, and no generator has to be kept, copied or captured.
+A code is drawn by the Gumbel-max trick: the argmax of `logits / temperature + noise` over the top k. The noise is a
+pure function of seed, frame, codebook and code. So the draws of a row depend neither on other rows nor on when it
+joined the batch, and there is no generator state to keep, copy or capture.
 
-Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias32` for the mixing constants.
+Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Salmon et al., "Parallel random numbers:
+as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias32` for the mixing constants.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ _WEYL = 0x9E3779B9
 
 
 def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Tensor:
-    """Standard Gumbel noise for all draws of one frame.
+    """Return standard Gumbel noise for all draws of one frame.
 
     Args:
-        seed: int64 `[batch]`, 63 bits used.
-        frame: int64 `[batch]`, the number of the frame within its generation.
+        seed: int64 `[batch]`, of which 63 bits are used.
+        frame: int64 `[batch]`, index of the frame in its generation.
         codebooks: draws per frame.
-        codes: outcomes per draw.
+        codes: outcomes of a draw.
 
     Returns:
         float32 `[batch, codebooks, codes]`.
@@ -33,7 +33,7 @@ def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Ten
     draw = torch.arange(codebooks, device=seed.device) * _WEYL
     key = _mix(row[:, None] ^ _mix(draw + 1))
     bits = _mix(key[:, :, None] + torch.arange(codes, device=seed.device) * _WEYL)
-    # The half keeps both logarithms finite; with it, 23 bits are what float32 holds exactly: one more rounds up to 1.
+    # Adding a half keeps both logarithms finite. With it, float32 holds 23 bits exactly; one more would round up to 1.
     uniform = ((bits >> 9).float() + 0.5) * 2**-23
     return -torch.log(-torch.log(uniform))
 
@@ -46,18 +46,18 @@ def draw(logits: Tensor, noise: Tensor, rank: Tensor, max_top_k: Any) -> Tensor:
         noise: Gumbel noise times the temperature, `[batch, codes]`. The logits are not divided by the temperature: the
             argmax is the same, and 0, which takes the likeliest code, needs no special case.
         rank: `[batch, 1]`, the row's top-k less 1.
-        max_top_k: largest top-k in the batch; a number, or a tensor where a graph is to take any.
+        max_top_k: largest top-k in the batch: a number, or a tensor in a graph that takes any.
 
     Returns:
         int64 `[batch]`.
     """
     least = logits.topk(max_top_k, dim=-1).values.gather(1, rank)
-    # float32, like the noise, whatever the logits are.
+    # The sum is float32 like the noise, whatever the type of the logits.
     return (logits + noise).masked_fill_(logits < least, -torch.inf).argmax(dim=-1)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """A bijection of 32-bit words, held in int64, in which every input bit moves about half of the output bits."""
+    """Map 32-bit words, held in int64, one to one, so that each input bit changes about half of the output bits."""
     x = x & _MASK
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
     x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK

@@ -1,10 +1,10 @@
-"""The Llama transformer that backbone and depth decoder share, in the form that decoding wants.
+"""The Llama transformer of backbone and depth decoder, arranged for decoding.
 
-Weights come from the layers of `transformers`, fused so that a step reads each matrix once: query, key and
-value are one product, gate and up another. Where keys and values live is the business of the `KVCache` that is
-passed in; so one definition serves eager CPU, CUDA graphs, and export to a graph compiler.
+Weights are taken from the layers of `transformers` and fused into fewer matrix products: query, key and value into one,
+gate and up into another. Keys and values live in the `KVCache` that is passed in, so the same definition runs eagerly,
+in CUDA graphs, and in the export to OpenVINO.
 
-Source of the shapes: Touvron et al., "LLaMA", 2023 (RMSNorm, SwiGLU, RoPE); Ainslie et al., "GQA", 2023.
+Sources: Touvron et al., "LLaMA", 2023 (RMSNorm, SwiGLU, RoPE); Ainslie et al., "GQA", 2023.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from csm.model.kv_cache import KVCache
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with one fused projection."""
+    """Grouped-query attention with a fused projection."""
 
     def __init__(self, source: Any, config: Any) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         cache: KVCache,
         layer: int,
     ) -> Tensor:
-        """Return `residual`, overwritten, plus what `x` attends to; both `[batch, time, dim]`."""
+        """Add the attention of `x` to `residual` in place and return it; both `[batch, time, dim]`."""
         batch, time, _ = x.shape
         heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
         both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], dim=2)
@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention and SwiGLU, each behind an RMSNorm and around a residual."""
+    """A layer: attention and SwiGLU, each behind an RMSNorm and added to the residual."""
 
     def __init__(self, source: Any, config: Any) -> None:
         super().__init__()
@@ -61,19 +61,22 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache, layer: int
     ) -> Tensor:
-        """Overwrite and return `x` `[batch, time, dim]`."""
+        """Run the layer on `x` `[batch, time, dim]` in place and return it."""
         x = self.attention(x, self.attention_norm(x), rope, mask, cache, layer)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return add_product(x, F.silu(gate) * up, self.down)
 
 
 class Transformer(nn.Module):
-    """A stack of blocks with its final norm.
+    """A stack of blocks and the final norm.
 
     Args:
-        source: `CsmBackboneModel` or `CsmDepthDecoderModel`; its layers are emptied as they are taken over, so
-            that the weights are never held twice.
-        positions: length of the table of rotations.
+        source: `CsmBackboneModel` or `CsmDepthDecoderModel`. Its layers are emptied as they are taken over, so that no
+            weight is held twice.
+        positions: length of the tables of the rotary embedding.
+
+    Raises:
+        ValueError: the layers are not CSM's.
     """
 
     cos: Tensor
@@ -98,16 +101,16 @@ class Transformer(nn.Module):
         Args:
             x: embeddings `[batch, time, dim]`; overwritten.
             positions: `[batch, time]`, or `[1, time]` or a slice where all rows agree.
-            mask: `[batch, 1, time, positions]`, True where a query may look or a bias on its scores; None: everywhere.
+            mask: `[batch, 1, time, positions]`, True where a query may attend, or a bias; None for no mask.
             cache: of these rows.
 
         Returns:
             Normalised hidden states `[batch, time, dim]`.
         """
-        # [batch, time, 1, head_dim], or without the batch: the same for all heads.
+        # [batch, time, 1, head_dim] or [time, 1, head_dim]: the same for all heads.
         rope = self.cos[positions].unsqueeze(-2), self.sin[positions].unsqueeze(-2)
         if mask is not None and x.shape[1] > 1:
-            # The queries that share a key are further rows of it, see `grouped_attention`.
+            # Queries that share a key are laid out as further positions, see `grouped_attention`.
             mask = mask.repeat(1, 1, self.groups, 1)
         for layer, block in enumerate(self.blocks):
             x = block(x, rope, mask, cache, layer)
@@ -128,7 +131,7 @@ class RMSNorm(nn.Module):
 
 
 def fuse(*layers: nn.Linear) -> nn.Linear:
-    """One linear layer that computes all of `layers`, which are left empty to free their weights."""
+    """Return one linear layer that computes all of `layers`, which are emptied to free their weights."""
     first = layers[0]
     fused = nn.Linear(1, 1, bias=False, device="meta")
     fused.in_features, fused.out_features = first.in_features, sum(layer.out_features for layer in layers)
@@ -139,9 +142,9 @@ def fuse(*layers: nn.Linear) -> nn.Linear:
 
 
 def add_product(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
-    """Add `layer(x)` to `residual` in place: one kernel on a GPU, where an addition of its own would be another."""
+    """Add `layer(x)` to `residual` in place: a matrix product can do it without another kernel."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        # OpenVINO cannot convert the in-place form, and fuses the sum by itself.
+        # OpenVINO does not convert the in-place form; it fuses the sum itself.
         result: Tensor = residual + layer(x)
         return result
     residual.flatten(0, -2).addmm_(x.flatten(0, -2), layer.weight.T)
@@ -149,19 +152,19 @@ def add_product(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE in the layout of Llama: the two halves of a head are the pairs. Su et al., "RoFormer", 2021.
+    """Apply the rotary embedding in Llama's layout, where the halves of a head are the pairs. Su et al., 2021.
 
-    The sign of the left half's sine is in the table: one operation fewer, which counts where they are thousands.
+    The table of sines holds the sign of the left half, which saves a kernel.
     """
     left, right = x.chunk(2, dim=-1)
     return torch.addcmul(x * cos, torch.cat([right, left], dim=-1), sin)
 
 
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of `[batch, time, heads, head_dim]` queries over fewer key and value heads, without repeating them.
+    """Attend with queries `[batch, time, heads, head_dim]` to fewer key and value heads, without repeating these.
 
-    The queries that share a key are laid out as further rows of it; so the mask, where there is one for more than one
-    position, has `heads / kv_heads * time` rows.
+    Queries that share a key are laid out as further positions. A mask for more than one position therefore has
+    `heads / kv_heads * time` rows.
     """
     batch, time, heads, dim = q.shape
     kv_heads = k.shape[2]
@@ -172,7 +175,7 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
 
 
 def _rotations(rotary: Any, positions: int) -> tuple[Tensor, Tensor]:
-    """Tables `[positions, head_dim]`, with the checkpoint's own frequency scaling (Llama 3's, for CSM-1B)."""
+    """Return cosines and sines `[positions, head_dim]`, with the checkpoint's frequency scaling (Llama 3's)."""
     frequencies = rotary.inv_freq.float()
     angles = torch.arange(positions, device=frequencies.device, dtype=torch.float32)[:, None] * frequencies
     cos, sin = angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling

@@ -1,67 +1,70 @@
-"""How many requests are taken on, and when the others should come back."""
+"""Count the requests that are being served, and refuse those over capacity."""
 
 import threading
-import time
+from typing import Self
 
 from csm.errors import Busy
 
 
 class Admission:
-    """A bounded number of requests inside; never blocks.
+    """Grants at most `slots + queue` reservations at a time; never blocks.
 
     Args:
-        slots: generations at once.
-        queue: further requests that may wait.
+        slots: generations that run at once.
+        queue: further requests that may wait for a slot.
     """
 
     def __init__(self, slots: int, queue: int) -> None:
         self._slots, self._capacity = slots, slots + queue
-        self._lock, self._inside = threading.Lock(), 0
+        self._lock = threading.Lock()
+        self._held: set[Reservation] = set()
         self._typical_seconds = 5.0
 
     @property
-    def inside(self) -> int:
-        """Requests admitted and not yet done."""
-        return self._inside
+    def reserved(self) -> int:
+        """Reservations granted and not yet released."""
+        return len(self._held)
 
-    def check(self, ahead: int = 0) -> None:
-        """Take nothing, but say so if there is nothing to take beside so many others.
-
-        Raises:
-            Busy: no place is free; with the time after which one may be.
-        """
-        if self._inside + ahead >= self._capacity:
-            raise Busy("all slots and the queue are taken: try again later", self._typical_seconds / self._slots)
-
-    def enter(self) -> "Ticket":
-        """Take a place.
+    def reserve(self) -> "Reservation":
+        """Reserve capacity for one request.
 
         Raises:
-            Busy: see `check`.
+            Busy: all of it is reserved; with the seconds after which some may be free.
         """
+        reservation = Reservation(self)
         with self._lock:
-            self.check()
-            self._inside += 1
-        return Ticket(self)
+            if len(self._held) >= self._capacity:
+                raise Busy("all slots and the queue are taken: try again later", self._typical_seconds / self._slots)
+            self._held.add(reservation)
+        return reservation
 
-    def leave(self, seconds: float) -> None:
-        """Give a place back after so many seconds."""
+    def release(self, reservation: "Reservation") -> None:
+        """Free the capacity of a reservation, unless that was done before."""
         with self._lock:
-            self._inside -= 1
+            self._held.discard(reservation)
+
+    def observe(self, seconds: float) -> None:
+        """Learn how long a request took to serve, for the `Retry-After` of those to come."""
+        with self._lock:
             self._typical_seconds += 0.2 * (seconds - self._typical_seconds)
 
 
-class Ticket:
-    """One place, given back exactly once."""
+class Reservation:
+    """The capacity of one request, from before its body is read until its answer ends.
+
+    Whoever holds it may release it, and may do so more than once: the request's handler, the generation that it was
+    passed to, and the response, whichever ends first.
+    """
 
     def __init__(self, admission: Admission) -> None:
-        self._admission: Admission | None = admission
-        self._since = time.monotonic()
+        self._admission = admission
 
-    def __enter__(self) -> "Ticket":
+    def release(self) -> None:
+        """Free the capacity; again has no effect."""
+        self._admission.release(self)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        admission, self._admission = self._admission, None
-        if admission is not None:
-            admission.leave(time.monotonic() - self._since)
+        self.release()

@@ -1,8 +1,10 @@
 """What the HTTP layer sees of speech: plain data and one protocol, free of torch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+from csm.speech.admission import Reservation
 
 State = Literal["loading", "healthy", "draining", "unhealthy"]
 
@@ -15,9 +17,9 @@ class Utterance:
     """One request to speak.
 
     Attributes:
-        text: what to say, as the caller wrote it.
-        reference: the uploaded sample, any container that ffmpeg reads.
-        transcript: the words of the sample, or None when the caller does not know them.
+        text: what to say, as the client wrote it.
+        reference: the reference audio as it was sent, in any container that ffmpeg reads.
+        transcript: the words of the reference audio, or None when the client does not know them.
         temperature: 0 is greedy.
         top_k: codes considered at each draw.
         seed: makes the result repeatable; None draws a fresh one.
@@ -62,28 +64,27 @@ class Synthesizer(Protocol):
     def status(self) -> Status:
         """The present state; never blocks, never waits for the model."""
 
-    def check(self, ahead: int = 0) -> None:
-        """Say whether `speak` would refuse at once; cheap enough to ask before a request is even read.
-
-        Args:
-            ahead: others who are about to call it.
+    def reserve(self) -> Reservation:
+        """Reserve capacity for one request; cheap enough to be asked before its body is read.
 
         Raises:
-            Busy, NotReady: as `speak` does. It may still do so later: places are given to who comes first.
+            Busy, NotReady: the request cannot be served; come back after `retry_after` seconds.
         """
 
-    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+    def speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Generator[bytes, None, None]:
         """Yield PCM16 little-endian mono chunks at `SAMPLE_RATE` while they are generated.
 
-        The first `next()` admits, decodes and waits for the first audio; so every error that has an HTTP
-        status of its own is raised there. `close()` of the iterator stops the generation.
+        The first `next()` decodes the reference audio and waits for the first chunk, so every error that has an
+        HTTP status of its own is raised there. `close()` of the iterator stops the generation.
 
         Args:
             utterance: what to say, and the voice to say it in.
-            cancelled: polled at every frame; once it is true the generation stops with `Cancelled`.
+            reservation: from `reserve`; released when the iterator ends or is closed, unless it was never started.
+            is_disconnected: polled at every frame; once it is true the generation stops with `Cancelled`.
 
         Raises:
-            Busy, NotReady: nothing was taken on; come back after `retry_after` seconds.
             UndecodableAudio, UnusableReference, InvalidRequest: the request is at fault.
             GenerationFailed, DeadlineExceeded: the server is.
         """

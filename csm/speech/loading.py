@@ -6,13 +6,14 @@ Free of torch until the loading thread begins: the port answers while the rest i
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from time import monotonic
 
-from csm import heap
+from csm import memory_tuning
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
+from csm.speech.admission import Reservation
 from csm.speech.api import State, Status, Synthesizer, Utterance
 
 log = logging.getLogger(__name__)
@@ -41,13 +42,15 @@ class LoadingSynthesizer:
         reasons = {"loading": "the model is being loaded", "draining": "the server is shutting down"}
         return Status(state, self._settings.model, reason=self._failure or reasons[state])
 
-    def check(self, ahead: int = 0) -> None:
-        """See `Synthesizer.check`."""
-        self._loaded().check(ahead)
+    def reserve(self) -> Reservation:
+        """See `Synthesizer.reserve`."""
+        return self._loaded().reserve()
 
-    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+    def speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Generator[bytes, None, None]:
         """See `Synthesizer.speak`."""
-        return self._loaded().speak(utterance, cancelled)
+        return self._loaded().speak(utterance, reservation, is_disconnected)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""
@@ -78,7 +81,7 @@ class LoadingSynthesizer:
             self._failure = f"the model could not be loaded ({type(error).__name__}); the reason is in the server's log"
             log.exception("the model could not be loaded")
         else:
-            heap.settle()
+            memory_tuning.freeze_gc()
             self._ready = synthesizer
             # Told so while there was nobody to tell.
             if self._draining:

@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -17,7 +17,7 @@ from csm.engine.api import Chunk, Engine, Sampling
 from csm.errors import Cancelled, DeadlineExceeded, GenerationFailed, InvalidRequest, NotReady
 from csm.model.conversation import Conversation
 from csm.settings import Settings
-from csm.speech.admission import Admission
+from csm.speech.admission import Admission, Reservation
 from csm.speech.api import State, Status, Utterance
 from csm.speech.text import clean, longest_seconds
 from csm.speech.voice import Voice, conversation
@@ -48,30 +48,35 @@ class CsmSynthesizer:
         failure, running = self._engine.failure(), self._engine.running
         state: State = "unhealthy" if failure else "draining" if self._draining else "healthy"
         reason = failure or ("the server is shutting down" if self._draining else None)
-        waiting = max(0, self._admission.inside - running)
+        waiting = max(0, self._admission.reserved - running)
         # Only a new process gets a lost device back.
         details = self._details | ({"restart": True} if failure else {})
         return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, details)
 
-    def check(self, ahead: int = 0) -> None:
-        """See `Synthesizer.check`."""
+    def reserve(self) -> Reservation:
+        """See `Synthesizer.reserve`."""
         if (status := self.status()).state != "healthy":
             raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
-        self._admission.check(ahead)
+        return self._admission.reserve()
 
-    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+    def speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Generator[bytes, None, None]:
         """See `Synthesizer.speak`."""
-        self.check()
-        with self._admission.enter():
-            voice = self._voice(utterance, cancelled)
-            # A place is held for minutes; nothing needs the upload any more.
+        started = time.monotonic()
+        with reservation:
+            voice = self._voice(utterance, is_disconnected)
+            # A reservation is held for minutes; nothing needs the upload any more.
             utterance = replace(utterance, reference=b"")
             text = clean(utterance.text)
             if not text:
                 raise InvalidRequest("text: nothing is left to say once special tokens are removed")
             frames = self._max_frames(text, utterance.max_seconds)
-            for chunk in self._chunks(conversation(voice, text), utterance, frames, cancelled):
-                yield pcm16(chunk.samples)
+            try:
+                for chunk in self._chunks(conversation(voice, text), utterance, frames, is_disconnected):
+                    yield pcm16(chunk.samples)
+            finally:
+                self._admission.observe(time.monotonic() - started)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""
@@ -82,20 +87,20 @@ class CsmSynthesizer:
         self._draining = True
         self._engine.close()
 
-    def _voice(self, utterance: Utterance, gone: Callable[[], bool]) -> Voice:
+    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool]) -> Voice:
         longest = self._settings.max_reference_seconds
-        with self._turn(gone):
+        with self._turn(is_disconnected):
             # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
             waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
         return Voice(waveform, clean(utterance.transcript or ""))
 
     @contextmanager
-    def _turn(self, gone: Callable[[], bool]) -> Iterator[None]:
+    def _turn(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
         """One of few at a time: a flood of uploads must not become a flood of ffmpegs and of minutes of samples."""
         deadline = time.monotonic() + self._settings.deadline_seconds
         while not self._decoders.acquire(timeout=0.25):
-            if gone():
-                raise Cancelled("the caller went away")
+            if is_disconnected():
+                raise Cancelled("the client disconnected")
             if time.monotonic() > deadline:
                 raise DeadlineExceeded("too many samples wait to be decoded: try again later")
         try:
@@ -108,13 +113,13 @@ class CsmSynthesizer:
         return max(1, round(seconds * self._engine.info.frame_rate))
 
     def _chunks(
-        self, said: Conversation, utterance: Utterance, frames: int, gone: Callable[[], bool]
+        self, said: Conversation, utterance: Utterance, frames: int, is_disconnected: Callable[[], bool]
     ) -> Iterator[Chunk]:
         """The chunks of the first attempt that says anything at all."""
         seed = secrets.randbits(63) if utterance.seed is None else utterance.seed
         for attempt in range(ATTEMPTS):
             sampling = Sampling((seed + attempt) % 2**63, utterance.temperature, utterance.top_k)
-            generation = self._engine.generate(said, sampling, frames, gone)
+            generation = self._engine.generate(said, sampling, frames, is_disconnected)
             try:
                 first = next(generation, None)
                 if first is not None:

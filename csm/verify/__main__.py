@@ -6,7 +6,7 @@ status is 0 where nothing failed, 1 where something did, and 2 where the setting
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from csm.model import hub
 from csm.model.checkpoint import open_checkpoint
 from csm.settings import Settings, SettingsError, load
 from csm.verify.checks import check_agreement, check_codes, check_encoder, check_prompt
-from csm.verify.examine import Job, examine_apart
+from csm.verify.examine import LOOPBACK, Job, examine_apart
 from csm.verify.files import Weights, check_files
 from csm.verify.golden import Golden
 from csm.verify.report import Finding, Report, Result, hardware, say, versions
@@ -27,6 +27,9 @@ ON_CPU = ("float32", "bfloat16", "int8", "int4")
 
 TEXT, FRAMES = "The quick brown fox jumps over the lazy dog.", 10
 """What a model says of which nothing is known, and how many frames of it."""
+
+
+Examine = Callable[[Job], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,14 @@ class Plan:
     thorough: bool = False
 
 
-def verify(plan: Plan, report: Report) -> bool:
-    """Make all checks; return whether none failed."""
+def verify(plan: Plan, report: Report, examine: Examine = examine_apart) -> bool:
+    """Make all checks; return whether none failed.
+
+    Args:
+        plan: what to verify.
+        report: to add the findings to.
+        examine: loads and tries one precision.
+    """
     settings = plan.settings
     try:
         placement = place(settings)
@@ -64,12 +73,18 @@ def verify(plan: Plan, report: Report) -> bool:
     except ModelUnavailable as error:
         report.add(Finding("model", "failed", str(error)))
     else:
-        _examine_all(plan, report, placement, folder, golden, weights)
+        _examine_all(plan, report, examine, placement, folder, golden, weights)
     return report.finish()
 
 
 def _examine_all(
-    plan: Plan, report: Report, placement: Placement, folder: Path, golden: Golden | None, weights: Weights
+    plan: Plan,
+    report: Report,
+    examine: Examine,
+    placement: Placement,
+    folder: Path,
+    golden: Golden | None,
+    weights: Weights,
 ) -> None:
     """Examine one precision after the other, the exact one first."""
     recording = _recording(plan, report, folder, golden)
@@ -82,23 +97,23 @@ def _examine_all(
         told = speech["role"], speech["text"], known, frames, plan.timed_frames, recording
         job = Job(str(folder), str(placement.device), precision, *told)
         try:
-            answer = examine_apart(job)
+            answer = examine(job)
         except ModelUnavailable as error:
             # What the server would run with must run; the rest may be too large for this machine.
             result: Result = "failed" if precision == placement.precision else "not checked"
             report.add(Finding(f"agreement in {precision}", result, str(error)))
             continue
-        report.speeds.append(answer["speed"])
+        for notice in answer["speed"]["notices"]:
+            say(f"{precision}: {notice}")
         if recording and golden:
             report.add(check_encoder(answer["encoded"], golden))
             recording = None
         if precision == "float32":
             report.add(check_codes(answer["said"], golden, weights))
             known = known or answer["said"]
-        if golden is None and known is None:
-            report.add(Finding(f"agreement in {precision}", "not checked", "float32 was not examined before it"))
-        else:
-            report.add(check_agreement(precision, answer["agreement"], golden, weights))
+        share = answer["agreement"] if known is not None else None
+        report.speeds.append({"precision": precision, "agreement": share} | answer["speed"])
+        report.add(check_agreement(precision, share, golden, weights))
 
 
 def _recording(plan: Plan, report: Report, folder: Path, golden: Golden | None) -> str | None:
@@ -136,17 +151,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("csm-verify.json"), help="where the report goes")
     args = parser.parse_args(arguments)
     try:
-        # Nothing is listened on, so an address that demands keys demands none here.
-        given = {"host": "127.0.0.1", "engine": "csm"} | ({"model": args.model} if args.model else {})
-        settings = load(**given)
+        settings = load(host=LOOPBACK, engine="csm", **({"model": args.model} if args.model else {}))
     except SettingsError as error:
         print(f"csm.verify: {error}", file=sys.stderr)
         return 2
     local = hub.DEMO_FOLDER.name if settings.is_demo else Path(settings.model).name
     named = settings.model if not Path(settings.model).expanduser().is_dir() else local
     facts = {"model": named, "revision": settings.revision, "device": settings.device, "precision": settings.precision}
-    report = Report(args.out, facts | {"hardware": hardware(), "versions": versions()})
-    golden = Golden.load(args.golden) if args.golden else None
+    try:
+        report = Report(args.out, facts | {"hardware": hardware(), "versions": versions()})
+        golden = Golden.load(args.golden) if args.golden else None
+    except (OSError, ValueError, TypeError) as error:
+        print(f"csm.verify: {error}: give other files with --out and --golden", file=sys.stderr)
+        return 2
     plan = Plan(settings, golden, args.precision, args.frames, args.audio, args.hash)
     return 0 if verify(plan, report) else 1
 

@@ -8,11 +8,9 @@ A process that runs out of memory or loses its device takes nothing with it, and
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -23,9 +21,9 @@ import torch
 from torchaudio.functional import resample
 
 import csm
-from csm import heap, log
+from csm import log, memory_tuning
 from csm.audio.decode import decode
-from csm.engine.api import Engine, EngineInfo, Sampling
+from csm.engine.api import EngineInfo
 from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import place
 from csm.engine.runtimes.base import Runtime
@@ -35,6 +33,10 @@ from csm.model.conversation import Conversation, Turn, text_ids
 from csm.settings import load
 from csm.speech.build import make_runtime
 from csm.verify.agreement import agreement
+from csm.verify.speaking import greedy, real_time_factor, timeline
+
+LOOPBACK = "127.0.0.1"
+"""In place of the server's address, which may demand keys: nothing is listened on here."""
 
 LONGEST_RECORDING = 60.0
 """Seconds of the recording that are read."""
@@ -73,9 +75,7 @@ def examine(job: Job) -> dict[str, Any]:
     Raises:
         CsmError: it cannot be had or run here, or says nothing.
     """
-    settings = load(
-        model=job.folder, device=job.device, precision=job.precision, slots=1, engine="csm", host="127.0.0.1"
-    )
+    settings = load(model=job.folder, device=job.device, precision=job.precision, slots=1, engine="csm", host=LOOPBACK)
     began = perf_counter()
     checkpoint, placement = open_checkpoint(Path(job.folder)), place(settings)
     runtime = make_runtime(settings, checkpoint, placement)
@@ -84,7 +84,7 @@ def examine(job: Job) -> dict[str, Any]:
     with contextlib.closing(CsmEngine(runtime, info, checkpoint.tokenizer, voice_bytes=0, patience=3600)) as engine:
         loaded = perf_counter() - began
         said = greedy(engine, Conversation((turn,)), job.frames)
-        speed = timed(engine, Conversation((turn,)), job.timed_frames)
+        line = timeline(engine, Conversation((turn,)), seed=0, frames=job.timed_frames)
         known = job.codes or said
         agreed = agreement(runtime, text_ids(turn, checkpoint.tokenizer), known) if known else None
         encoded = encode(runtime, Path(job.recording), codec.sampling_rate) if job.recording else None
@@ -92,27 +92,15 @@ def examine(job: Job) -> dict[str, Any]:
             "said": said,
             "agreement": agreed,
             "encoded": encoded,
-            "speed": {"precision": job.precision, "agreement": agreed, "load_seconds": loaded} | speed | memory(),
+            "speed": {
+                "rtf": real_time_factor(line, codec.frame_rate) if len(line) > 1 else None,
+                "first_audio_seconds": line[0][0] if line else None,
+                "timed_frames": sum(count for _, count in line[1:]),
+                "load_seconds": loaded,
+                "notices": [notice for notice in (placement.notice, runtime.notice) if notice],
+                **memory(),
+            },
         }
-
-
-def greedy(engine: Engine, said: Conversation, frames: int) -> list[list[int]]:
-    """Return the first frames that an engine says when it always takes the likeliest code."""
-    never: Callable[[], bool] = lambda: False  # noqa: E731
-    chunks = engine.generate(said, Sampling(0, temperature=0.0, top_k=1), frames, never)
-    return [frame.tolist() for chunk in chunks for frame in chunk.codes]
-
-
-def timed(engine: Engine, said: Conversation, frames: int) -> dict[str, Any]:
-    """Measure the wait for the first sound, and the real-time factor from there on, without reading the prompt."""
-    never: Callable[[], bool] = lambda: False  # noqa: E731
-    began, times, counts = perf_counter(), [], []
-    for chunk in engine.generate(said, Sampling(seed=0), frames, never):
-        times.append(perf_counter() - began)
-        counts.append(len(chunk.codes))
-    rest = sum(counts[1:])
-    rtf = (times[-1] - times[0]) / rest * engine.info.frame_rate if rest else None
-    return {"first_audio_seconds": times[0] if times else None, "rtf": rtf, "timed_frames": rest}
 
 
 def encode(runtime: Runtime, recording: Path, rate: int) -> list[list[int]]:
@@ -124,10 +112,14 @@ def encode(runtime: Runtime, recording: Path, rate: int) -> list[list[int]]:
 
 
 def memory() -> dict[str, float]:
-    """Return what this process has taken at most, in GB."""
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    taken = {"resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    """Return what this process has taken at most, in GB; on Windows, only what it took of a GPU."""
+    taken = {}
+    if sys.platform != "win32":
+        import resource
+
+        # Kilobytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        taken["resident_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     if torch.cuda.is_available():
         taken["cuda_gb"] = torch.cuda.max_memory_reserved() / 1e9
     return taken
@@ -160,8 +152,8 @@ def main() -> None:
     # Libraries that print their progress do so to standard error.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    log.configure("WARNING")
-    heap.keep_small()
+    log.configure(load(host=LOOPBACK).log_level)
+    memory_tuning.configure_malloc()
     try:
         result = examine(job)
     except CsmError as error:

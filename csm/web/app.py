@@ -5,17 +5,15 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from csm.settings import Settings
 from csm.speech import Synthesizer
-from csm.web import access, auth, clone, cors, health, limits, problems, uploads
-from csm.web.doorman import Doorman
+from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
-from csm.web.lobby import Lobby
+from csm.web.routes import clone, health
 
 SYNTHESIZER = "csm.synthesizer"
-DOORMAN = "csm.doorman"
 
 
 def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
-    """The WSGI application that serves `synthesizer` over HTTP.
+    """Return the WSGI application that serves `synthesizer` over HTTP.
 
     Raises:
         SettingsError: the keys file or the rate limit cannot be used.
@@ -26,7 +24,21 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[SYNTHESIZER] = synthesizer
-    _install(app, settings, synthesizer)
+
+    # In the order of the checks: whose page, which key, is there capacity, is there quota, and only then the body.
+    forms.install(app, settings)
+    access_log.install(app)
+    problems.install(app, settings)
+    cors.install(app, settings)
+    auth.install(app, Keyring.from_settings(settings))
+    capacity.install(app, synthesizer, clone.NAME)
+    limiter = rate_limit.install(app, settings)
+
+    cloning = clone.blueprint(settings, synthesizer)
+    limiter.limit(settings.rate_limit)(cloning)
+    app.register_blueprint(cloning)
+    app.register_blueprint(health.blueprint(synthesizer))
+
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies
@@ -35,14 +47,8 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
 
 
 def synthesizer_of(app: Flask) -> Synthesizer:
-    """What the application serves, for those who run it: they drain and close it."""
+    """Return what the application serves, for those who run it: they drain and close it."""
     found: Synthesizer = app.extensions[SYNTHESIZER]
-    return found
-
-
-def doorman_of(app: Flask) -> Doorman:
-    """Who may stand before the application, for servers that can answer without it."""
-    found: Doorman = app.extensions[DOORMAN]
     return found
 
 
@@ -52,22 +58,5 @@ def check(settings: Settings) -> None:
     Raises:
         SettingsError: with the variable and the remedy.
     """
-    Keyring.of(settings)
-    limits.check(settings)
-
-
-def _install(app: Flask, settings: Settings, synthesizer: Synthesizer) -> None:
-    """The order is the order of the checks: identity, then key, then room, then quota, and only then the body."""
-    uploads.install(app, settings)
-    access.install(app)
-    problems.install(app, settings)
-    cors.install(app, settings)
-    keys, lobby = Keyring.of(settings), Lobby(synthesizer.check)
-    auth.install(app, keys)
-    clone.turn_away(app, lobby)
-    limiter = limits.install(app, settings)
-    app.register_blueprint(health.blueprint(synthesizer))
-    cloning = clone.blueprint(settings, synthesizer)
-    limiter.limit(settings.rate_limit)(cloning)
-    app.register_blueprint(cloning)
-    app.extensions[DOORMAN] = Doorman(keys, lobby)
+    Keyring.from_settings(settings)
+    rate_limit.check(settings)

@@ -6,8 +6,9 @@ from flask import Flask, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from csm.web import access, health
+from csm.web import access_log
 from csm.web.keys import Keyring
+from csm.web.routes import health
 
 CHALLENGE = WWWAuthenticate("bearer", {"realm": "csm"})
 HELP = "A valid key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
@@ -21,21 +22,17 @@ def install(app: Flask, keys: Keyring) -> None:
     def guard() -> None:
         if request.blueprint == health.NAME:
             return
-        name = caller(keys, request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
+        presented = _presented(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
+        name = next(filter(None, map(keys.name_of, presented)), None)
         if name is None:
             raise Unauthorized(HELP, www_authenticate=CHALLENGE)
-        access.current().caller = name
+        access_log.current().client = name
 
     app.before_request(guard)
 
 
-def caller(keys: Keyring, authorization: str, api_key: str) -> str | None:
-    """The name of the first valid key in these headers of a request, or None."""
-    return next(filter(None, map(keys.name_of, _presented(authorization, api_key))), None)
-
-
 def _presented(authorization: str, api_key: str) -> Iterator[bytes]:
-    """The keys in the headers, as the bytes that were on the wire: WSGI hands them over as latin-1.
+    """Yield the keys in the headers as the bytes that were sent: WSGI decodes them as latin-1.
 
     Both headers are tried, because a proxy may use `Authorization` for a login of its own.
     """

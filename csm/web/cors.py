@@ -1,6 +1,15 @@
-"""Which web pages may call from a browser: those of CSM_CORS_ORIGINS, and by default none."""
+"""Which web pages may use the server from a browser: those of CSM_CORS_ORIGINS, and by default none.
+
+A key in a header keeps pages of other sites out. Without keys, a browser lets any page send a form to an address on the
+user's own machine, and a page can point its own domain name there (DNS rebinding). Then nothing but the headers `Host`
+and `Origin` tells such requests from the user's.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
+from werkzeug.exceptions import Forbidden
 
 from csm.settings import Settings
 
@@ -11,30 +20,52 @@ ALLOWED = {
 }
 EXPOSED = {"Access-Control-Expose-Headers": "Content-Disposition, Retry-After, X-Request-ID"}
 
+HOST_HELP = "Without keys this server answers to localhost and 127.0.0.1 only: call it so, or set CSM_API_KEYS."
+ORIGIN_HELP = "Without keys this server takes no requests from pages of other sites: set CSM_CORS_ORIGINS to allow one."
+
 
 def install(app: Flask, settings: Settings) -> None:
-    """Answer preflights, and mark answers as readable, for the origins of the settings.
+    """Refuse pages of other sites where no keys are configured, answer preflights, and mark answers as readable.
 
     Keys travel in headers, never in cookies, so credentials are not allowed and `*` is safe to configure.
     """
     origins = frozenset(settings.cors_origins)
-    if not origins:
-        return
+    # A public address or a proxy may have any name.
+    is_local = not (settings.allow_anonymous or settings.trusted_proxies)
 
-    def admitted() -> bool:
+    def is_allowed() -> bool:
         return "Origin" in request.headers and ("*" in origins or request.headers["Origin"] in origins)
+
+    def guard() -> None:
+        host, origin = request.environ.get("HTTP_HOST", ""), request.headers.get("Origin")
+        if is_local and host and not _is_loopback(host):
+            raise Forbidden(HOST_HELP)
+        if origin is not None and not is_allowed() and not (host and origin.partition("://")[2] == host):
+            raise Forbidden(ORIGIN_HELP)
 
     def preflight() -> Response | None:
         """Browsers send preflights without the key, so they are answered before it is asked for."""
         asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        return Response(status=204, headers=ALLOWED) if asks and admitted() else None
+        return Response(status=204, headers=ALLOWED) if asks and is_allowed() else None
 
     def mark(response: Response) -> Response:
         response.vary.add("Origin")
-        if admitted():
+        if is_allowed():
             response.headers["Access-Control-Allow-Origin"] = "*" if "*" in origins else request.headers["Origin"]
             response.headers.extend(EXPOSED)
         return response
 
-    app.before_request(preflight)
-    app.after_request(mark)
+    if not settings.has_keys:
+        app.before_request(guard)
+    if origins:
+        app.before_request(preflight)
+        app.after_request(mark)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a `Host` header names this machine, whatever a name server says."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -13,9 +13,7 @@ from csm.web.problems import InvalidField
 FILE = "audio"
 TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "stream", "consent")
 
-MAX_SEED = 2**63 - 1
-MAX_TOP_K = 2051
-MAX_TEMPERATURE = 2.0
+MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE = 2**63 - 1, 2051, 2.0
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -24,8 +22,8 @@ _DECIMAL = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2}
 _INTEGER = re.compile(r"\d{1,19}", re.ASCII)
 
 
-def utterance(form: Mapping[str, str], sample: bytes, settings: Settings) -> Utterance:
-    """What the form asks for.
+def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> Utterance:
+    """Return what the form asks for.
 
     Optional fields may be sent blank, as HTML forms do, and then count as absent.
 
@@ -34,7 +32,10 @@ def utterance(form: Mapping[str, str], sample: bytes, settings: Settings) -> Utt
         InvalidField: a field is out of range; none of the messages repeats a value.
     """
     values = {name: text.strip() for name, text in form.items() if text.strip() or name == "text"}
-    _refuse_without_consent(values, settings.require_consent)
+    # A plain "no" is honoured even where nobody demands a "yes".
+    consent = values.get("consent", "" if settings.require_consent else "true")
+    if not consent or not flag("consent", consent):
+        raise InvalidField("consent", "consent=true is needed: it states that the speaker of the sample has agreed.")
     if "text" not in values:
         raise BadRequest("The part 'text' is missing.")
     longest = settings.max_text_chars
@@ -42,14 +43,18 @@ def utterance(form: Mapping[str, str], sample: bytes, settings: Settings) -> Utt
         raise InvalidField("text", f"text must have 1 to {longest} characters.")
     if len(values.get("transcript", "")) > longest:
         raise InvalidField("transcript", f"transcript must have at most {longest} characters.")
+    most = settings.max_audio_seconds
+    max_seconds = _number(values, "max_seconds", most, 0.0, most)
+    if max_seconds == 0:
+        raise InvalidField("max_seconds", f"max_seconds must be more than 0, and at most {most:g}.")
     return Utterance(
         text=values["text"],
-        reference=sample,
+        reference=reference,
         transcript=values.get("transcript"),
         temperature=_number(values, "temperature", 0.9, 0.0, MAX_TEMPERATURE),
         top_k=_whole(values, "top_k", 50, 1, MAX_TOP_K),
         seed=_whole(values, "seed", 0, 0, MAX_SEED) if "seed" in values else None,
-        max_seconds=_seconds(values, settings.max_audio_seconds),
+        max_seconds=max_seconds,
     )
 
 
@@ -63,7 +68,7 @@ def streamed(form: Mapping[str, str]) -> bool:
 
 
 def refuse_unknown(form: Mapping[str, str]) -> None:
-    """A misspelt optional field would otherwise be ignored without a word.
+    """Refuse a misspelt field, which would otherwise be ignored without a word.
 
     Raises:
         InvalidField: with the field that was probably meant.
@@ -76,7 +81,7 @@ def refuse_unknown(form: Mapping[str, str]) -> None:
 
 
 def flag(name: str, text: str) -> bool:
-    """A boolean field.
+    """Return the value of a boolean field.
 
     Raises:
         InvalidField: neither true nor false.
@@ -84,13 +89,6 @@ def flag(name: str, text: str) -> bool:
     if text.lower() not in _TRUE | _FALSE:
         raise InvalidField(name, f"{name} must be true or false.")
     return text.lower() in _TRUE
-
-
-def _refuse_without_consent(values: Mapping[str, str], required: bool) -> None:
-    """A plain "no" is honoured even where nobody demands a "yes"."""
-    given = values.get("consent", "" if required else "true")
-    if not given or not flag("consent", given):
-        raise InvalidField("consent", "consent=true is needed: it states that the speaker of the sample has agreed.")
 
 
 def _number(values: Mapping[str, str], name: str, default: float, low: float, high: float) -> float:
@@ -105,10 +103,3 @@ def _whole(values: Mapping[str, str], name: str, default: int, low: int, high: i
     if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
         raise InvalidField(name, f"{name} must be a whole number from {low} to {high}.")
     return int(text)
-
-
-def _seconds(values: Mapping[str, str], longest: float) -> float:
-    seconds = _number(values, "max_seconds", longest, 0.0, longest)
-    if seconds == 0:
-        raise InvalidField("max_seconds", f"max_seconds must be more than 0, and at most {longest:g}.")
-    return seconds

@@ -39,7 +39,7 @@ class Key:
 
     @classmethod
     def parse(cls, line: str) -> "Key":
-        """A key from `name:sha256:expiry`; the expiry is an ISO date or time, UTC unless it says otherwise, or empty.
+        """Return a key from `name:sha256:expiry`; the expiry, if any, is an ISO date or time, by default in UTC.
 
         Raises:
             ValueError: the line is none of that.
@@ -47,8 +47,11 @@ class Key:
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise ValueError("not name:sha256:expiry")
-        expiry = (match["expiry"] or "").strip()
-        return cls(match["name"], bytes.fromhex(match["digest"]), _timestamp(expiry) if expiry else None)
+        expires = None
+        if expiry := (match["expiry"] or "").strip():
+            moment = datetime.fromisoformat(expiry)
+            expires = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return cls(match["name"], bytes.fromhex(match["digest"]), expires)
 
 
 class Keyring:
@@ -63,40 +66,30 @@ class Keyring:
     """
 
     def __init__(self, fixed: Iterable[Key] = (), path: Path | None = None) -> None:
-        self._fixed = tuple(fixed)
-        self._path = path
-        self._lock = threading.Lock()
-        self._stamp: object = None
-        self._from_file: tuple[Key, ...] = ()
-        if path is not None:
-            self._stamp, self._from_file = _stamp(path), tuple(_read(path, strict=True))
+        self._fixed, self._path, self._lock = tuple(fixed), path, threading.Lock()
+        self._stamp, self._from_file = (_stamp(path), tuple(_read(path, strict=True))) if path else (None, ())
 
     @classmethod
-    def of(cls, settings: Settings) -> "Keyring":
-        """The keyring that the settings describe; plain keys are named key-1, key-2, ..."""
+    def from_settings(cls, settings: Settings) -> "Keyring":
+        """Return the keyring that the settings describe; plain keys are named key-1, key-2, ..."""
         plain = (key.get_secret_value().encode() for key in settings.api_keys)
         named = (Key(f"key-{number}", hashlib.sha256(key).digest()) for number, key in enumerate(plain, 1))
         return cls(named, settings.api_keys_file)
 
     @property
     def is_needed(self) -> bool:
-        """Whether callers must show a key; an empty keys file lets nobody in, rather than everybody."""
+        """Whether clients must present a key; an empty keys file lets nobody in, rather than everybody."""
         return bool(self._fixed) or self._path is not None
 
     def name_of(self, presented: bytes) -> str | None:
-        """The name of a valid key, or None. Takes the same time whichever key it is, and if it is none."""
-        digest = hashlib.sha256(presented).digest()
-        now = time.time()
-        name = None
-        for key in self._keys():
+        """Return the name of a valid key, or None, in the same time whichever key it is, and if it is none."""
+        if self._path is not None:
+            self._refresh(self._path)
+        digest, now, name = hashlib.sha256(presented).digest(), time.time(), None
+        for key in self._fixed + self._from_file:
             if hmac.compare_digest(key.digest, digest) and (key.expires is None or now < key.expires):
                 name = key.name
         return name
-
-    def _keys(self) -> tuple[Key, ...]:
-        if self._path is not None:
-            self._refresh(self._path)
-        return self._fixed + self._from_file
 
     def _refresh(self, path: Path) -> None:
         """Read the file again if it changed; while it is missing or unreadable, what was last read holds."""
@@ -113,7 +106,7 @@ class Keyring:
                 self._stamp = None
 
 
-def _stamp(path: Path) -> object:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -122,7 +115,7 @@ def _stamp(path: Path) -> object:
 
 
 def _read(path: Path, strict: bool) -> Iterator[Key]:
-    """The keys of a file; a wrong line is an error at the start, and skipped with a log line later on.
+    """Yield the keys of a file; a wrong line is an error at the start, and skipped with a log line later on.
 
     One typo must neither lock everybody out nor keep the rest of an edit, perhaps a revocation, from taking effect.
     """
@@ -140,8 +133,3 @@ def _read(path: Path, strict: bool) -> Iterator[Key]:
             if strict:
                 raise SettingsError(message) from None
             logger.error("%s; line skipped", message)
-
-
-def _timestamp(expiry: str) -> float:
-    moment = datetime.fromisoformat(expiry)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

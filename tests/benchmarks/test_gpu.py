@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -195,12 +196,25 @@ def test_whatever_ends_a_stage_is_told_and_what_it_had_told_is_kept(told, ending
     assert saved(told)["first"]["status"] == status
 
 
-def test_a_stage_that_hangs_is_stopped_and_the_next_one_runs(told, monkeypatch):
+def test_a_stage_that_hangs_is_ended_and_the_next_one_runs(told, monkeypatch):
     monkeypatch.setattr(runner, "LEAST_SECONDS", 0.1)
-    hangs = Runner(told, 100, stage_of("import time; print('[\"a\", 1]'); time.sleep(60)"))
-    assert hangs.run("first", 2) == "stopped after 2 s"
+    hangs = "import os, time; print(f'[\"pid\", {os.getpid()}]'); time.sleep(60)"
+    assert Runner(told, 100, stage_of(hangs)).run("first", 2) == "stopped after 2 s"
     assert Runner(told, 100, stage_of("print('[\"a\", 2]')")).run("second", 50) == "done"
-    assert {name: stage["results"] for name, stage in saved(told).items()} == {"first": {"a": 1}, "second": {"a": 2}}
+    with pytest.raises(ProcessLookupError):
+        os.kill(saved(told)["first"]["results"]["pid"], 0)
+    assert saved(told)["second"]["results"] == {"a": 2}
+
+
+def test_each_result_is_in_the_file_before_the_next(told):
+    script = f"""
+import pathlib, time
+print('["a", 1]')
+end = time.monotonic() + 20
+while '"a": 1' not in pathlib.Path({str(told.path)!r}).read_text():
+    assert time.monotonic() < end
+"""
+    assert Runner(told, 100, stage_of(script)).run("first", 50) == "done"
 
 
 def test_no_stage_begins_that_the_budget_has_no_time_for(told):
@@ -214,6 +228,28 @@ def test_the_stages_are_those_that_have_limits():
 def test_a_run_without_results_still_has_a_table(told):
     Runner(told, 10, []).run("first", 50)
     assert "| first |  | not run: 10 s were left |" in report.tables(told.content)
+
+
+def test_parts_that_failed_leave_the_rest_in_the_tables(told, tmp_path):
+    results = told.stage("graphs")["results"]
+    for name, value in [
+        ("rows", 4),
+        ("each", [{"graph": [1, 512, 64], "codes": 0.5, "first_codes": 1.0, "error": 0.01}]),
+        ("each.failed", "RuntimeError: the device is gone"),
+        ("graph.seconds", {"median": 0.004, "least": 0.003, "most": 0.005}),
+        ("eager.failed", "RuntimeError: the device is gone"),
+        ("padded.ordinary", {"codes": 1.0}),
+        ("padded.failed", "RuntimeError: the device is gone"),
+    ]:
+        put(results, name, value)
+    put(told.stage("speed")["results"], "frame.4.failed", "no")
+    put(told.stage("speed")["results"], "streams.4", {"rtf": 0.5, "frames_per_second": 100.0})
+    put(told.stage("exact")["results"], "demo.failed", "no")
+    put(told.stage("load")["results"], "rates.failed", "no")
+    text = report.tables(told.content)
+    for expected in ("0 of 1 give the same codes, the worst 50%", "4 (3 to 5)", "| 4 | 0.5 |", "the device is gone"):
+        assert expected in text
+    report.plot(told.content, tmp_path / "gpu.png")
 
 
 @pytest.mark.slow

@@ -68,9 +68,7 @@ def test_a_repository_is_downloaded_with_progress(tiny: Callable[..., Path], tmp
         (["--model", "demo", "--precision", "int2"], 2, "invalid choice"),
     ],
 )
-def test_what_goes_wrong_is_told(
-    words: list[str], status: int, told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_goes_wrong_is_told(words: list[str], status: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         assert cli.main(["prepare", *words]) == status
     except SystemExit as left:  # argparse's
@@ -82,5 +80,3 @@ def test_wrong_settings_are_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setenv("CSM_PRECISON", "int8")
     assert cli.main(["prepare", "--model", "demo"]) == 2
     assert "CSM_PRECISION" in capsys.readouterr().err
-
-

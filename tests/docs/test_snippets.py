@@ -89,13 +89,23 @@ def test_exact_sizes_on_request(served, checkout):
         assert wav.getnframes() / 24_000 == pytest.approx(seconds(checkout / "clone.wav"))
 
 
+def test_verify(checkout):
+    """On the demo model and in one precision; the rest of the command is the README's."""
+    command = readme.block("bash", "verify").replace(".venv/bin/python", sys.executable).strip()
+    environment = {"CSM_MODEL": "demo", "PYTHONPATH": str(readme.ROOT)}
+    done = bash(f"{command} --precision float32", checkout, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "verdict: passed" in done.stdout
+    assert json.loads((checkout / "csm-verify.json").read_text())["verdict"] == "passed"
+
+
 def test_the_keys_file_lets_its_key_in(checkout, monkeypatch):
     for name in variables():
         monkeypatch.delenv(name, raising=False)
     done = bash(readme.block("bash", "keys-file"), checkout)
     assert done.returncode == 0, done.stderr
     key = done.stdout.split(": ")[1].strip()
-    keys = Keyring.of(load(None, api_keys_file=checkout / "keys.txt"))
+    keys = Keyring.from_settings(load(None, api_keys_file=checkout / "keys.txt"))
     assert keys.name_of(key.encode()) == "alice"
     assert keys.name_of(b"another") is None
     assert key not in (checkout / "keys.txt").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from csm import heap
+from csm import memory_tuning
 from csm.engine.api import Sampling
 from tests.engine.parts import Engines, Request, Stepped, handed_over
 
@@ -35,7 +35,7 @@ def tensor_bytes() -> int:
 
 def resident_bytes() -> int:
     """Without what is free: how much of that the heap holds on to depends on all the tests before."""
-    heap.trim()
+    memory_tuning.trim()
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 

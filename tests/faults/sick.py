@@ -15,9 +15,8 @@ import torch
 from flask import Flask
 
 from csm import log
-from csm.server import application, gunicorn_options
+from csm.server import application, serve
 from csm.settings import load
-from csm.web.arbiter import Application
 
 Step = Callable[..., torch.Tensor]
 
@@ -77,7 +76,7 @@ def main() -> None:
         infect(Path(sys.argv[1]))
         return application(settings)
 
-    Application(create, gunicorn_options(settings)).run()
+    serve(settings, create)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SIGTERM with requests in slots and queue: all of them are finished, unless a second one insists."""
+"""SIGTERM with requests in slots and queue: all of them are finished, unless SIGINT insists."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -28,13 +28,13 @@ def test_what_was_admitted_is_finished(tmp_path, count):
         assert not answers(server.port)
 
 
-def test_who_insists_ends_it_at_once(tmp_path):
+def test_sigint_ends_it_at_once(tmp_path):
     with running(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
         speaking = [pool.submit(server.ask, speak(**LONG)) for _ in range(5)]
         until(lambda: inside(server) == 5)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: server.health().get("status") == "draining")
-        server.process.send_signal(signal.SIGTERM)
+        until(lambda: "Handling signal: term" in server.log.read_text())
+        server.process.send_signal(signal.SIGINT)
         server.process.wait(10)
         assert not any(future.result().status == 200 and future.result().is_complete for future in speaking)
         assert not answers(server.port)

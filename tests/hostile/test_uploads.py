@@ -119,6 +119,8 @@ def fault(server, attempt: Attempt) -> str | None:
         return "torn"
     if answer.status == 200:
         return None if answer.body.startswith(b"RIFF") else "no WAV"
+    if answer.headers["content-type"] == "text/html" and attempt.group == "multipart":
+        return None  # gunicorn's own answer to what is no HTTP
     return None if json.loads(answer.body).keys() >= PROBLEM else "no problem document"
 
 

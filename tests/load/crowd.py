@@ -1,4 +1,4 @@
-"""Many callers in one thread: a client that takes its time must not pass for a server that does."""
+"""Many clients in one thread: a client that takes its time must not pass for a server that does."""
 
 import selectors
 import socket
@@ -9,13 +9,14 @@ from tests.web import raw
 
 
 @dataclass(eq=False)
-class Caller:
+class Client:
     """One connection, opened before anybody sends.
 
     Attributes:
         unsent: what is left of the request.
         sent: when its last byte went.
         first: when the first byte of the answer came.
+        last: when the answer ended.
     """
 
     connection: socket.socket
@@ -23,6 +24,7 @@ class Caller:
     received: bytes = b""
     sent: float = 0.0
     first: float = 0.0
+    last: float = 0.0
     answer: raw.Answer = field(init=False)
 
     @property
@@ -47,31 +49,35 @@ class Caller:
             data = b""
         self.first = self.first or time.monotonic()
         self.received += data
+        self.last = time.monotonic()
         return not data
 
 
-def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Caller]:
-    """Send all requests at the same moment; the callers, once all have been answered."""
+def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Client]:
+    """Send all requests at the same moment, each from an address of its own; return when all have been answered."""
     with selectors.DefaultSelector() as poller:
-        callers = [Caller(raw.connect(port, seconds), memoryview(raw.closing(request))) for request in requests]
-        for caller in callers:
-            caller.connection.setblocking(False)
-            poller.register(caller.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, caller)
+        clients = [
+            Client(raw.connect(port, seconds, f"127.0.6.{number}"), memoryview(raw.closing(request)))
+            for number, request in enumerate(requests)
+        ]
+        for client in clients:
+            client.connection.setblocking(False)
+            poller.register(client.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
         # Until the server has taken all connections in, so that none of them waits for its turn to be accepted.
         time.sleep(0.2)
         _converse(poller, time.monotonic() + seconds)
-    for caller in callers:
-        caller.answer = raw.parse(caller.received)
-    return callers
+    for client in clients:
+        client.answer = raw.parse(client.received)
+    return clients
 
 
 def _converse(poller: selectors.BaseSelector, deadline: float) -> None:
     while poller.get_map():
-        assert time.monotonic() < deadline, f"{len(poller.get_map())} callers have no answer"
+        assert time.monotonic() < deadline, f"{len(poller.get_map())} clients have no answer"
         for key, events in poller.select(1):
-            caller: Caller = key.data
-            if events & selectors.EVENT_READ and caller.receive():
-                poller.unregister(caller.connection)
-                caller.connection.close()
-            elif events & selectors.EVENT_WRITE and caller.send():
-                poller.modify(caller.connection, selectors.EVENT_READ, caller)
+            client: Client = key.data
+            if events & selectors.EVENT_READ and client.receive():
+                poller.unregister(client.connection)
+                client.connection.close()
+            elif events & selectors.EVENT_WRITE and client.send():
+                poller.modify(client.connection, selectors.EVENT_READ, client)

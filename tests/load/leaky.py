@@ -6,15 +6,14 @@ The leak is put in from outside, after the fork: it shows that a soak would see 
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from flask import Flask
 
 from csm import log
-from csm.server import application, gunicorn_options
+from csm.server import application, serve
 from csm.settings import load
-from csm.web.arbiter import Application
 
 LEAK_BYTES = 250_000
 """As if a sample were kept; less would first fill the holes that loading the model leaves in the heap."""
@@ -26,7 +25,7 @@ def leak() -> None:
 
     tight, kept, calls = CsmSynthesizer.speak, list[Any](), itertools.count(1)
 
-    def speak(self: CsmSynthesizer, *given: Any) -> Iterator[bytes]:
+    def speak(self: CsmSynthesizer, *given: Any) -> Generator[bytes, None, None]:
         kept.append(os.urandom(LEAK_BYTES))
         if next(calls) % 5 == 0:
             kept.append(os.dup(0))
@@ -44,7 +43,7 @@ def main() -> None:
         leak()
         return application(settings)
 
-    Application(create, gunicorn_options(settings)).run()
+    serve(settings, create)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,12 @@ def test_the_original_layout_is_refused_before_its_gigabytes_are_fetched(
         assert message.startswith("REFUSED") and "torchtune" in message and "CSM_MODEL=sesame/csm-1b" in message
 
 
+def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with fake_hub.hub({"config.json": b"{"}) as server:
+        told = ask({"some/csm": ["check", "fetch"]}, tmp_path, HF_ENDPOINT=server.address)
+    assert all(message.startswith("REFUSED") and "config.json is not JSON" in message for message in told.values())
+
+
 @pytest.mark.parametrize("way", ["offline", pytest.param("no-network", marks=pytest.mark.slow)])
 def test_without_the_hub_what_was_fetched_serves_and_the_rest_is_explained(
     way: str, online: fake_hub.Hub, tmp_path: Path

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.errors import CsmError
 from csm.model.conversation import Conversation
 from csm.settings import Settings, load
-from csm.speech import Utterance
+from csm.speech import Synthesizer, Utterance
 
 
 def sample(seconds: float = 2.0, seed: int = 0) -> bytes:
@@ -35,6 +35,17 @@ def utterance(text: str = "Hello there.", **given: Any) -> Utterance:
 
 def settings(**given: Any) -> Settings:
     return load(None, **{"model": "demo", "queue": 1, **given})
+
+
+def never() -> bool:
+    return False
+
+
+def speak(
+    synthesizer: Synthesizer, said: Utterance, is_disconnected: Callable[[], bool] = never
+) -> Generator[bytes, None, None]:
+    """Reserve and speak, as a request does."""
+    return synthesizer.speak(said, synthesizer.reserve(), is_disconnected)
 
 
 @dataclass

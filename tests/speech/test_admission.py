@@ -7,58 +7,63 @@ from csm.speech.admission import Admission
 
 
 @pytest.mark.parametrize(("slots", "queue"), [(1, 0), (1, 8), (4, 2)])
-def test_exactly_slots_and_queue_are_let_in(slots: int, queue: int) -> None:
+def test_slots_plus_queue_can_be_reserved_and_no_more(slots: int, queue: int) -> None:
     admission = Admission(slots, queue)
-    tickets = [admission.enter() for _ in range(slots + queue)]
-    with pytest.raises(Busy) as told:
-        admission.enter()
-    assert told.value.retry_after > 0
-    with tickets[0]:
+    reservations = [admission.reserve() for _ in range(slots + queue)]
+    with pytest.raises(Busy) as refused:
+        admission.reserve()
+    assert refused.value.retry_after > 0
+    with reservations[0]:
         pass
-    assert admission.inside == slots + queue - 1
-    assert admission.enter()
+    assert admission.reserved == slots + queue - 1
+    assert admission.reserve()
 
 
-def test_a_place_is_given_back_once() -> None:
+def test_a_reservation_is_released_once() -> None:
     admission = Admission(1, 1)
-    ticket, other = admission.enter(), admission.enter()
+    reservation, other = admission.reserve(), admission.reserve()
     for _ in range(3):
-        ticket.__exit__()
-    assert admission.inside == 1
+        reservation.release()
+    assert admission.reserved == 1
     with pytest.raises(ZeroDivisionError), other:
         raise ZeroDivisionError
-    assert admission.inside == 0
+    assert admission.reserved == 0
 
 
-def test_who_is_turned_away_comes_back_later_where_requests_take_longer() -> None:
+def test_the_longer_requests_take_the_later_the_others_are_asked_back() -> None:
     admission = Admission(1, 0)
-    admission.enter()
-    admission.leave(seconds=0)
-    admission.enter()
-    waits = []
-    for _ in range(2):
-        with pytest.raises(Busy) as told:
-            admission.enter()
-        waits.append(told.value.retry_after)
-        admission.leave(seconds=600)
-        admission.enter()
-    assert waits[1] > waits[0] + 60
+    admission.reserve()
+    delays = []
+    for seconds in (600, 600):
+        with pytest.raises(Busy) as refused:
+            admission.reserve()
+        delays.append(refused.value.retry_after)
+        admission.observe(seconds)
+    assert delays[1] > delays[0] + 60
 
 
-def test_no_more_than_that_are_let_in_by_many_threads() -> None:
-    admission, refused, entered = Admission(2, 3), [], []
+def test_threads_cannot_reserve_or_release_more_than_there_is() -> None:
+    admission, refused, reserved = Admission(2, 3), [], []
     together = threading.Barrier(20)
 
-    def come() -> None:
+    def reserve() -> None:
         together.wait(30)
         try:
-            entered.append(admission.enter())
+            reserved.append(admission.reserve())
         except Busy as busy:
             refused.append(busy)
 
-    threads = [threading.Thread(target=come) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(entered) == admission.inside == 5 and len(refused) == 15
+    def release() -> None:
+        together.wait(30)
+        for reservation in reserved:
+            reservation.release()
+
+    for act in (reserve, release):
+        threads = [threading.Thread(target=act) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        if act is reserve:
+            assert len(reserved) == admission.reserved == 5 and len(refused) == 15
+    assert admission.reserved == 0

@@ -13,7 +13,7 @@ from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
 from csm.settings import Settings
 from csm.speech.build import build
-from tests.speech.parts import settings, utterance
+from tests.speech.parts import settings, speak, utterance
 
 
 @pytest.mark.parametrize("engine", ["csm", "transformers"])
@@ -22,10 +22,10 @@ def test_a_checkpoint_speaks_through_either_engine(engine: str, tiny: Callable[.
     try:
         assert synthesizer.status().state == "healthy"
         assert synthesizer.status().details["engine"] == engine
-        chunks = list(synthesizer.speak(utterance(seed=1, max_seconds=0.4), lambda: False))
+        chunks = list(speak(synthesizer, utterance(seed=1, max_seconds=0.4)))
         assert sum(map(len, chunks)) == 2 * 1920 * 5
-        assert list(synthesizer.speak(utterance(seed=1, max_seconds=0.4), lambda: False)) == chunks
-        assert list(synthesizer.speak(utterance(seed=2, max_seconds=0.4), lambda: False)) != chunks
+        assert list(speak(synthesizer, utterance(seed=1, max_seconds=0.4))) == chunks
+        assert list(speak(synthesizer, utterance(seed=2, max_seconds=0.4))) != chunks
     finally:
         synthesizer.close()
 
@@ -66,7 +66,7 @@ def test_health_says_why_frames_run_without_graphs(tiny: Callable[..., Path], mo
         status = synthesizer.status()
         assert status.state == "healthy"
         assert "not permitted" in str(status.details["notice"]) and "CSM_SLOTS" in str(status.details["notice"])
-        assert b"".join(synthesizer.speak(utterance(seed=1, max_seconds=0.4), lambda: False))
+        assert b"".join(speak(synthesizer, utterance(seed=1, max_seconds=0.4)))
     finally:
         synthesizer.close()
 

@@ -14,7 +14,7 @@ from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.loading import LoadingSynthesizer
 from csm.speech.synthesizer import CsmSynthesizer
-from tests.speech.parts import FakeEngine, settings, utterance
+from tests.speech.parts import FakeEngine, settings, speak, utterance
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,13 +51,11 @@ def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
     status = loading.status()
     assert (status.state, status.model, status.device) == ("loading", "demo", None) and status.reason
     with pytest.raises(NotReady, match="being loaded") as told:
-        next(loading.speak(utterance(), lambda: False))
+        loading.reserve()
     assert told.value.retry_after > 0
-    with pytest.raises(NotReady, match="being loaded"):
-        loading.check()
     builder.allowed.set()
     until(lambda: loading.status().state == "healthy")
-    assert len(list(loading.speak(utterance(), lambda: False))) == 2
+    assert len(list(speak(loading, utterance()))) == 2
 
 
 @pytest.mark.parametrize(
@@ -75,7 +73,7 @@ def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error:
     status = loading.status()
     assert status.state == "unhealthy" and words in str(status.reason) and "secret" not in str(status.reason)
     with pytest.raises(NotReady, match=words):
-        next(loading.speak(utterance(), lambda: False))
+        loading.reserve()
 
 
 def test_draining_while_loading_never_becomes_healthy(builder: Builder) -> None:
@@ -86,7 +84,7 @@ def test_draining_while_loading_never_becomes_healthy(builder: Builder) -> None:
     until(lambda: loading._ready is not None)
     until(lambda: loading.status().state == "draining" and loading._ready._draining)
     with pytest.raises(NotReady):
-        next(loading.speak(utterance(), lambda: False))
+        loading.reserve()
 
 
 def test_closing_while_loading_closes_the_model_when_it_comes(builder: Builder) -> None:

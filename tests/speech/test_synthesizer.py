@@ -23,12 +23,8 @@ from csm.errors import (
 )
 from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
 from csm.speech.text import longest_seconds
-from tests.speech.parts import FakeEngine, sample, settings, utterance
+from tests.speech.parts import FakeEngine, sample, settings, speak, utterance
 from tests.web.conftest import until
-
-
-def never() -> bool:
-    return False
 
 
 @pytest.fixture
@@ -41,12 +37,12 @@ def synthesizer(engine: FakeEngine) -> CsmSynthesizer:
     return CsmSynthesizer(settings(), engine, {"demo": True})
 
 
-def inside(synthesizer: CsmSynthesizer) -> int:
-    return synthesizer._admission.inside
+def reserved(synthesizer: CsmSynthesizer) -> int:
+    return synthesizer._admission.reserved
 
 
 def test_chunks_leave_as_pcm_as_they_come(synthesizer: CsmSynthesizer) -> None:
-    chunks = list(synthesizer.speak(utterance(), never))
+    chunks = list(speak(synthesizer, utterance()))
     assert [len(chunk) for chunk in chunks] == [3840, 3840]
     assert struct.unpack("<h", chunks[1][:2]) == (round(32767 / 8),)
 
@@ -54,7 +50,7 @@ def test_chunks_leave_as_pcm_as_they_come(synthesizer: CsmSynthesizer) -> None:
 def test_the_conversation_is_the_voice_then_the_text_in_one_role(
     synthesizer: CsmSynthesizer, engine: FakeEngine
 ) -> None:
-    list(synthesizer.speak(utterance("Say <|AUDIO|> this.", transcript=" Heard\n<|x|>before. "), never))
+    list(speak(synthesizer, utterance("Say <|AUDIO|> this.", transcript=" Heard\n<|x|>before. ")))
     heard, target = engine.calls[0].conversation.turns
     assert (heard.role, heard.text, target.role, target.text) == ("0", "Heard before.", "0", "Say this.")
     assert heard.audio is not None and heard.audio.sample_rate == 24_000 and target.audio is None
@@ -62,7 +58,7 @@ def test_the_conversation_is_the_voice_then_the_text_in_one_role(
 
 
 def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
-    list(synthesizer.speak(utterance(transcript=None), never))
+    list(speak(synthesizer, utterance(transcript=None)))
     assert engine.calls[0].conversation.context[0].text == ""
 
 
@@ -80,19 +76,19 @@ def test_frames_are_capped_by_text_request_and_settings(
     engine: FakeEngine, text: str, max_seconds: float, most: float, frames: int
 ) -> None:
     synthesizer = CsmSynthesizer(settings(max_audio_seconds=most), engine, {})
-    list(synthesizer.speak(utterance(text, max_seconds=max_seconds), never))
+    list(speak(synthesizer, utterance(text, max_seconds=max_seconds)))
     assert engine.calls[0].max_frames == frames
 
 
-def test_sampling_is_the_callers(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
-    list(synthesizer.speak(utterance(temperature=0.3, top_k=7, seed=2**63 - 1), never))
+def test_sampling_is_the_clients(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    list(speak(synthesizer, utterance(temperature=0.3, top_k=7, seed=2**63 - 1)))
     sampling = engine.calls[0].sampling
     assert (sampling.temperature, sampling.top_k, sampling.seed) == (0.3, 7, 2**63 - 1)
 
 
 def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     for _ in range(8):
-        list(synthesizer.speak(utterance(), never))
+        list(speak(synthesizer, utterance()))
     seeds = {call.sampling.seed for call in engine.calls}
     assert len(seeds) == 8 and all(0 <= seed < 2**63 for seed in seeds)
 
@@ -100,7 +96,7 @@ def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, e
 @pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
 def test_a_turn_that_ends_before_it_began_is_tried_again_with_another_seed(silent: int) -> None:
     engine = FakeEngine(silent=silent)
-    chunks = list(CsmSynthesizer(settings(), engine, {}).speak(utterance(seed=2**63 - 1), never))
+    chunks = list(speak(CsmSynthesizer(settings(), engine, {}), utterance(seed=2**63 - 1)))
     assert len(chunks) == 2
     assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
 
@@ -109,14 +105,14 @@ def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
     engine = FakeEngine(silent=ATTEMPTS)
     synthesizer = CsmSynthesizer(settings(), engine, {})
     with pytest.raises(GenerationFailed, match="rephrase"):
-        next(synthesizer.speak(utterance(), never))
+        next(speak(synthesizer, utterance()))
     assert len(engine.calls) == ATTEMPTS and all(call.closed for call in engine.calls)
-    assert inside(synthesizer) == 0
+    assert reserved(synthesizer) == 0
 
 
-def test_the_caller_is_asked_through_to_the_engine(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_the_engine_asks_whether_the_client_is_disconnected(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     gone = [False]
-    speaking = synthesizer.speak(utterance(), lambda: gone[0])
+    speaking = speak(synthesizer, utterance(), lambda: gone[0])
     next(speaking)
     assert engine.calls[0].gone() is False
     gone[0] = True
@@ -124,47 +120,45 @@ def test_the_caller_is_asked_through_to_the_engine(synthesizer: CsmSynthesizer, 
     speaking.close()
 
 
-def test_exactly_slots_and_queue_are_admitted_and_the_rest_turned_away_at_once() -> None:
+def test_slots_and_queue_are_served_and_the_rest_refused_at_once() -> None:
     engine = FakeEngine(slots=2)
     synthesizer = CsmSynthesizer(settings(queue=3), engine, {})
-    speaking = [synthesizer.speak(utterance(), never) for _ in range(5)]
+    speaking = [speak(synthesizer, utterance()) for _ in range(5)]
     for one in speaking:
         next(one)
-    calls = len(engine.calls)
-    with pytest.raises(Busy) as told:
-        next(synthesizer.speak(utterance(reference=b"not even looked at"), never))
-    assert told.value.retry_after > 0 and len(engine.calls) == calls
-    with pytest.raises(Busy):
-        synthesizer.check()
+    with pytest.raises(Busy) as refused:
+        synthesizer.reserve()
+    assert refused.value.retry_after > 0
     for one in speaking:
         one.close()
-    synthesizer.check()
-    assert inside(synthesizer) == 0
+    assert reserved(synthesizer) == 0
 
 
 def drained(synthesizer: CsmSynthesizer) -> None:
-    list(synthesizer.speak(utterance(), never))
+    list(speak(synthesizer, utterance()))
 
 
 def closed_midway(synthesizer: CsmSynthesizer) -> None:
-    speaking = synthesizer.speak(utterance(), never)
+    speaking = speak(synthesizer, utterance())
     next(speaking)
-    assert inside(synthesizer) == 1
+    assert reserved(synthesizer) == 1
     speaking.close()
 
 
 def dropped_midway(synthesizer: CsmSynthesizer) -> None:
-    next(synthesizer.speak(utterance(), never))
+    next(speak(synthesizer, utterance()))
 
 
 def closed_before_the_first(synthesizer: CsmSynthesizer) -> None:
-    synthesizer.speak(utterance(), never).close()
+    """An iterator that was never started cannot release anything: its owner does."""
+    with synthesizer.reserve() as reservation:
+        synthesizer.speak(utterance(), reservation, lambda: False).close()
 
 
 def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer], None]:
     def fail(synthesizer: CsmSynthesizer) -> None:
         with pytest.raises(kind):
-            list(synthesizer.speak(utterance(**given), never))
+            list(speak(synthesizer, utterance(**given)))
 
     return fail
 
@@ -182,29 +176,29 @@ def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer],
         failing(InvalidRequest, text="<|AUDIO|> \u200b"),
     ],
 )
-def test_a_place_is_free_again_however_a_request_ends(
+def test_capacity_is_free_again_however_a_request_ends(
     leave: Callable[[CsmSynthesizer], None], synthesizer: CsmSynthesizer, engine: FakeEngine
 ) -> None:
     leave(synthesizer)
-    assert inside(synthesizer) == 0 and engine.running == 0
+    assert reserved(synthesizer) == 0 and engine.running == 0
     assert all(call.closed for call in engine.calls)
 
 
 @pytest.mark.parametrize("kind", [GenerationFailed, DeadlineExceeded, Cancelled, InvalidRequest])
 @pytest.mark.parametrize("chunks", [0, 2])
-def test_a_place_is_free_again_when_the_engine_fails(kind: type[CsmError], chunks: int) -> None:
+def test_capacity_is_free_again_when_the_engine_fails(kind: type[CsmError], chunks: int) -> None:
     synthesizer = CsmSynthesizer(settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
     heard = []
     with pytest.raises(kind, match="so it goes"):
-        heard.extend(iter(synthesizer.speak(utterance(), never)))
-    assert inside(synthesizer) == 0
+        heard.extend(iter(speak(synthesizer, utterance())))
+    assert reserved(synthesizer) == 0
 
 
 def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     idle = synthesizer.status()
     assert (idle.state, idle.model, idle.device, idle.running, idle.waiting) == ("healthy", "demo", "cpu", 0, 0)
     assert idle.details["demo"] is True and idle.reason is None
-    speaking = [synthesizer.speak(utterance(), never) for _ in range(2)]
+    speaking = [speak(synthesizer, utterance()) for _ in range(2)]
     for one in speaking:
         next(one)
     engine.running = 1
@@ -218,12 +212,12 @@ def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine
 def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
     synthesizer: CsmSynthesizer, engine: FakeEngine
 ) -> None:
-    speaking = synthesizer.speak(utterance(), never)
+    speaking = speak(synthesizer, utterance())
     next(speaking)
     synthesizer.drain()
     assert synthesizer.status().state == "draining" and synthesizer.status().reason
     with pytest.raises(NotReady, match="shutting down") as told:
-        next(synthesizer.speak(utterance(), never))
+        synthesizer.reserve()
     assert told.value.retry_after > 0
     assert len(list(speaking)) == 1 and not engine.is_closed
     synthesizer.close()
@@ -235,10 +229,10 @@ def test_a_lost_device_makes_it_unhealthy() -> None:
     synthesizer = CsmSynthesizer(settings(), engine, {})
     assert (synthesizer.status().state, synthesizer.status().reason) == ("unhealthy", engine.lost)
     with pytest.raises(NotReady, match="device is lost"):
-        next(synthesizer.speak(utterance(), never))
+        synthesizer.reserve()
 
 
-def test_many_threads_share_the_places() -> None:
+def test_many_threads_share_the_capacity() -> None:
     engine = FakeEngine(slots=2)
     engine.hold.clear()
     synthesizer = CsmSynthesizer(settings(queue=2), engine, {})
@@ -246,7 +240,7 @@ def test_many_threads_share_the_places() -> None:
 
     def come() -> None:
         try:
-            results.append(len(list(synthesizer.speak(utterance(), never))))
+            results.append(len(list(speak(synthesizer, utterance()))))
         except Busy:
             results.append("busy")
             if results.count("busy") == 6:
@@ -258,7 +252,7 @@ def test_many_threads_share_the_places() -> None:
     for thread in threads:
         thread.join(60)
     assert sorted(map(str, results)) == ["2"] * 4 + ["busy"] * 6
-    assert inside(synthesizer) == 0
+    assert reserved(synthesizer) == 0
 
 
 class Decoding:
@@ -290,23 +284,23 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
 def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> None:
     synthesizer = CsmSynthesizer(settings(queue=9), FakeEngine(), {})
     with ThreadPoolExecutor(5) as pool:
-        heard = [pool.submit(lambda: list(synthesizer.speak(utterance(), never))) for _ in range(5)]
-        until(lambda: inside(synthesizer) == 5 and decoding.now == 2)
+        heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(5)]
+        until(lambda: reserved(synthesizer) == 5 and decoding.now == 2)
         with pytest.raises(Cancelled):
-            next(synthesizer.speak(utterance(), lambda: True))
-        assert inside(synthesizer) == 5
+            next(speak(synthesizer, utterance(), lambda: True))
+        assert reserved(synthesizer) == 5
         decoding.go.set()
         assert all(len(one.result()) == 2 for one in heard)
-    assert decoding.most == 2 and inside(synthesizer) == 0
+    assert decoding.most == 2 and reserved(synthesizer) == 0
 
 
 def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
     synthesizer = CsmSynthesizer(settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
     with ThreadPoolExecutor(2) as pool:
-        heard = [pool.submit(lambda: list(synthesizer.speak(utterance(), never))) for _ in range(2)]
+        heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(2)]
         until(lambda: decoding.now == 2)
         with pytest.raises(DeadlineExceeded):
-            next(synthesizer.speak(utterance(), never))
+            next(speak(synthesizer, utterance()))
         decoding.go.set()
         assert all(len(one.result()) == 2 for one in heard)
 
@@ -315,7 +309,7 @@ def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) 
     """Not held for the minutes that an answer may take."""
     upload = Upload(sample())
     gone = weakref.ref(upload)
-    speaking = synthesizer.speak(utterance(reference=upload), never)
+    speaking = speak(synthesizer, utterance(reference=upload))
     del upload
     next(speaking)
     assert gone() is None

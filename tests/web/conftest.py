@@ -91,7 +91,7 @@ class Server:
         return raw.ask(self.port, request)
 
     def get(self, path: str) -> raw.Answer:
-        return self.ask(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def health(self) -> dict[str, Any]:
         return json.loads(self.get("/health").body)
@@ -103,6 +103,11 @@ class Server:
     def happened(self, event: str) -> list[dict[str, Any]]:
         return [entry for entry in self.events() if entry["event"] == event]
 
+    @property
+    def is_idle(self) -> bool:
+        health = self.health()
+        return health["running"] == health["waiting"] == 0
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
@@ -112,12 +117,12 @@ class Server:
 SERVED = (str(ROOT / "tests/web/served.py"),)
 
 
-def start(folder: Path, places: int = 4, program: Sequence[str] = SERVED, **given: Any) -> Server:
-    """Start a server with so many places and such settings, and wait until it serves."""
+def start(folder: Path, capacity: int = 4, program: Sequence[str] = SERVED, **given: Any) -> Server:
+    """Start a server of such a capacity and such settings, and wait until it serves."""
     port = free_port()
     journal, log = folder / f"journal-{port}", folder / f"log-{port}"
     options = {"port": port, "api_keys": "secret", "rate_limit": "1000 per minute", "log_level": "DEBUG", **given}
-    command = [sys.executable, "-W", "error", *program, str(journal), str(places)]
+    command = [sys.executable, "-W", "error", *program, str(journal), str(capacity)]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [*command, json.dumps(options)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=sink
@@ -134,8 +139,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers of one's own, for tests that configure or end them."""
     started: list[Server] = []
 
-    def begin(places: int = 4, **given: Any) -> Server:
-        started.append(start(tmp_path, places, **given))
+    def begin(capacity: int = 4, **given: Any) -> Server:
+        started.append(start(tmp_path, capacity, **given))
         return started[-1]
 
     yield begin
@@ -145,15 +150,15 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start(tmp_path_factory.mktemp("shared"), places=10, max_upload_mb=1)
+    server = start(tmp_path_factory.mktemp("shared"), capacity=10, max_upload_mb=1)
     yield server
     server.stop()
 
 
 @pytest.fixture
 def server(shared_server: Server) -> Server:
-    """A running server with ten places; tests leave it as they found it."""
-    until(lambda: shared_server.health()["running"] == 0)
+    """A running server with a capacity of ten; tests leave it as they found it."""
+    until(lambda: shared_server.is_idle)
     shared_server.past = 0
     shared_server.past = len(shared_server.events())
     return shared_server

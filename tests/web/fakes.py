@@ -3,13 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from csm import errors
 from csm.speech import State, Status, Utterance
+from csm.speech.admission import Admission, Reservation
 
 CHUNK = b"\x01\x02" * 960
 """40 ms of audio."""
@@ -54,7 +55,7 @@ class Script:
         kind = ERRORS.get(self.fail)
         if kind is None:
             return RuntimeError("an internal matter, with /a/path and CANARY text")
-        return kind("a message for the caller")
+        return kind("a message for the client")
 
     def chunk(self) -> bytes:
         return bytes([self.mark]) * len(CHUNK) if self.mark else CHUNK
@@ -65,50 +66,56 @@ class Fake:
     """Implements `csm.speech.Synthesizer`; writes what happens to `journal`, in this process and on disk.
 
     Attributes:
-        places: requests taken on at once; more are `Busy`.
+        capacity: requests served at once; more are `Busy`.
         path: where the journal is written too, for tests in another process.
     """
 
-    places: int = 100
+    capacity: int = 100
     path: Path | None = None
     state: State = "healthy"
     details: dict[str, Any] = field(default_factory=dict)
     spoken: list[Utterance] = field(default_factory=list)
     journal: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
+    admission: Admission = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.capacity, 0)
 
     def status(self) -> Status:
         reason = None if self.state == "healthy" else f"it is {self.state}"
-        return Status(self.state, "fake", "cpu", reason, self.running, 0, self.details)
+        waiting = self.admission.reserved - self.running
+        return Status(self.state, "fake", "cpu", reason, self.running, max(0, waiting), self.details)
 
-    def check(self, ahead: int = 0) -> None:
+    def reserve(self) -> Reservation:
         if self.state != "healthy":
             raise errors.NotReady("not now", retry_after=7)
-        if self.running + ahead >= self.places:
-            raise errors.Busy("all places are taken", retry_after=2.5)
+        return self.admission.reserve()
 
-    def speak(self, utterance: Utterance, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+    def speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Generator[bytes, None, None]:
         script = Script.parse(utterance.text)
-        with self.lock:
-            self.check()
-            self.running += 1
-        self.spoken.append(utterance)
-        self.note("begin", reference=len(utterance.reference))
-        said = 0
-        try:
-            for said in range(script.chunks):
-                if script.fail and said == script.after:
-                    raise script.error()
-                self._pause(script.pace, cancelled)
-                yield script.chunk()
-            said = script.chunks
-        finally:
-            if script.restart:
-                self.details["restart"] = True
+        with reservation:
             with self.lock:
-                self.running -= 1
-            self.note("end", said=said)
+                self.running += 1
+            self.spoken.append(utterance)
+            self.note("begin", reference=len(utterance.reference))
+            said = 0
+            try:
+                for said in range(script.chunks):
+                    if script.fail and said == script.after:
+                        raise script.error()
+                    self._pause(script.pace, is_disconnected)
+                    yield script.chunk()
+                said = script.chunks
+            finally:
+                if script.restart:
+                    self.details["restart"] = True
+                with self.lock:
+                    self.running -= 1
+                self.note("end", said=said)
 
     def drain(self) -> None:
         self.state = "draining"
@@ -127,12 +134,12 @@ class Fake:
     def events(self) -> list[str]:
         return [entry["event"] for entry in self.journal]
 
-    def _pause(self, seconds: float, cancelled: Callable[[], bool]) -> None:
+    def _pause(self, seconds: float, is_disconnected: Callable[[], bool]) -> None:
         until = time.monotonic() + seconds
         while True:
-            if cancelled():
-                self.note("cancelled")
-                raise errors.Cancelled("the caller has gone")
+            if is_disconnected():
+                self.note("disconnected")
+                raise errors.Cancelled("the client disconnected")
             if time.monotonic() >= until:
                 return
             time.sleep(0.01)

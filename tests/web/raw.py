@@ -45,8 +45,9 @@ class Answer:
         return len(self.body) == int(self.headers.get("content-length", -1))
 
 
-def connect(port: int, timeout: float = 20) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout)
+def connect(port: int, timeout: float = 20, address: str = "127.0.0.1") -> socket.socket:
+    """Connect from one of this machine's addresses; all of 127/8 are."""
+    return socket.create_connection(("127.0.0.1", port), timeout, source_address=(address, 0))
 
 
 def read_to_end(connection: socket.socket) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from tests.corpus.multipart import cases
 from tests.web import raw
 from tests.web.conftest import KEY
-from tests.web.test_worker import speak, worker_pid
+from tests.web.test_gunicorn import speak, worker_pid
 
 SPOKEN = 200
 """The fake speaks for any sample, where a real decoder would refuse it."""
@@ -20,7 +20,7 @@ def test_the_same_seed_makes_the_same_cases():
 
 @pytest.mark.parametrize("seed", [1])
 def test_all_abuse_is_answered_as_foreseen(serve, seed):
-    server = serve(places=10)
+    server = serve(capacity=10)
     pid = worker_pid(server)
     wrong = []
     for case in cases(seed, KEY):

@@ -3,81 +3,25 @@
 import contextlib
 import json
 import re
-import shutil
-import socket
-import ssl
-import subprocess
+import signal
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.web import raw
-from tests.web.conftest import ROOT, answers, free_port, start, until
+from tests.web.conftest import free_port, start, until
 from tests.web.fakes import CHUNK
-
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
-
-
-@dataclass
-class Proxy:
-    port: int
-    trust: ssl.SSLContext
-
-    def connect(self, address="127.0.0.1"):
-        plain = socket.create_connection(("127.0.0.1", self.port), 20, source_address=(address, 0))
-        return self.trust.wrap_socket(plain, server_hostname="localhost")
-
-    def ask(self, request, address="127.0.0.1"):
-        with self.connect(address) as connection:
-            connection.sendall(request)
-            return raw.parse(raw.read_to_end(connection))
+from tests.web.proxy import nginx
 
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory):
     server = start(
-        tmp_path_factory.mktemp("backend"), places=10, api_keys="", rate_limit="5 per hour", trusted_proxies=1
+        tmp_path_factory.mktemp("backend"), capacity=10, api_keys="", rate_limit="5 per hour", trusted_proxies=1
     )
     yield server
     server.stop()
-
-
-@contextlib.contextmanager
-def nginx(folder, backend_port):
-    """Our configuration in front of a port, with less patience."""
-    files = ["-keyout", folder / "key", "-out", folder / "crt"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
-    subprocess.run(certificate, check=True, capture_output=True)
-    port = free_port()
-    site = (ROOT / "deploy/nginx.conf").read_text()
-    for recommended, here in {
-        "127.0.0.1:5000": f"127.0.0.1:{backend_port}",
-        "listen 443": f"listen 127.0.0.1:{port}",
-        "/etc/nginx/csm.crt": str(folder / "crt"),
-        "/etc/nginx/csm.key": str(folder / "key"),
-        "client_header_timeout 10s": "client_header_timeout 1s",
-        "client_body_timeout 10s": "client_body_timeout 2s",
-    }.items():
-        assert site.count(recommended) == 1
-        site = site.replace(recommended, here)
-    (folder / "site.conf").write_text(site)
-    temporary = "".join(
-        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error.log warn; events {{}}"
-        f" http {{ access_log off; {temporary} include {folder}/site.conf; }}"
-    )
-    process = subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"])
-    until(lambda: answers(port) or process.poll() is not None)
-    assert process.poll() is None, (folder / "error.log").read_text()
-    yield Proxy(port, ssl.create_default_context(cafile=str(folder / "crt")))
-    process.terminate()
-    process.wait(10)
-    log = (folder / "error.log").read_text()
-    assert "buffered to a temporary file" not in log
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +57,7 @@ def test_a_torn_stream_stays_torn(proxy):
     assert not answer.is_complete
 
 
-def test_a_caller_who_hangs_up_is_gone_behind_the_proxy_too(proxy, backend):
+def test_a_client_that_disconnects_from_the_proxy_stops_the_generation(proxy, backend):
     ends = len(backend.happened("end"))
     begun = len(backend.happened("begin"))
     with proxy.connect("127.0.0.4") as connection:
@@ -177,10 +121,9 @@ def test_one_address_has_so_many_connections_and_no_more(proxy):
         speaking = [open_ones.enter_context(proxy.connect("127.0.0.11")) for _ in range(16)]
         for connection in speaking:
             connection.sendall(raw.post(raw.form(sample=bytes(300_000)))[:-100])
-        refused = proxy.ask(b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", "127.0.0.11")
+        refused = proxy.get("/health", "127.0.0.11")
         assert problem(refused) == 429 and int(refused.headers["retry-after"]) >= 1
-        other = proxy.ask(b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", "127.0.0.12")
-        assert other.status == 200
+        assert proxy.get("/health", "127.0.0.12").status == 200
 
 
 def test_far_too_large_an_upload_is_refused_without_being_read(proxy):
@@ -193,3 +136,90 @@ def test_a_server_that_is_away_is_told_from_one_that_refuses(tmp_path):
     with nginx(tmp_path, free_port()) as proxy:
         answer = proxy.ask(speak())
         assert problem(answer) == 503 and int(answer.headers["retry-after"]) >= 1
+
+
+SLOW = {
+    "header": b"POST /clone-voice HTTP/1.1\r\nHost: t",
+    "body": b"POST /clone-voice HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n--",
+    "silent": b"",
+    "lingering": b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+    "lingering, old HTTP": b"GET /health HTTP/1.0\r\nHost: t\r\n\r\n",
+    "lingering, refused": raw.post(raw.form("fail=Busy", sample=bytes(300_000)), Connection="close"),
+}
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    """A server with fewer threads than there will be slow clients, behind nginx with its recommended patience."""
+    folder = tmp_path_factory.mktemp("patient")
+    server = start(folder, capacity=4, rate_limit="1000 per minute", trusted_proxies=1, slots=4, queue=0)
+    with nginx(folder, server.port, patient=True) as proxy:
+        yield server, proxy
+    server.stop()
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_slow_clients_keep_no_thread_of_the_server(patient, kind):
+    server, proxy = patient
+    with contextlib.ExitStack() as connections:
+        for number in range(100):
+            connections.enter_context(proxy.connect(f"127.0.2.{number}")).sendall(SLOW[kind])
+        time.sleep(0.5)
+        for _ in range(3):
+            started = time.monotonic()
+            assert server.health()["status"] == "healthy"
+            assert proxy.get("/health", "127.0.3.1").status == 200
+            assert time.monotonic() - started < 2, "gunicorn waits for a silent client for 5 s"
+        assert proxy.ask(speak(), "127.0.3.1").is_complete
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 414),
+        (b"TRACE / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 405),
+        (raw.post(b"x", Content_Length="many", Connection="close"), 400),
+        (raw.post(b"x", Transfer_Encoding="chunked", Connection="close"), 400),
+    ],
+    ids=["no HTTP", "header", "address", "method", "length", "length and chunks"],
+)
+def test_broken_http_is_explained_and_never_reaches_the_server(proxy, backend, request_, status):
+    lines = backend.log.read_text()
+    assert problem(proxy.ask(request_, "127.0.0.14")) == status
+    assert backend.log.read_text() == lines
+
+
+def test_a_hundred_clients_at_once(serve, tmp_path):
+    """Capacity is used, and everybody else is refused with the time to come back."""
+    server = serve(capacity=6, rate_limit="1000 per minute", trusted_proxies=1)
+    with nginx(tmp_path, server.port) as proxy, ThreadPoolExecutor(100) as pool:
+        request = raw.post(raw.form("chunks=50 pace=0.1", sample=bytes(130_000)), Connection="close")
+        heard = list(pool.map(lambda number: proxy.ask(request, f"127.0.4.{number}"), range(100)))
+    assert sorted(answer.status for answer in heard) == [200] * 6 + [503] * 94
+    assert all(answer.is_complete for answer in heard)
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in heard if answer.status == 503)
+    assert not any(b"The server is away" in answer.body for answer in heard), "refused by the server, not by nginx"
+
+
+def test_a_restart_under_load_loses_no_request(serve, tmp_path):
+    """The procedure of docs/deployment.md: a new server, nginx sent there, and the old one stopped when it is idle."""
+    clients, each = 10, 20
+    old = serve(capacity=100, trusted_proxies=1, rate_limit="1000 per minute")
+    request = speak("chunks=10 pace=0.03")
+
+    def call(number: int) -> list[raw.Answer]:
+        return [proxy.ask(request, f"127.0.5.{number}") for _ in range(each)]
+
+    with nginx(tmp_path, old.port) as proxy, ThreadPoolExecutor(clients) as pool:
+        heard = [pool.submit(call, number) for number in range(clients)]
+        until(lambda: len(old.happened("begin")) >= clients)
+        new = serve(capacity=100, trusted_proxies=1, rate_limit="1000 per minute")
+        proxy.move_to(new.port)
+        old.process.send_signal(signal.SIGTERM)
+        assert old.process.wait(20) == 0
+        finished = [answer for future in heard for answer in future.result()]
+    assert [(answer.status, answer.is_complete) for answer in finished] == [(200, True)] * clients * each
+    served = [len(server.happened("end")) for server in (old, new)]
+    assert sum(served) == clients * each and min(served) > 0

@@ -7,7 +7,7 @@ import pytest
 
 from tests.web import raw
 from tests.web.conftest import until
-from tests.web.test_worker import worker_pid
+from tests.web.test_gunicorn import worker_pid
 
 CANARY = "CANARY-9f3c"
 
@@ -57,7 +57,7 @@ def test_a_canary_is_seen_nowhere(server):
 def test_a_request_is_logged_by_its_sizes(server):
     server.ask(raw.post(raw.form("chunks=5", sample=b"12345"), X_Request_ID="find-me"))
     line = until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
-    for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "sample_bytes=5", "text_chars=8"):
+    for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "reference_bytes=5", "text_chars=8"):
         assert words in line
     assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.web.conftest import answers, free_port, until
-from tests.web.test_limits import post, statuses
+from tests.web.test_rate_limit import post, statuses
 
 
 class Redis:

@@ -1,7 +1,7 @@
-"""What the OpenVINO runtime serves from: graphs with quantised weights and tables, made once per checkpoint.
+"""The bundle that the OpenVINO runtime serves from: graphs with quantised weights, and tables.
 
-Making it takes minutes and, for a moment, the memory of the float32 model; opening it again takes seconds. All of it
-is mapped from disk, so that of what is not rearranged for this processor only the rows in use take memory.
+It is made once for a checkpoint, which takes minutes and the memory of the float32 model, and opened in seconds. All
+files are memory-mapped: of what OpenVINO does not repack for this processor, only the rows in use take memory.
 """
 
 import hashlib
@@ -24,18 +24,17 @@ from csm.model.mimi.encoder import MimiEncoder
 from csm.settings import Settings
 
 ACTIVATION_GROUPS = {"int8": 128, "int4": 32}
-"""Activations that share a scale when they are quantised on the way into a product; measured, docs/performance.md."""
-
+"""Activations that share a scale when they are quantised for a matrix product; measured in docs/performance.md."""
 
 ROWS_AT_ONCE = 256
-"""Rows of a table that are read before its memory is given back: 16 MB of stretches at most."""
+"""Rows read from a table before its pages are released: 16 MB at most."""
 
 
 class MappedEmbeddings(Embeddings):
-    """Tables that stay in their file.
+    """Embedding tables that stay in their file.
 
-    The kernel brings in a stretch of the file around each row, and a voice has thousands of them: nearly all of the
-    table would be in memory, if it were not given back in between.
+    The kernel reads ahead around each row, and a voice has thousands of rows: nearly the whole table would become
+    resident if pages were not released in between.
     """
 
     def __init__(self, file: MappedFile, codebooks: int) -> None:
@@ -44,11 +43,11 @@ class MappedEmbeddings(Embeddings):
         self._file = file
 
     def embed_text(self, ids: Tensor) -> Tensor:
-        """`[positions]` token ids to `[positions, dim]`."""
+        """Embed token ids `[positions]` as `[positions, dim]`."""
         return self._in_pieces(super().embed_text, ids, ROWS_AT_ONCE)
 
     def embed_frames(self, codes: Tensor) -> Tensor:
-        """`[frames, codebooks]` codes to `[frames, dim]`."""
+        """Embed codes `[frames, codebooks]` as `[frames, dim]`."""
         return self._in_pieces(super().embed_frames, codes, ROWS_AT_ONCE // codes.shape[-1])
 
     def _in_pieces(self, embed: Callable[[Tensor], Tensor], ids: Tensor, size: int) -> Tensor:
@@ -69,8 +68,8 @@ class Bundle:
         depth: compiled `export.DepthFrame`.
         embeddings: of text and frames.
         sound: compiled `export.DecoderStep`.
-        encoder: Mimi's, for references.
-        weights: the files that the graphs lie in.
+        encoder: of Mimi, for reference audio.
+        weights: files that the graphs were read from.
     """
 
     config: CsmConfig
@@ -82,16 +81,16 @@ class Bundle:
     weights: tuple[MappedFile, ...]
 
     def release_pages(self) -> None:
-        """Drop from memory what can be read again: once a graph has run, it works on weights that it rearranged."""
+        """Release the mapped weights; once a graph has run, it works on its own repacked copy."""
         for file in self.weights:
             file.release_pages()
 
 
 def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> Bundle:
-    """The bundle of a checkpoint, from the cache or made now.
+    """Open the bundle of a checkpoint; make it first if it is not in the cache.
 
     Raises:
-        ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
+        ModelUnavailable: the weights cannot be read, or the disk is full.
     """
     folder = prepared_folder(settings, checkpoint, precision)
     try:
@@ -115,12 +114,12 @@ def prepared_folder(settings: Settings, checkpoint: Checkpoint, precision: str) 
 
 
 def folder_of(settings: Settings, checkpoint: Checkpoint, precision: str) -> Path:
-    """Where the bundle of a checkpoint belongs."""
+    """Return the folder of a checkpoint's bundle, which need not exist."""
     return settings.cache_folder / _fingerprint(checkpoint, precision)
 
 
 def device_properties(precision: str) -> dict[str, Any]:
-    """How graphs are run: for latency, on the cores that torch may use, with floats in float32."""
+    """Return OpenVINO's options: low latency, the cores that torch may use, float32 where nothing is quantised."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
@@ -130,7 +129,7 @@ def device_properties(precision: str) -> dict[str, Any]:
 
 
 def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
-    # Sound is heard: it stays in float32.
+    # The codec stays in float32: quantisation there is audible.
     precisions = {"backbone": precision, "depth": precision, "sound": "float32"}
     weights = {name: MappedFile(folder / f"{name}.bin") for name in precisions}
     graphs = {name: _compile(folder / f"{name}.xml", weights[name], what) for name, what in precisions.items()}
@@ -140,7 +139,7 @@ def _read(config: CsmConfig, folder: Path, precision: str) -> Bundle:
 
 
 def _encoder(config: MimiConfig, weights: MappedFile) -> MimiEncoder:
-    """Each part gives its weights back when it is done: a voice is encoded once, and they are 0.2 GB."""
+    """Make an encoder whose parts release their weights after use: they are 0.2 GB, and a voice is encoded once."""
     encoder = MimiEncoder.from_weights(config, weights.tensors())
     for part in (encoder.convolutions, *encoder.transformer.layers, encoder.semantic, encoder.acoustic):
         part.register_forward_hook(lambda *_: weights.release_pages())
@@ -154,7 +153,7 @@ def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledMode
 
 
 def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
-    """Hash all that the bundle depends on; weights by name, size and time, for hashing gigabytes takes too long.
+    """Hash what the bundle depends on; weights by name, size and time, because hashing gigabytes takes too long.
 
     The time is in whole seconds, because the layers of container images keep no fractions.
     """

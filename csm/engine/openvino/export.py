@@ -1,7 +1,7 @@
-"""CSM's parts as OpenVINO graphs: traced from the same modules that run in eager PyTorch, then quantised.
+"""Export to OpenVINO: graphs traced from the modules that also run in eager PyTorch, then quantised.
 
-Three graphs: a step of the backbone, a whole frame of the depth decoder in one call, and Mimi's decoder. Each is
-pure: what a step remembers goes in and comes out as tensors.
+There are three: a step of the backbone, all draws of a frame in the depth decoder, and Mimi's decoder. They are pure:
+state goes in and comes out as tensors.
 """
 
 import logging
@@ -25,7 +25,7 @@ INT4_GROUP = 64
 
 
 class BackboneStep(nn.Module):
-    """The backbone with its past as inputs.
+    """The backbone with its KV cache as inputs.
 
     Args:
         backbone: whose weights are used.
@@ -37,7 +37,7 @@ class BackboneStep(nn.Module):
         self.layers = len(backbone.transformer.blocks)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        """One step.
+        """Run one step.
 
         Args:
             x: `[batch, time, dim]`.
@@ -54,7 +54,7 @@ class BackboneStep(nn.Module):
 
 
 class DepthFrame(nn.Module):
-    """All draws of a frame in one graph.
+    """All draws of a frame as one graph.
 
     Args:
         depth: whose weights are used.
@@ -64,9 +64,9 @@ class DepthFrame(nn.Module):
         super().__init__()
         self.depth = depth
 
-    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, most: Tensor) -> Tensor:
-        """See `DepthDecoder.forward`; `most` is a tensor, so that the graph sorts no more than it must."""
-        codes: Tensor = self.depth(hidden, noise, temperature, top_k, most)
+    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, max_top_k: Tensor) -> Tensor:
+        """See `DepthDecoder.forward`; `max_top_k` is a tensor, so that the graph sorts no more than it must."""
+        codes: Tensor = self.depth(hidden, noise, temperature, top_k, max_top_k)
         return codes
 
 
@@ -88,7 +88,7 @@ class DecoderStep(nn.Module):
 
 
 class DepthScores(nn.Module):
-    """Logits of codes that are given, for comparing precisions.
+    """Logits of given codes, to compare precisions.
 
     Args:
         depth: whose weights are used.
@@ -104,7 +104,7 @@ class DepthScores(nn.Module):
 
 
 def backbone_graph(backbone: Backbone) -> ov.Model:
-    """`BackboneStep` for any batch, time and past."""
+    """Return a graph of `BackboneStep` for any batch, time and past."""
     transformer = backbone.transformer
     past = torch.zeros(2, 5, transformer.kv_heads, transformer.head_dim)
     caches = [past] * (2 * len(transformer.blocks))
@@ -114,35 +114,35 @@ def backbone_graph(backbone: Backbone) -> ov.Model:
 
 
 def depth_graph(depth: DepthDecoder) -> ov.Model:
-    """`DepthFrame` for any batch."""
+    """Return a graph of `DepthFrame` for any batch."""
     noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
     rules = [torch.ones(2), torch.full((2,), 2), torch.tensor(2)]
     return trace(DepthFrame(depth), [torch.zeros(2, depth.project.in_features), noise, *rules], [[0]] * 4 + [[]])
 
 
 def decoder_graph(decoder: MimiDecoder) -> ov.Model:
-    """`DecoderStep` for any batch and any number of frames."""
+    """Return a graph of `DecoderStep` for any batch and any number of frames."""
     state = decoder.initial_state(2)
     codes = torch.zeros(2, decoder.codebooks, 3, dtype=torch.long)
     return trace(DecoderStep(decoder), [codes, *state], [[0, 2], *[[0] for _ in state]])
 
 
 def score_graph(depth: DepthDecoder) -> ov.Model:
-    """`DepthScores` for any batch."""
+    """Return a graph of `DepthScores` for any batch."""
     codes = torch.zeros(2, depth.codebooks, dtype=torch.long)
     return trace(DepthScores(depth), [torch.zeros(2, depth.project.in_features), codes], [[0]] * 2)
 
 
 def trace(module: nn.Module, example: Sequence[Tensor], dynamic: Sequence[Sequence[int]]) -> ov.Model:
-    """A graph of `module`.
+    """Trace a module into a graph.
 
     Args:
-        module: to follow once with `example`.
+        module: to trace.
         example: inputs.
-        dynamic: for each input its dimensions of unknown size.
+        dynamic: for each input, the dimensions that may have any size.
     """
     with warnings.catch_warnings(), torch.no_grad():
-        # The tracer points out every Python branch; those taken here depend on shapes that are meant to be fixed.
+        # The tracer warns of every Python branch; these depend on shapes that are meant to be fixed.
         warnings.simplefilter("ignore")
         model = ov.convert_model(module.eval(), example_input=tuple(example))
     shapes = {}
@@ -154,14 +154,14 @@ def trace(module: nn.Module, example: Sequence[Tensor], dynamic: Sequence[Sequen
 
 
 def quantise(model: ov.Model, precision: str) -> ov.Model:
-    """Compress the weights of all products and the table of depth embeddings; activations stay float32.
+    """Quantise the weights of all matrix products and the depth decoder's embeddings.
 
-    The tables of rotations are left alone: they are small, and every position hangs on them. In int4 the embeddings
-    and sizes that do not divide into groups keep int8.
+    The tables of the rotary embedding stay in float32: they are small, and every position depends on them. In int4, the
+    embeddings and matrices whose size does not divide into groups stay in int8.
     """
     if precision == "float32":
         return model
-    # Large, and needed only while a bundle is made.
+    # Slow to import, and needed only to make a bundle.
     import nncf
 
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode.INT8_SYM}

@@ -1,4 +1,4 @@
-"""Weights as files in memory: read where they lie, and handed back to the kernel when they have been used."""
+"""Memory-mapped weights whose pages can be released after use."""
 
 import ctypes
 import json
@@ -17,10 +17,9 @@ TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I6
 
 
 class MappedFile:
-    """A file as memory; writable in name only, because its readers take no other: nothing is ever written back.
+    """A file mapped into memory, copy-on-write because torch wants writable buffers; nothing is ever written back.
 
-    It stays mapped for as long as the process lives: the graphs behind OpenVINO's objects are freed at a time of their
-    own, and read from the file until then.
+    It stays mapped as long as the process lives: OpenVINO may read from it until it frees its graphs, whenever that is.
 
     Args:
         path: of a file that is not changed while it is mapped.
@@ -33,13 +32,13 @@ class MappedFile:
 
     @property
     def bytes(self) -> NDArray[np.uint8]:
-        """All of it, in place."""
+        """The whole file, in place."""
         return np.frombuffer(self._memory, dtype=np.uint8)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those of a safetensors file, in place.
+        """Return the tensors of a safetensors file, in place.
 
-        The format: the length of a header in 8 bytes, the header in JSON, and the tensors at offsets that it names.
+        The format is the length of a header in 8 bytes, the header in JSON, and the tensors at the offsets named there.
         """
         start = 8 + int.from_bytes(self._memory[:8], "little")
         header = json.loads(self._memory[8:start])
@@ -47,7 +46,7 @@ class MappedFile:
         return {name: self._tensor(entry, start) for name, entry in header.items()}
 
     def release_pages(self) -> None:
-        """Give the memory back; where it is read again, the kernel brings that part back from the file."""
+        """Release all pages; the kernel reads them from the file again when they are used."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._memory.madvise(mmap.MADV_DONTNEED)
 

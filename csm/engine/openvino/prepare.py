@@ -1,9 +1,9 @@
-"""Make what the OpenVINO runtime serves from, in a process of its own.
+"""Make the bundle that the OpenVINO runtime serves from, in a process of its own.
 
     python -m csm.engine.openvino.prepare CHECKPOINT PRECISION FOLDER LOG_LEVEL
 
-It takes several times the memory of the server that runs from the result, and a process gives that back for certain
-only when it ends. Where there is too little, the kernel ends this process, and the server is still there to say so.
+This takes several times the memory of the server, and only the end of a process is certain to return all of it. If
+memory runs out, the kernel kills this process, and the server is still there to say so.
 """
 
 import json
@@ -38,16 +38,16 @@ from csm.model.mimi.encoder import MimiEncoder
 logger = logging.getLogger("csm.engine.openvino.prepare")
 
 FORMAT = 3
-"""Raised when what is written here changes."""
+"""Version of the bundle; increase it when what is written here changes."""
 
 DONE, ENCODER, EMBEDDINGS = "complete.json", "encoder.safetensors", "embeddings.safetensors"
 
 
 def prepare(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
-    """Write a bundle beside its place, then move it there: a half-made one is never taken for whole.
+    """Write a bundle beside `folder`, then rename it: an interrupted run never leaves half a bundle.
 
     Raises:
-        ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
+        ModelUnavailable: the weights cannot be read, or the disk is full.
     """
     partial = folder.with_suffix(".partial")
     try:
@@ -64,16 +64,16 @@ def prepare(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
 
 
 def prepare_in_subprocess(checkpoint: Checkpoint, precision: str, folder: Path, log_level: str) -> None:
-    """`prepare` in a process of its own, which ends when this one does.
+    """Run `prepare` in a process that ends when this one does.
 
     Raises:
-        ModelUnavailable: as `prepare`, or the process was ended from outside.
+        ModelUnavailable: as `prepare`, or the process was killed.
     """
     logger.info("preparing the model in %s: once per checkpoint, a few minutes", precision)
     command = [sys.executable, "-m", __name__, str(checkpoint.folder.absolute()), precision, str(folder), log_level]
     here = str(Path(csm.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
-    # Its standard input is closed when this process ends, however it ends.
+    # The child reads its standard input, which closes however this process ends.
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -85,10 +85,10 @@ def prepare_in_subprocess(checkpoint: Checkpoint, precision: str, folder: Path, 
 
 
 def main() -> int:
-    """Prepare; what goes wrong is told on standard output, for the server to pass on."""
+    """Prepare; print an error on standard output, where the server reads it."""
     checkpoint, precision, folder, log_level = sys.argv[1:]
     threading.Thread(target=_end_with_the_server, daemon=True).start()
-    # Libraries that print their progress do so to the log.
+    # Libraries that print progress write to the log instead.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     log.configure(log_level)
@@ -102,7 +102,7 @@ def main() -> int:
 
 def _unspoken(returncode: int) -> str:
     if returncode == -signal.SIGKILL:
-        return "preparing the model was cut off, most likely for want of memory: it takes 11 GB once, at CSM-1B's size"
+        return "preparing the model was killed, most likely for lack of memory: CSM-1B needs 11 GB once"
     return "preparing the model failed; the reason is in the server's log"
 
 
@@ -112,7 +112,7 @@ def _end_with_the_server() -> None:
 
 
 def _write_all(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
-    """One after the other, each graph letting go of its weights before the next."""
+    """Write all files one after the other, so that each graph's weights are freed before the next."""
     model = checkpoint.load(torch.float32, torch.device("cpu"))
     save_file(MimiEncoder.from_model(model.codec_model).state_dict(), folder / ENCODER)
     _save_tables(model, checkpoint.config.dtype or torch.float32, folder / EMBEDDINGS)
@@ -129,7 +129,7 @@ def _write(name: str, graph: Callable[[], ov.Model], precision: str, folder: Pat
 
 
 def _save_tables(model: Any, dtype: torch.dtype, path: Path) -> None:
-    """Text and audio embeddings in the precision of the checkpoint's own files: nothing is lost."""
+    """Write text and audio embeddings in the precision of the checkpoint, which loses nothing."""
     tables = Embeddings.from_model(model)
     save_file({"text": tables.text.detach().to(dtype), "audio": tables.audio.detach().to(dtype)}, path)
 

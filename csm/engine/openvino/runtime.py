@@ -1,7 +1,7 @@
-"""The runtime for CPUs: quantised weights in OpenVINO graphs, one call for the backbone and one for the depth decoder.
+"""The runtime for CPUs: quantised OpenVINO graphs, one call for the backbone and one for the depth decoder.
 
-Decoding on a CPU is bound by how many bytes of weights a frame reads; int8 reads a quarter of float32's, int4 an
-eighth. `docs/performance.md` holds the comparison with other runtimes that led to this one.
+Decoding on a CPU is bound by the bytes of weights that a frame reads: int8 reads a quarter of float32's, int4 an
+eighth. docs/performance.md compares the runtimes that were considered.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
-from csm import heap
+from csm import memory_tuning
 from csm.engine.api import Sampling
 from csm.engine.openvino.bundle import Bundle
 from csm.engine.runtimes.base import BAD_CODE, DEFAULT_ROWS, RowState
@@ -21,18 +21,18 @@ from csm.model.mimi.transformer import State
 from csm.model.sampling import gumbel_noise
 
 STRIDE = 128
-"""Positions by which the memory of rows grows: a graph reads all of it, so it is kept as short as the longest row."""
+"""Positions by which the KV cache grows: a graph reads all of it, so it is kept about as short as the longest row."""
 
 RELEASE_EVERY = 4
-"""Steps after which what was read from files is handed back: tables whose rows come and go would pile up to 500 MB."""
+"""Steps after which mapped pages are released; otherwise the rows read from tables would add up to 500 MB."""
 
 
 class OpenVinoKVCache:
-    """Keys and values per layer in arrays that a graph can read in place.
+    """Keys and values in arrays that a graph can read in place.
 
     Args:
         layers: of the transformer.
-        rows: of the batch.
+        rows: size of the batch.
         kv_heads: per layer.
         head_dim: per head.
     """
@@ -43,11 +43,11 @@ class OpenVinoKVCache:
 
     @property
     def capacity(self) -> int:
-        """Positions that each row can hold."""
+        """Positions that each row can hold now."""
         return self.store.shape[3]
 
     def reserve(self, positions: int) -> None:
-        """Make room for that many positions in each row, and give back what is far too much."""
+        """Grow to at least so many positions, or shrink if four times as many would be left."""
         capacity = -(-positions // STRIDE) * STRIDE
         if capacity > self.capacity or capacity < self.capacity // 4:
             kept, old = min(capacity, self.capacity), self.store
@@ -56,23 +56,23 @@ class OpenVinoKVCache:
             self.store[:, :, :, :kept] = old[:, :, :, :kept]
 
     def inputs(self, rows: int) -> list[ov.Tensor]:
-        """Keys and values in turn per layer, `[rows, capacity, kv_heads, head_dim]`, without a copy."""
+        """Return keys and values in turn for each layer, `[rows, capacity, kv_heads, head_dim]`, without a copy."""
         arrays = self.store[:, :, :rows].flatten(0, 1)
         return [ov.Tensor(array.numpy(), shared_memory=True) for array in arrays]
 
     def append(self, outputs: Sequence[np.ndarray], positions: Tensor) -> None:
-        """Store what a step computed, at `positions` `[rows, time]`."""
+        """Store the new keys and values of a step at `positions` `[rows, time]`."""
         rows = torch.arange(len(positions))[:, None]
         for target, new in zip(self.store.flatten(0, 1), outputs, strict=True):
             target[rows, positions] = torch.from_numpy(new)
 
     def clear(self, rows: Tensor) -> None:
-        """Forget rows: what is not a number would spread through every product, masked or not."""
+        """Zero rows: a NaN would spread through every product, masked or not."""
         self.store[:, :, rows] = 0
 
 
 class OpenVinoDecoder:
-    """Mimi's decoder as a graph; see `csm.model.mimi.decoder.MimiDecoder`.
+    """Mimi's decoder as a graph; see `MimiDecoder`.
 
     Args:
         bundle: that holds the graph.
@@ -99,7 +99,7 @@ class OpenVinoRuntime:
 
     Args:
         bundle: compiled graphs and tables.
-        rows: of the batch; None takes `DEFAULT_ROWS`.
+        rows: size of the batch; None for `DEFAULT_ROWS`.
     """
 
     prefill_chunk, idle_prefill_chunk = 16, 64
@@ -118,13 +118,13 @@ class OpenVinoRuntime:
         self._codes, self._steps = self.decoder.codebook_size, 0
         self._run_once()
         bundle.release_pages()
-        heap.trim()
+        memory_tuning.trim()
 
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""
         codes: Tensor = self.bundle.encoder(samples)
-        heap.trim()
+        memory_tuning.trim()
         return codes
 
     @torch.inference_mode()
@@ -173,13 +173,13 @@ class OpenVinoRuntime:
 
     @torch.inference_mode()
     def _run_once(self) -> None:
-        """Every graph once, so that each has arranged its weights."""
+        """Run every graph once, so that each has repacked its weights."""
         self.prefill(self._state.x[:1], 0)
         self.step(1, 1, 1)
         self.decoder(torch.zeros(1, self.codebooks, 1, dtype=torch.long), self.decoder.initial_state(1))
 
     def _run(self, cache: OpenVinoKVCache, x: Tensor, positions: Tensor) -> Tensor:
-        """The backbone over `x`; remembers keys and values, and gives the last hidden states `[rows, dim]`."""
+        """Extend the cache by `x` `[rows, time, dim]` and return the last hidden states `[rows, dim]`."""
         mask = past_mask(positions, cache.capacity)
         inputs = [x.contiguous().numpy(), positions.contiguous().numpy(), mask.numpy(), *cache.inputs(len(x))]
         for index, array in enumerate(inputs):
@@ -188,34 +188,34 @@ class OpenVinoRuntime:
         self._backbone.infer()
         outputs = [tensor.data for tensor in self._backbone.output_tensors]
         cache.append(outputs[1:], positions)
-        # A copy: the array belongs to the request, whose next call overwrites it.
+        # A copy: the next call of the request overwrites the array.
         hidden = torch.from_numpy(outputs[0].copy())
         if len(bad := (~hidden.isfinite().all(dim=-1)).nonzero().flatten()):
             cache.clear(bad)
         return hidden
 
-    def _draw(self, hidden: Tensor, noise: Tensor, rows: int, most: int) -> Tensor:
+    def _draw(self, hidden: Tensor, noise: Tensor, rows: int, max_top_k: int) -> Tensor:
         temperature, top_k = self._state.temperature[:rows], self._state.top_k[:rows]
-        inputs = (hidden, noise, temperature, top_k, torch.tensor(most))
+        inputs = (hidden, noise, temperature, top_k, torch.tensor(max_top_k))
         result = self._depth.infer([tensor.numpy() for tensor in inputs])
         return torch.from_numpy(result[0].copy())
 
 
 def _zeros(port: Any, batch: int) -> Tensor:
-    """What a graph takes there; all but its first dimension, the batch, are known."""
+    """Return zeros in the shape of an input, whose dimensions but the first are known."""
     sizes = [size.get_length() for size in [*port.partial_shape][1:]]
     return torch.from_numpy(np.zeros((batch, *sizes), port.element_type.to_dtype()))
 
 
 def past_mask(positions: Tensor, capacity: int) -> Tensor:
-    """True where a query may look, at `capacity` stored positions, then at those of this step.
+    """Return a mask that is True where a query may attend to a key.
 
     Args:
         positions: of the queries, `[rows, time]`, consecutive in each row.
-        capacity: stored positions, of which those before the row's first query are filled.
+        capacity: of the cache, which is filled up to the row's first query.
 
     Returns:
-        `[rows, 1, time, capacity + time]`.
+        `[rows, 1, time, capacity + time]`: first the cached keys, then those of this step.
     """
     rows, time = positions.shape
     stored = torch.arange(capacity) < positions[:, :1]

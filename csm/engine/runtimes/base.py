@@ -1,4 +1,4 @@
-"""What the scheduler asks of a device, and the state that every runtime keeps for each row of its batch."""
+"""The interface of a runtime, and the state that each row of a batch carries from frame to frame."""
 
 from typing import Protocol
 
@@ -11,24 +11,23 @@ from csm.model.backbone import Embeddings
 from csm.model.kv_cache import Prefix
 
 BAD_CODE = -1
-"""Stands in every code of a frame whose hidden state was not finite."""
-
+"""Every code of a frame whose hidden state is not finite."""
 
 DEFAULT_ROWS = 2
-"""On a CPU, which hardly speaks in real time to one."""
+"""Streams at once on a CPU, which hardly keeps up with one."""
 
 
 class Runtime(Protocol):
-    """The model on one device, with a batch of rows that the scheduler fills and empties.
+    """The model on one device, with a batch of rows that the scheduler fills and frees.
 
     Attributes:
-        rows: of the batch.
+        rows: size of the batch.
         codebooks: codes per frame.
-        positions: that a row can hold.
-        prefill_chunk: positions that take about as long as one frame.
-        idle_prefill_chunk: positions to read at once while no stream waits for its next frame.
+        positions: capacity of a row.
+        prefill_chunk: positions whose prefill takes about as long as a frame.
+        idle_prefill_chunk: positions to prefill at once while nothing else is running.
         embeddings: of text and frames.
-        notice: what runs worse than it could and what helps, or None.
+        notice: what does not run as well as it could, and the remedy; or None.
     """
 
     rows: int
@@ -41,41 +40,41 @@ class Runtime(Protocol):
 
     @property
     def decoder(self) -> CodecDecoder:
-        """Mimi's, shared by all streams."""
+        """Mimi's decoder, shared by all streams."""
 
     def encode(self, samples: Tensor) -> Tensor:
-        """Codes `[frames, codebooks]` of a reference `[samples]`."""
+        """Return the codes `[frames, codebooks]` of reference audio `[samples]`."""
 
     def load_prefix(self, prefix: Prefix) -> None:
-        """Begin a prefill at the end of this prefix."""
+        """Begin a prefill behind this prefix."""
 
     def prefill(self, x: Tensor, start: int) -> None:
-        """Run the backbone over embeddings `[time, dim]` from position `start` of the prompt that is being read."""
+        """Run the backbone over embeddings `[time, dim]` from position `start` of the prompt on."""
 
     def save_prefix(self, length: int) -> Prefix:
-        """A copy of the first positions of the prompt that is being read."""
+        """Return a copy of the first positions of the prompt."""
 
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
-        """Let the prompt that was read become a row: its next input is `x` `[dim]`, at position `length`."""
+        """Make a row of the prefilled prompt; its next input is `x` `[dim]`, at position `length`."""
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Let one row take another's place."""
+        """Copy row `source`, of `length` positions, over row `target`."""
 
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
-        """One frame for each of the first `rows` rows.
+        """Make one frame for each of the first `rows` rows.
 
         Args:
-            rows: that are in use.
-            length: longest row, this frame included.
-            top_k: largest among them.
+            rows: in use.
+            length: of the longest row, this frame included.
+            top_k: largest of these rows.
 
         Returns:
-            Codes `[rows, codebooks]` on the CPU; `BAD_CODE` throughout where the model's state is not finite.
+            Codes `[rows, codebooks]` on the CPU; all `BAD_CODE` in a row whose state is not finite.
         """
 
 
 class RowState:
-    """What each row carries from frame to frame, at fixed addresses."""
+    """What each row carries from frame to frame, at addresses that a CUDA graph may capture."""
 
     def __init__(self, rows: int, like: Tensor, dim: int) -> None:
         device = like.device
@@ -85,7 +84,7 @@ class RowState:
         self.temperature = torch.zeros(rows, device=device)
 
     def set(self, row: int, position: int, x: Tensor, sampling: Sampling) -> None:
-        """Begin a generation."""
+        """Begin a generation in a row."""
         self.x[row], self.position[row], self.frame[row] = x, position, 0
         self.seed[row], self.temperature[row], self.top_k[row] = sampling.seed, sampling.temperature, sampling.top_k
 
@@ -95,9 +94,9 @@ class RowState:
             tensor[target] = tensor[source]
 
     def advance(self, rows: int, x: Tensor, limit: int) -> None:
-        """To the next frame, whose input is `x`.
+        """Go on to the next frame, whose input is `x` `[rows, dim]`.
 
-        Rows that merely fill up a captured batch go on for ever, so positions stop at `limit`.
+        Padding rows of a captured batch go on for ever, so positions stop at `limit`.
         """
         self.x[:rows] = x
         self.position[:rows] = (self.position[:rows] + 1).clamp(max=limit)

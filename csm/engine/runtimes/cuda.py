@@ -1,9 +1,9 @@
-"""The runtime for CUDA: the whole frame, backbone step, draws and 31 depth steps, replayed as one graph.
+"""The runtime for CUDA: a whole frame, from the backbone to the last of 31 depth steps, is one CUDA graph.
 
-A frame is some thousands of small kernels; launched one by one they cost more time than they compute. Graphs are
-captured at start-up, one per size of batch and length, because a capture during service would stall every stream.
-Each is compared with the eager frame before it is trusted. Where a graph is missing, a larger one does its work, and
-where there is none, the eager frame.
+A frame is some thousands of small kernels, which take longer to launch one by one than to run. Graphs are captured at
+start-up, one for each size of batch and length, because a capture during service would stall every stream. Each is
+compared with the eager frame before it is used. If a graph is missing, the next larger one is used, and if there is
+none, the eager frame.
 """
 
 import logging
@@ -25,26 +25,26 @@ from csm.model.checkpoint import Checkpoint
 log = logging.getLogger(__name__)
 
 LENGTHS = (512, 1024, 2048)
-"""Positions that a graph attends to; a graph reads all of them, needed or not."""
+"""Positions that a graph attends to: all of them, needed or not."""
 
 COMMON_TOP_K = 64
-"""Wider draws need a wider sort; nearly all requests keep to the default of 50."""
+"""Top-k of the narrower graphs: a larger one needs a larger sort, and nearly all requests use the default of 50."""
 
 WARM_UPS = 2
-"""Eager frames before a capture, so that libraries have chosen their kernels and workspaces."""
+"""Eager frames before a capture, for libraries to choose kernels and to allocate workspaces."""
 
 MAX_FAILURES = 3
-"""Captures that may fail before the rest is not tried any more."""
+"""Failed captures after which no further one is tried."""
 
 MAX_ROWS = 16
-"""Streams by default; a frame for 16 costs little more than one for 1, but each row takes 67 MB at CSM-1B's size."""
+"""Default of the streams at once. Each takes 67 MB for its keys and values at CSM-1B's size."""
 
 RESERVED_BYTES = 3_000_000_000
-"""Left free by the default number of rows: graphs (about 10 kB a kernel, 0.7 GB in all), workspaces of cuBLAS, the
-codec's activations, and the voices that are kept."""
+"""Memory that the default number of rows leaves for graphs (about 10 kB a kernel, 0.7 GB in all), cuBLAS workspaces,
+the codec's activations, and cached voices."""
 
 Key = tuple[int, int, int]
-"""Rows, length and top-k that a graph is captured for; it serves all that is not larger."""
+"""Rows, length and top-k that a graph is captured for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Graph:
     """A captured frame.
 
     Attributes:
-        replay: runs it on the current stream.
+        replay: run it on the current stream.
         codes: `[rows, codebooks]`, overwritten by each replay.
     """
 
@@ -61,27 +61,27 @@ class Graph:
 
 
 Capture = Callable[[Callable[[], Tensor]], Graph]
-"""From the eager frame to its graph."""
+"""A function that makes a graph of the eager frame."""
 
 
 class CudaRuntime(TorchRuntime):
-    """See `Runtime`; captures in its constructor.
+    """See `Runtime`. The constructor captures all graphs.
 
     Args:
         checkpoint: to load.
         placement: a CUDA device and its precision.
-        rows: of the batch; None takes what the free memory allows, up to `MAX_ROWS`.
-        capture: how to make a graph; None captures on the device.
+        rows: size of the batch; None for what the free memory allows, at most `MAX_ROWS`.
+        capture: makes a graph; None for `cuda_graphs`.
 
     Attributes:
         graphs: by what they were captured for.
 
     Raises:
-        ModelUnavailable: the device has no room for the model or for so many rows, or it is lost.
+        ModelUnavailable: the device has too little memory for the model or so many rows, or it failed.
     """
 
     prefill_chunk = 512
-    """A piece of this width takes the time of its 270 launches, as a narrower one would."""
+    """Up to this width a chunk takes the time of its 270 launches, however narrow it is."""
 
     def __init__(
         self, checkpoint: Checkpoint, placement: Placement, rows: int | None, capture: Capture | None = None
@@ -109,15 +109,15 @@ class CudaRuntime(TorchRuntime):
         return graph.codes[:rows]
 
     def default_rows(self) -> int:
-        """Return how many rows fit into the memory that is free once the weights are there."""
+        """Return how many rows fit into the memory that is free once the weights are loaded."""
         free, _ = torch.cuda.mem_get_info(self.device)
         return max(1, min(MAX_ROWS, (free - RESERVED_BYTES) // self.row_bytes))
 
     def _capture_all(self, capture: Capture) -> None:
-        """Capture what can be captured, and say what is missing and what helps."""
+        """Capture all graphs; if some cannot be captured, set `notice`."""
         lengths = [length for length in LENGTHS if length < self.positions] + [self.positions]
         top_ks = {min(COMMON_TOP_K, self.depth.codebook_size), self.depth.codebook_size}
-        # From the largest to the smallest: each then fits into the memory pool of the one before.
+        # Largest first: each graph then fits into the memory pool of the one before.
         keys = sorted(product(_powers_of_two(self.rows), lengths, top_ks), reverse=True)
         failures: list[str] = []
         for key in keys:
@@ -154,7 +154,7 @@ class CudaRuntime(TorchRuntime):
         return graph
 
     def _probe(self, key: Key, seed: int) -> None:
-        """Fill all rows with noise, each at another position."""
+        """Fill all rows with noise, each at a position of its own."""
         rows, length, top_k = key
         generator = torch.Generator(self.device).manual_seed(seed)
         self.kv_cache.store.normal_(generator=generator)
@@ -165,11 +165,11 @@ class CudaRuntime(TorchRuntime):
 
 
 def cuda_graphs(device: torch.device) -> Capture:
-    """Return a function that captures on this device, whichever is current, into one memory pool."""
+    """Return a function that captures graphs on a device, all in one memory pool."""
     pool, stream = torch.cuda.graph_pool_handle(), side_stream(device)
 
     def capture(frame: Callable[[], Tensor]) -> Graph:
-        # Its current device is the one that a capture listens to: on another it would come out empty.
+        # A capture records the current device only: of the kernels of another it would record none.
         with torch.cuda.device(device):
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -186,13 +186,14 @@ def cuda_graphs(device: torch.device) -> Capture:
 
 
 def leading_agreement(expected: Tensor, given: Tensor) -> float:
-    """Return the mean share of the codes of a frame `[rows, codebooks]` up to the first that differs.
+    """Return the share of the codes of a frame `[rows, codebooks]` before the first that differs, averaged over rows.
 
-    A rounding may turn one code where two are about equally likely, and all that follow it; wrong codes agree in none.
+    Rounding can flip a code where two are about equally likely, and with it all that follow. A wrong frame does not
+    even begin with the same codes.
     """
     return float((expected == given).int().cumprod(dim=1).float().mean())
 
 
 def _powers_of_two(limit: int) -> list[int]:
-    """1, 2, 4, ... and `limit` itself."""
+    """Return 1, 2, 4, … and `limit` itself."""
     return [1 << i for i in range((limit - 1).bit_length())] + [limit]

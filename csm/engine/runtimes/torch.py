@@ -16,9 +16,9 @@ from csm.model.sampling import gumbel_noise
 
 
 def lay_out_by_columns(module: nn.Module) -> None:
-    """Store the weights of all linear layers by input instead of by output.
+    """Store the weights of all linear layers in column-major order.
 
-    For a batch of a few rows, torch's CPU product then streams through memory a third faster (docs/performance.md).
+    With a batch of a few rows, torch's CPU matrix product then reads memory a third faster (docs/performance.md).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -31,7 +31,7 @@ class TorchRuntime:
     Args:
         checkpoint: to load.
         placement: device and precision.
-        rows: of the batch; None takes what suits the device.
+        rows: size of the batch; None for what suits the device.
     """
 
     prefill_chunk, idle_prefill_chunk = 16, 64
@@ -84,7 +84,7 @@ class TorchRuntime:
 
     def join(self, row: int, length: int, x: Tensor, sampling: Sampling) -> None:
         """See `Runtime.join`."""
-        # What filled up a batch before may have left anything in this row.
+        # As padding of a captured batch, this row may have computed anything before.
         self.kv_cache.clear(row)
         self.kv_cache.load(row, self.prefill_cache.store[:, :, 0, :length])
         self.state.set(row, length, x, sampling)
@@ -104,17 +104,21 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def frame(self, rows: int, length: int, top_k: int) -> Tensor:
-        """`step` without waiting for the device: pure tensor work at fixed addresses."""
+        """Make a frame without waiting for the device; see `step`.
+
+        This is what a CUDA graph captures: the backbone over one position, a draw, the depth decoder with its draws,
+        and the embedding of the new frame as the next input, all at fixed addresses.
+        """
         state = self.state
         positions = state.position[:rows, None]
         cache = self.kv_cache.view(rows, positions, length)
         bias = attention_bias(causal_mask(positions, length), state.x.dtype)
         hidden = self.backbone(state.x[:rows, None], positions, bias, cache)[:, 0]
         noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
-        # Rows that merely fill up a captured batch may hold the wider draws of a generation that is over.
+        # Padding rows of a captured batch may hold a larger top-k of a generation that is over.
         top_ks = state.top_k[:rows].clamp(max=top_k)
         codes = self.depth(hidden, noise, state.temperature[:rows], top_ks, top_k)
         state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
-        # A draw from logits that are not numbers is code 0, which would pass for the end of the turn.
+        # A draw from NaN logits is code 0, and a frame of zeros would pass for the end of the turn.
         checked: Tensor = codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
         return checked

@@ -1,10 +1,9 @@
-"""Mimi, decoding as a stream: any cut into chunks gives the samples of one long decode.
+"""Mimi's decoder as a stream: however it is cut into chunks, the samples are those of one long decode.
 
-`transformers.MimiModel` decodes a whole utterance at once. Three things must be carried from chunk to chunk
-to do the same in parts, and all of them live in one `State`: the inputs that causal convolutions look back
-on, the outputs that transposed convolutions spill over the end of a chunk, and the keys and values within the
-decoder transformer's sliding window. Every tensor of a state has the stream as its first dimension, so
-streams of different ages decode in one batch.
+`transformers.MimiModel` decodes a whole utterance at once. To do the same chunk by chunk, three things are carried over
+in a `State`: the inputs that causal convolutions look back on, the outputs of transposed convolutions that reach into
+the next chunk, and the keys and values within the transformer's sliding window. Every tensor of a state has the stream
+as its first dimension, so streams of different age are decoded in one batch.
 
 Source: Kyutai, "Moshi: a speech-text foundation model for real-time dialogue", 2024, section 3.3.
 """
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class StreamingConv1d(nn.Module):
-    """A causal convolution of stride 1 that remembers the inputs it will look back on."""
+    """A causal convolution of stride 1 that keeps the inputs it looks back on."""
 
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
@@ -31,11 +30,11 @@ class StreamingConv1d(nn.Module):
         self.context = (conv.kernel_size[0] - 1) * conv.dilation[0]
 
     def initial_state(self, batch: int) -> State:
-        """Silence before the first sample: `[batch, channels, context]`."""
+        """Return silence before the first sample: `[batch, channels, context]`."""
         return [self.conv.weight.new_zeros(batch, self.conv.in_channels, self.context)] if self.context else []
 
     def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
-        """`[batch, in, time]` to `[batch, out, time]`."""
+        """Convolve `[batch, in, time]` to `[batch, out, time]`."""
         if self.context:
             x = torch.cat([next(past), x], dim=-1)
             now.append(x[..., -self.context :])
@@ -44,14 +43,14 @@ class StreamingConv1d(nn.Module):
 
 
 class StreamingConvTranspose1d(nn.Module):
-    """A causal transposed convolution whose kernel is twice its stride, as one product.
+    """A causal transposed convolution whose kernel is twice its stride, as one matrix product.
 
-    Each position gives the samples of its own stride and spills into those of the next one; what the last position of
-    a chunk spills is added to the head of the next chunk. As a product it reads its weights once and packs them once,
-    which runtimes do not manage for transposed convolutions.
+    Each position contributes to the samples of its own stride and of the next one. The contribution of a chunk's last
+    position to the next chunk is carried over. As a matrix product, the weights are read and packed once, which
+    runtimes do not manage for transposed convolutions.
 
     Raises:
-        ValueError: the kernel is of another size.
+        ValueError: the kernel has another size.
     """
 
     def __init__(self, conv: nn.ConvTranspose1d) -> None:
@@ -65,29 +64,29 @@ class StreamingConvTranspose1d(nn.Module):
         halves = weight.view(*weight.shape[:2], 2, self.stride).movedim(2, 0)
         weight = halves[:, :, 0] if self.by_channel else halves.movedim(1, -1).flatten(0, 2)
         self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        # Added after the overlap: with the bias inside, overlapping samples would get it twice.
+        # Added after the overlap, or overlapping samples would get it twice.
         self.bias = None if conv.bias is None else conv.bias.view(1, -1, 1)
 
     def initial_state(self, batch: int) -> State:
-        """Nothing spilt yet: `[batch, channels, stride]`."""
+        """Return zeros `[batch, channels, stride]`."""
         return [self.weight.new_zeros(batch, self.channels, self.stride)]
 
     def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
-        """`[batch, in, time]` to `[batch, out, time * stride]`."""
-        own, spilt = self._halves(x)
-        spilt = torch.cat([next(past)[:, None], spilt], dim=1)
-        now.append(spilt[:, -1])
-        y = (own + spilt[:, :-1]).transpose(1, 2).flatten(2)
+        """Convolve `[batch, in, time]` to `[batch, out, time * stride]`."""
+        own, carried = self._halves(x)
+        carried = torch.cat([next(past)[:, None], carried], dim=1)
+        now.append(carried[:, -1])
+        y = (own + carried[:, :-1]).transpose(1, 2).flatten(2)
         return y if self.bias is None else y + self.bias
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What each position gives and spills, `[batch, time, channels, stride]` each."""
+        """Return contributions to the own and to the next stride, `[batch, time, channels, stride]` each."""
         if self.by_channel:
             x = x.transpose(1, 2)[..., None]
             return x * self.weight[0], x * self.weight[1]
         both = F.linear(x.transpose(1, 2), self.weight)
-        own, spilt = both.view(*both.shape[:2], 2, self.channels, self.stride).unbind(2)
-        return own, spilt
+        own, carried = both.view(*both.shape[:2], 2, self.channels, self.stride).unbind(2)
+        return own, carried
 
 
 class StreamingResnetBlock(nn.Module):
@@ -99,7 +98,7 @@ class StreamingResnetBlock(nn.Module):
         self.shortcut = _streaming(block.shortcut)
 
     def initial_state(self, batch: int) -> State:
-        """Of both branches."""
+        """Return the state of both branches."""
         return _initial_state([*self.layers, self.shortcut], batch)
 
     def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
@@ -112,14 +111,14 @@ class StreamingResnetBlock(nn.Module):
 
 
 class Pointwise(nn.Module):
-    """A layer without memory."""
+    """A layer without state."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def initial_state(self, batch: int) -> State:
-        """None."""
+        """Return no state."""
         return []
 
     def forward(self, x: Tensor, past: Iterator[Tensor], now: State) -> Tensor:
@@ -129,10 +128,13 @@ class Pointwise(nn.Module):
 
 
 class MimiDecoder(nn.Module):
-    """Codes in, samples out, a chunk at a time; exactly `MimiModel.decode` when the chunks are put together.
+    """Codes in, samples out, chunk by chunk; put together, they are exactly those of `MimiModel.decode`.
 
     Args:
-        codec: the model whose weights are used, not copied.
+        codec: whose weights are used, not copied.
+
+    Raises:
+        ValueError: the codec is not a causal Mimi.
     """
 
     def __init__(self, codec: "MimiModel") -> None:
@@ -149,7 +151,7 @@ class MimiDecoder(nn.Module):
         self.seanet = nn.ModuleList(_streaming(layer) for layer in seanet.layers)
 
     def initial_state(self, batch: int) -> State:
-        """The state of `batch` streams that have not begun."""
+        """Return the state of `batch` new streams."""
         return _initial_state([self.upsample, self.transformer, *self.seanet], batch)
 
     def forward(self, codes: Tensor, state: State) -> tuple[Tensor, State]:
@@ -176,7 +178,7 @@ class MimiDecoder(nn.Module):
 
 
 class Codebooks(nn.Module):
-    """Residual codebooks: codes `[batch, codebooks, frames]` to latents `[batch, dim, frames]`."""
+    """Residual codebooks: from codes `[batch, codebooks, frames]` to latents `[batch, dim, frames]`."""
 
     table: Tensor
     offsets: Tensor
@@ -192,14 +194,14 @@ class Codebooks(nn.Module):
         self.projection = quantizer.output_proj or nn.Identity()
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Sum the codebooks' vectors, then project."""
+        """Sum the vectors of all codebooks, then project."""
         summed = F.embedding(codes + self.offsets, self.table).sum(dim=1)
         latents: Tensor = self.projection(summed.transpose(1, 2))
         return latents
 
 
 def _streaming(layer: Any) -> Any:
-    """The streaming counterpart of one layer of `MimiModel`."""
+    """Return the streaming counterpart of a layer of `MimiModel`."""
     if hasattr(layer, "block"):
         return StreamingResnetBlock(layer)
     conv = getattr(layer, "conv", None)
@@ -213,7 +215,7 @@ def _initial_state(layers: Sequence[Any], batch: int) -> State:
 
 
 def _decoder_parts(codec: Any) -> tuple[Any, Any, Any]:
-    """Upsampling, transformer and SEANet; transformers 5.23 moved them below `codec.decoder`."""
+    """Return upsampling, transformer and SEANet; since transformers 5.23 they are parts of `codec.decoder`."""
     owner = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec
     return owner.upsample, owner.decoder_transformer, getattr(owner, "decoder_seanet", codec.decoder)
 

@@ -1,12 +1,11 @@
-"""Mimi, encoding a reference: all of it, but a few seconds at a time.
+"""Mimi's encoder, for reference audio.
 
-The layers are defined here once more, with the names of `transformers.MimiModel` but without what that imports: a
-server that runs from prepared weights is 200 MB smaller for it.
+The layers are defined here again, with parameters named as in `transformers.MimiModel` but without its imports: a
+server that runs from prepared weights takes 200 MB less.
 
-The first convolutions work on every sample with dozens of channels: for half a minute of CSM-1B's codec, that is 200 MB
-for each intermediate result. They are causal and look back a fifth of a second, so the sound is cut into pieces that
-overlap by that much, and the pieces' results are put together. Everything behind them works on 25 positions a second
-and sees all of these.
+The convolutions have dozens of channels at the full sample rate: for half a minute and CSM-1B's codec, 200 MB for each
+intermediate result. They are causal and look back a fifth of a second, so the audio is convolved in pieces that overlap
+by that much, and the results are put together. Everything behind them works on 25 positions a second and sees all.
 
 Source: Kyutai, "Moshi: a speech-text foundation model for real-time dialogue", 2024, section 3.3.
 """
@@ -28,13 +27,13 @@ PIECE_SECONDS = 2
 
 
 class MimiEncoder(nn.Module):
-    """Samples in, codes out: exactly `MimiModel.encode`.
+    """Samples in, codes out: exactly those of `MimiModel.encode`.
 
     Args:
         config: of the codec.
 
     Raises:
-        ValueError: it is no causal Mimi.
+        ValueError: the codec is not a causal Mimi.
     """
 
     def __init__(self, config: MimiConfig) -> None:
@@ -51,25 +50,25 @@ class MimiEncoder(nn.Module):
 
     @classmethod
     def from_model(cls, codec: "MimiModel") -> "MimiEncoder":
-        """That of a codec, whose weights are used, not copied; only the codebooks are computed anew."""
+        """Use the weights of a codec without copying them; only the codebooks are computed."""
         return cls.from_weights(codec.config, _weights_of(codec)).to(codec.device)
 
     @classmethod
     def from_weights(cls, config: MimiConfig, weights: Mapping[str, Tensor]) -> "MimiEncoder":
-        """On weights from the `state_dict` of another, which are used, not copied."""
+        """Use the weights of another encoder's `state_dict` without copying them."""
         with torch.device("meta"):
             encoder = cls(config)
         encoder.load_state_dict(weights, assign=True)
         return encoder.eval().requires_grad_(False)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Encode a whole reference.
+        """Encode reference audio.
 
         Args:
-            samples: `[samples]` at the codec's rate.
+            samples: `[samples]` at the codec's sample rate.
 
         Returns:
-            Codes `[frames, codebooks]`, as many frames as `CsmProcessor` leaves room for.
+            Codes `[frames, codebooks]`, one frame for every 80 ms begun.
         """
         x = torch.cat([*self._pieces(samples.view(1, 1, -1))], dim=-1).transpose(1, 2)
         x = self.transformer(x, iter(self.transformer.initial_state(1)), [])
@@ -77,7 +76,7 @@ class MimiEncoder(nn.Module):
         return torch.cat([self.semantic(latents), self.acoustic(latents)], dim=-1)
 
     def _pieces(self, samples: Tensor) -> Iterator[Tensor]:
-        """What the convolutions make of `[1, 1, samples]`: `[1, dim, positions]` piece by piece."""
+        """Yield the convolutions of `[1, 1, samples]` piece by piece, `[1, dim, positions]` each."""
         hop, reach = _geometry(self.convolutions)
         length, overlap = -(-self.piece // hop) * hop, -(-reach // hop) * hop
         for start in range(0, samples.shape[-1], length):
@@ -86,7 +85,7 @@ class MimiEncoder(nn.Module):
 
 
 class CausalConv1d(nn.Module):
-    """A convolution that sees no later sample; a last step that is cut short is filled up on the right."""
+    """A causal convolution; an incomplete last step is padded on the right."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, pad_mode: str = "constant", **options: Any
@@ -96,7 +95,7 @@ class CausalConv1d(nn.Module):
         self.past, self.pad_mode = (kernel - 1) * self.conv.dilation[0] + 1 - stride, pad_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[batch, in, time]` to `[batch, out, time / stride]`, rounded up."""
+        """Convolve `[batch, in, time]` to `[batch, out, time / stride]`, rounded up."""
         y: Tensor = self.conv(F.pad(x, (self.past, -x.shape[-1] % self.conv.stride[0]), self.pad_mode))
         return y
 
@@ -118,7 +117,7 @@ class ResnetBlock(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """SEANet's encoder: every step doubles the channels and takes fewer samples for one position, 960 at last."""
+    """SEANet's encoder: every step has twice the channels and a lower rate, one position for 960 samples at the end."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
@@ -132,13 +131,13 @@ class Convolutions(nn.Module):
         self.layers = nn.Sequential(*layers, nn.ELU(), CausalConv1d(width, config.hidden_size, config.last_kernel_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[batch, 1, samples]` to `[batch, dim, positions]`."""
+        """Convolve `[batch, 1, samples]` to `[batch, dim, positions]`."""
         y: Tensor = self.layers(x)
         return y
 
 
 class NearestCodes(nn.Module):
-    """Residual quantisation: each codebook's nearest vector to what those before it have left over."""
+    """Residual quantisation: each codebook gives its vector nearest to what those before it left over."""
 
     tables: Tensor
 
@@ -149,7 +148,7 @@ class NearestCodes(nn.Module):
         self.input_proj = nn.Identity() if inner == outer else nn.Conv1d(outer, inner, 1, bias=False)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """`[1, dim, frames]` to `[frames, codebooks]`."""
+        """Quantise latents `[1, dim, frames]` to codes `[frames, codebooks]`."""
         rest, codes = self.input_proj(latents)[0].T, []
         for table in self.tables:
             codes.append(torch.cdist(rest[None], table[None])[0].argmin(dim=-1))
@@ -158,7 +157,7 @@ class NearestCodes(nn.Module):
 
 
 def _weights_of(codec: Any) -> dict[str, Tensor]:
-    """The encoder's; transformers 5.23 moved most below `codec.encoder`."""
+    """Return the encoder's weights; since transformers 5.23 most are parts of `codec.encoder`."""
     owner = codec.encoder if hasattr(codec.encoder, "encoder_seanet") else codec
     quantizer = codec.quantizer
     parts = {
@@ -178,7 +177,7 @@ def _codebooks(quantizer: Any) -> dict[str, Tensor]:
 
 
 def _geometry(convolutions: nn.Module) -> tuple[int, int]:
-    """Samples that a position stands for, and samples before its own that it depends on, at most."""
+    """Return the samples for each position, and how many samples before these it depends on."""
     hop, reach = 1, 0
     for layer in convolutions.modules():
         if isinstance(layer, nn.Conv1d):

@@ -1,7 +1,7 @@
-"""The transformer that stands in both halves of Mimi: each position sees those of one sliding window before it.
+"""The transformer of Mimi's encoder and decoder: causal attention within a sliding window.
 
-What a stream carries from chunk to chunk is explained in `csm.model.mimi.decoder`. The names are those of
-`transformers.MimiModel`, whose weights are loaded here.
+What a stream carries from chunk to chunk is explained in `csm.model.mimi.decoder`. Parameters are named as in
+`transformers.MimiModel`, so that its weights load here.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Rotations = tuple[Tensor, Tensor]
 
 
 class SlidingTransformer(nn.Module):
-    """Causal, with keys and values kept for one sliding window.
+    """Causal layers that keep keys and values for one sliding window.
 
     Args:
         config: of the codec.
@@ -34,14 +34,14 @@ class SlidingTransformer(nn.Module):
             raise ValueError("only Mimi's own layers are known: no biases, GELU, a key and a value for each head")
         self.heads, self.head_dim, self.window = config.num_attention_heads, config.head_dim, config.sliding_window
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        # On the CPU, so that a model made on torch's meta device has the numbers as well.
+        # Made on the CPU: a model that is made on the meta device needs these values too.
         powers = torch.arange(0, self.head_dim, 2, dtype=torch.float, device="cpu") / self.head_dim
         inv_freq = 1.0 / (config.rope_parameters["rope_theta"] ** powers)
         self.register_buffer("inv_freq", inv_freq, persistent=False)
 
     @classmethod
     def from_model(cls, source: nn.Module, config: MimiConfig) -> "SlidingTransformer":
-        """That of `MimiModel`, whose weights are used, with the scales multiplied into them."""
+        """Take the weights of a transformer of `MimiModel`, with the layer scales folded in."""
         with torch.device("meta"):
             transformer = cls(config)
         transformer.load_state_dict(source.state_dict(), assign=True)
@@ -51,7 +51,7 @@ class SlidingTransformer(nn.Module):
         return transformer.to(next(source.parameters()).device)
 
     def initial_state(self, batch: int) -> State:
-        """Age in positions `[batch]`, then keys and values `[batch, heads, window - 1, head_dim]` per layer."""
+        """Return ages in positions `[batch]`, then each layer's keys, values `[batch, heads, window - 1, head_dim]`."""
         like = next(self.parameters())
         shape = (batch, self.heads, self.window - 1, self.head_dim)
         age = torch.zeros(batch, dtype=torch.long, device=like.device)
@@ -73,7 +73,7 @@ class SlidingTransformer(nn.Module):
         return angles.cos(), angles.sin()
 
     def _mask(self, age: Tensor, time: int) -> Tensor:
-        """True where query i of this chunk sees key j of past and chunk: `[batch, 1, time, window - 1 + time]`."""
+        """Return `[batch, 1, time, window - 1 + time]`: True where a query attends to a key of past or chunk."""
         query = torch.arange(time, device=age.device)[:, None]
         key = torch.arange(self.window - 1 + time, device=age.device)[None, :]
         within = (key >= query) & (key <= query + self.window - 1)
@@ -83,7 +83,7 @@ class SlidingTransformer(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a feed-forward part, each behind a LayerNorm, scaled per channel, and around a residual."""
+    """A layer: attention and feed-forward, each behind a LayerNorm, scaled per channel and added to the residual."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Layer(nn.Module):
         return y
 
     def fold(self) -> None:
-        """Multiply each scale into the product before it: fewer operations, and graph compilers would copy weights."""
+        """Multiply each scale into the product before it. Graph compilers would do so too, but keep both copies."""
         for product, name in ((self.self_attn.o_proj, "self_attn_layer_scale"), (self.mlp.fc2, "mlp_layer_scale")):
             scale = getattr(self, name).scale.detach()
             product.weight = nn.Parameter(product.weight.detach() * scale[:, None], requires_grad=False)
@@ -108,7 +108,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over past and present."""
+    """Multi-head attention over past and present positions."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Attention(nn.Module):
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        """Into heads: `[batch, heads, time, head_dim]`."""
+        """Split `[batch, time, dim]` into heads `[batch, heads, time, head_dim]`."""
         return x.view(*x.shape[:2], self.heads, self.head_dim).transpose(1, 2)
 
 
@@ -160,6 +160,6 @@ class LayerScale(nn.Module):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE in the layout of Llama: the two halves of a head are the pairs."""
+    """Apply the rotary embedding in Llama's layout, where the halves of a head are the pairs."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-right, left], dim=-1) * sin

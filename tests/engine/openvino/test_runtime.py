@@ -1,5 +1,6 @@
 """The CPU runtime against eager PyTorch, on tiny checkpoints compiled for real."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 

@@ -1,0 +1,33 @@
+"""Reserve capacity for a request that speaks, before its body is read and counted against a quota."""
+
+from flask import Flask, Response, g, request
+
+from csm.speech import Synthesizer
+from csm.speech.admission import Reservation
+
+
+def install(app: Flask, synthesizer: Synthesizer, blueprint: str) -> None:
+    """Hold a reservation during each request to the blueprint, until its response is closed."""
+
+    def reserve() -> None:
+        if request.blueprint == blueprint:
+            g.reservation = synthesizer.reserve()
+
+    def pass_on(response: Response) -> Response:
+        if "reservation" in g:
+            response.call_on_close(g.pop("reservation").release)
+        return response
+
+    def release(_: BaseException | None) -> None:
+        if "reservation" in g:
+            g.pop("reservation").release()
+
+    app.before_request(reserve)
+    app.after_request(pass_on)
+    app.teardown_request(release)
+
+
+def current() -> Reservation:
+    """Return the reservation of the request that is being served."""
+    found: Reservation = g.reservation
+    return found

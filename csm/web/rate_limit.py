@@ -1,0 +1,83 @@
+"""How often a client may ask: by key, or by address where there are no keys."""
+
+import contextlib
+import ipaddress
+import time
+
+from flask import Flask, Response, request
+from flask_limiter import Limiter, RateLimitExceeded
+from limits import parse_many
+from limits.errors import ConfigurationError
+from limits.storage import storage_from_string
+
+from csm.settings import Settings, SettingsError
+from csm.web import access_log
+from csm.web.problems import problem, seconds
+
+# While Redis hangs, a request waits this long once; then the limits count in memory until Redis answers again.
+REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
+
+
+def install(app: Flask, settings: Settings) -> Limiter:
+    """Return the limiter; it counts the blueprints that are given to its `limit`."""
+    limiter = Limiter(
+        _client,
+        app=app,
+        storage_uri=settings.rate_limit_storage,
+        storage_options=_options(settings),
+        # No fixed windows: a burst around the border of two of them would get twice the quota.
+        strategy="moving-window",
+        # Not `swallow_errors`: that would let everyone in while Redis is down.
+        in_memory_fallback_enabled=True,
+        key_prefix="csm",
+    )
+
+    def exceeded(error: RateLimitExceeded) -> Response:
+        wait = seconds(_delay(limiter, error))
+        detail = f"Your quota of {error.description} is used up; try again in {wait} seconds."
+        return problem(429, detail, {"Retry-After": wait})
+
+    app.register_error_handler(RateLimitExceeded, exceeded)
+    return limiter
+
+
+def check(settings: Settings) -> None:
+    """Find mistakes in the limit and its storage; connects to nothing.
+
+    Raises:
+        SettingsError: with the variable and the remedy.
+    """
+    try:
+        parse_many(settings.rate_limit)
+    except ValueError:
+        raise SettingsError("CSM_RATE_LIMIT: write it like '10 per minute' or '10/minute;100/day'") from None
+    try:
+        storage_from_string(settings.rate_limit_storage, **_options(settings))
+    except (ConfigurationError, ValueError):
+        raise SettingsError("CSM_RATE_LIMIT_STORAGE: write it like 'memory://' or 'redis://host:6379/0'") from None
+
+
+def _options(settings: Settings) -> dict[str, str | int]:
+    return REDIS_OPTIONS if settings.rate_limit_storage.startswith("redis") else {}
+
+
+def _client() -> str:
+    """Return whose quota a request counts against: a key's, or that of an address, for IPv6 of its whole /64."""
+    if name := access_log.current().client:
+        return f"key {name}"
+    address = request.remote_addr or ""
+    with contextlib.suppress(ValueError):
+        parsed = ipaddress.ip_address(address)
+        if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
+            address = str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return f"address {address[:64]}"
+
+
+def _delay(limiter: Limiter, error: RateLimitExceeded) -> float:
+    """Return the seconds until the quota has room again; the whole window if the storage fails just now."""
+    try:
+        if (hit := limiter.current_limit) is not None:
+            return hit.reset_at - time.time()
+    except Exception:
+        limiter.logger.warning("rate limit storage failed while looking up a window")
+    return error.limit.limit.get_expiry()

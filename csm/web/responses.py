@@ -1,0 +1,104 @@
+"""A WAV that is sent while it is generated, or all at once; either way the generation is always closed."""
+
+import contextlib
+import errno
+import itertools
+import logging
+import time
+from collections.abc import Generator, Iterable, Iterator
+
+from flask import Response
+
+from csm import errors, log
+from csm.audio import wav
+from csm.speech import SAMPLE_RATE
+from csm.web.access_log import Access
+from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
+
+logger = logging.getLogger("csm.web")
+
+Chunks = Generator[bytes, None, None]
+
+BYTES_PER_SECOND = 2 * SAMPLE_RATE
+
+WRITE_SECONDS = 15
+"""In which a client has to take in something."""
+SLACK_SECONDS = 30.0
+"""By which a client may lag behind one that plays the audio as it arrives: a slow client holds a thread and a slot."""
+PIECE_BYTES = 16_384
+"""Of an answer that exists already."""
+
+HEADERS = {
+    "Content-Disposition": 'attachment; filename="voice-clone.wav"',
+    "Cache-Control": "no-store",
+    # Tells nginx not to collect the answer before it passes it on.
+    "X-Accel-Buffering": "no",
+}
+
+
+def streamed(chunks: Chunks, entry: Access, environ: Environ) -> Response:
+    """Return an answer whose first bytes exist and whose end does not yet.
+
+    The first chunk is taken here: what goes wrong before it keeps a status of its own, and a generation that has
+    begun is certain to be closed, which an iterator that was never started is not.
+    """
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(chunks.close)
+        first = _first(chunks)
+        on_error.pop_all()
+    entry.noted["first_audio"] = entry.seconds
+    # Header and first chunk in one write, so that no client sees a header without sound for long.
+    head = wav.streaming_header(SAMPLE_RATE) + first
+    response = _respond(itertools.chain([head], chunks), entry, environ, HEADERS)
+    response.call_on_close(chunks.close)
+    return response
+
+
+def whole(chunks: Chunks, entry: Access, environ: Environ) -> Response:
+    """Return an answer with exact sizes and a Content-Length, once all of it exists."""
+    with contextlib.closing(chunks):
+        pcm = b"".join((_first(chunks), *chunks))
+    content = wav.header(SAMPLE_RATE, len(pcm)) + pcm
+    pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
+    return _respond(pieces, entry, environ, HEADERS | {"Content-Length": str(len(content))})
+
+
+def _first(chunks: Chunks) -> bytes:
+    try:
+        return next(chunks)
+    except StopIteration:
+        raise errors.GenerationFailed("The model produced no audio; try again, or change the text.") from None
+
+
+def _respond(pieces: Iterable[bytes], entry: Access, environ: Environ, headers: dict[str, str]) -> Response:
+    limit_writes(environ, WRITE_SECONDS)
+    entry.outcome = "disconnected"  # unless the body comes to an end of its own
+    return Response(_body(pieces, entry, environ), mimetype="audio/wav", headers=headers)
+
+
+def _body(pieces: Iterable[bytes], entry: Access, environ: Environ) -> Iterator[bytes]:
+    """Yield the body of an answer, and cut it off where it cannot be finished or the client reads too slowly.
+
+    Raises:
+        ConnectionResetError: on it every server closes the connection without a last chunk, so that the client sees
+            an incomplete answer.
+    """
+    sent, writing = -wav.HEADER_BYTES, 0.0
+    try:
+        for piece in pieces:
+            began = time.monotonic()
+            yield piece
+            writing += time.monotonic() - began
+            sent += len(piece)
+            entry.noted["audio"] = sent / BYTES_PER_SECOND
+            if writing > SLACK_SECONDS + sent / BYTES_PER_SECOND:
+                raise TimeoutError("the client reads more slowly than the audio plays")
+        entry.outcome = "ok"
+    except Exception as error:
+        if isinstance(error, TimeoutError):
+            entry.outcome = "slow"
+        elif not isinstance(error, errors.Cancelled):
+            entry.outcome = "cut"
+            logger.error("stream cut: %s", log.redacted_traceback(error), extra=log.fields(id=entry.id))
+        reset_http_1_0(environ)
+        raise ConnectionResetError(errno.ECONNRESET, "the answer cannot be completed") from None

@@ -1,0 +1,129 @@
+import errno
+
+import pytest
+
+from csm.errors import Cancelled, GenerationFailed
+from csm.web.access_log import Access
+from csm.web.responses import streamed, whole
+
+
+class Chunks:
+    """An iterator that notes whether it was closed."""
+
+    def __init__(self, *chunks):
+        self.left = list(chunks)
+        self.closed = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.left:
+            raise StopIteration
+        chunk = self.left.pop(0)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def entry():
+    return Access("id", "POST", "/clone-voice")
+
+
+def test_the_first_chunk_is_drawn_before_the_answer_begins(entry):
+    chunks = Chunks(b"aa", b"bb")
+    answer = streamed(chunks, entry, {})
+    assert chunks.left == [b"bb"]
+    body = iter(answer.response)
+    assert next(body)[44:] == b"aa"
+    assert list(body) == [b"bb"]
+    answer.close()
+    assert (entry.outcome, chunks.closed) == ("ok", True)
+    assert entry.noted["audio"] == 4 / 48000
+
+
+def test_an_answer_nobody_begins_to_read_is_closed(entry):
+    chunks = Chunks(b"aa", b"bb")
+    streamed(chunks, entry, {}).close()
+    assert (entry.outcome, chunks.closed) == ("disconnected", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(GenerationFailed("x"), "cut"), (KeyError("x"), "cut"), (Cancelled("x"), "disconnected")]
+)
+def test_a_failure_after_the_first_byte_tears_the_connection(entry, error, outcome):
+    chunks = Chunks(b"aa", error)
+    answer = streamed(chunks, entry, {})
+    body = iter(answer.response)
+    next(body)
+    with pytest.raises(ConnectionResetError) as raised:
+        next(body)
+    assert raised.value.errno == errno.ECONNRESET
+    answer.close()
+    assert (entry.outcome, chunks.closed) == (outcome, True)
+
+
+def test_a_generation_that_fails_at_once_is_closed(entry):
+    for chunks in (Chunks(Cancelled("x")), Chunks()):
+        with pytest.raises((Cancelled, GenerationFailed)):
+            streamed(chunks, entry, {})
+        assert chunks.closed
+
+
+def test_a_whole_answer_is_closed_even_when_it_fails(entry):
+    for chunks in (Chunks(b"aa", KeyError()), Chunks()):
+        with pytest.raises((KeyError, GenerationFailed)):
+            whole(chunks, entry, {})
+        assert chunks.closed
+
+
+def test_a_whole_answer_leaves_in_pieces_of_its_length(entry):
+    answer = whole(Chunks(bytes(30_000), bytes(20_000)), entry, {})
+    pieces = list(answer.response)
+    assert answer.headers["Content-Length"] == str(sum(map(len, pieces))) == str(44 + 50_000)
+    assert max(map(len, pieces)) <= 16_384
+    answer.close()
+    assert (entry.outcome, entry.noted["audio"]) == ("ok", 50_000 / 48_000)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """One that tests wind forward."""
+    now = [0.0]
+    monkeypatch.setattr("csm.web.responses.time.monotonic", lambda: now[0])
+    return now
+
+
+SECOND = bytes(48_000)
+
+
+def test_who_plays_what_comes_may_take_as_long_as_that(entry, clock):
+    for _ in streamed(Chunks(*[SECOND] * 100), entry, {}).response:
+        clock[0] += 1.1
+    assert entry.outcome == "ok"
+
+
+def test_a_model_that_takes_its_time_is_not_the_callers_fault(entry, clock):
+    class Slow(Chunks):
+        def __next__(self):
+            clock[0] += 60
+            return super().__next__()
+
+    assert len(list(streamed(Slow(*[SECOND] * 5), entry, {}).response)) == 5
+
+
+@pytest.mark.parametrize("answer", [streamed, whole])
+def test_who_reads_more_slowly_than_the_sound_plays_is_cut_off(entry, clock, answer):
+    chunks, received = Chunks(*[SECOND] * 100), 0
+    made = answer(chunks, entry, {})
+    with pytest.raises(ConnectionResetError):
+        for piece in made.response:
+            clock[0] += 10
+            received += len(piece)
+    made.close()
+    assert (entry.outcome, chunks.closed) == ("slow", True)
+    assert clock[0] <= 50 and received < 6 * len(SECOND)
