@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from csm.cli import machine
 from csm.cli.remote import RemoteError, health
-from csm.errors import CsmError
+from csm.errors import CsmError, ModelUnavailable
 from csm.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -154,7 +154,6 @@ class Doctor:
     def model(self) -> str:
         """Check that the checkpoint is here, or may be downloaded."""
         from huggingface_hub import get_token
-        from huggingface_hub.constants import HF_HUB_OFFLINE
 
         from csm.model import hub
 
@@ -163,9 +162,10 @@ class Doctor:
         if hub.local_folder(settings) is not None:
             self._missing = 0
             return f"{settings.model} is on this machine"
-        if HF_HUB_OFFLINE:
-            return f"{settings.model} is in the cache; HF_HUB_OFFLINE keeps from asking whether it is complete"
-        self._missing = hub.missing_bytes(settings)
+        try:
+            self._missing = hub.missing_bytes(settings)
+        except ModelUnavailable:
+            return f"{settings.model} is in the cache; without the Hub it is not known whether it is complete"
         if not self._missing:
             return f"{settings.model} is in the cache"
         token = "with" if get_token() else "without"

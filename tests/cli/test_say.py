@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import wave
@@ -16,7 +17,7 @@ import csm
 from csm import cli
 from csm.audio.wav import pcm16, streaming_header
 from tests.running import ROOT, VOICE, Running, running
-from tests.web.conftest import free_port
+from tests.web.conftest import free_port, until
 
 SAY = ["say", "--voice", str(VOICE), "--seed", "3", "--max-seconds", "0.8"]
 
@@ -122,6 +123,21 @@ def remote(server: Running, *words: str, **environment: str) -> "subprocess.Comp
     command = [sys.executable, "-m", "csm", *SAY, "--text", "Hello there.", "--url", url, *words]
     given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(command, cwd=server.log.parent, env=given, capture_output=True)
+
+
+def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
+    words = [*SAY[:-2], "--text", "One, two, three. " * 50, "--temperature", "1.5", "-o", "out.wav", "--play"]
+    Path("ffplay").write_text(
+        f"#!/bin/sh\nhead -c 5000 > {Path.cwd()}/heard.wav; touch {Path.cwd()}/hears; exec cat > /dev/null\n"
+    )
+    Path("ffplay").chmod(0o755)
+    given = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path.cwd()}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen([sys.executable, "-m", "csm", *words], env=given, stderr=subprocess.PIPE)
+    until(Path("hears").exists, 60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"Traceback" not in errors
+    assert not Path("out.wav").exists()
 
 
 @pytest.mark.slow
