@@ -13,9 +13,9 @@ import csm
 from csm.audio.wav import pcm16
 from csm.errors import CsmError, InvalidRequest, UndecodableAudio
 from csm.settings import SettingsError
+from csm.speech.synthesizer import CsmSynthesizer
 from tests.running import ROOT, VOICE
-from tests.speech.parts import SAMPLE, utterance
-from tests.web.conftest import until
+from tests.speech.parts import SAMPLE, FakeEngine, settings, utterance
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,15 @@ def test_a_voice_is_a_path_or_bytes(model: csm.CSM, kind: Callable[[Path], Any])
     assert np.array_equal(*said)
 
 
-def test_a_stream_that_is_closed_stops(model: csm.CSM) -> None:
-    stream = model.stream("One, two, three. " * 40, SAMPLE, seed=1, temperature=1.5)
-    next(stream)
-    assert model._synthesizer.status().running == 1
-    stream.close()
-    until(lambda: model._synthesizer.status().running == 0, 5)
+def test_a_stream_that_is_closed_stops_its_generation() -> None:
+    engine = FakeEngine(chunks=10)
+    with csm.CSM(CsmSynthesizer(settings(), engine, {}), max_seconds=90) as model:
+        stream = model.stream("Hello.", SAMPLE)
+        next(stream)
+        assert not engine.calls[0].closed and model._synthesizer.status().running == 1
+        stream.close()
+        assert engine.calls[0].closed and model._synthesizer.status().running == 0
+    assert engine.is_closed
 
 
 @pytest.mark.parametrize(

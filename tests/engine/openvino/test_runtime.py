@@ -139,7 +139,6 @@ def test_a_bundle_is_made_once(checkpoint: Checkpoint, cache: Path) -> None:
     assert (folder / DONE).stat().st_mtime_ns == made
 
 
-@pytest.mark.slow
 def test_a_checkpoint_from_the_layer_of_an_image_is_the_same(checkpoint: Checkpoint, tmp_path: Path) -> None:
     given = settings.load(None, cache_dir=tmp_path)
     folder = folder_of(given, checkpoint, "int8")
@@ -152,6 +151,7 @@ def test_a_checkpoint_from_the_layer_of_an_image_is_the_same(checkpoint: Checkpo
     os.utime(weights, (seconds, seconds))
 
 
+@pytest.mark.slow
 def test_a_half_made_bundle_is_made_again(checkpoint: Checkpoint, cache: Path) -> None:
     bundle_of(checkpoint, cache, "int8")
     (folder,) = cache.glob("*-int8")
