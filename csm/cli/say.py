@@ -111,7 +111,7 @@ def _local(args: argparse.Namespace, text: str, voice: bytes, options: Any) -> G
     # Nothing is listened on, so a CSM_HOST that demands keys demands none here; and one text needs one slot.
     chosen = settings.load(host="127.0.0.1", slots=1, **({"model": args.model} if args.model else {}))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("csm").setLevel(logging.WARNING if args.quiet else logging.INFO)
+    logging.getLogger("csm").setLevel(logging.ERROR if args.quiet else logging.INFO)
     if not args.quiet:
         print(f"loading {chosen.model}", file=sys.stderr)
     # Imports torch, which takes seconds.
