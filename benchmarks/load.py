@@ -50,7 +50,7 @@ class Voices:
 
 
 def http_client(url: str, key: str, voices: Voices) -> Client:
-    """Ask a server over HTTP, a connection for each request."""
+    """Return a client that calls a server over HTTP, with one connection for each request."""
     address = urlsplit(url)
     connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
 
@@ -92,7 +92,7 @@ def samples(answer: http.client.HTTPResponse) -> Iterator[NDArray[np.float32]]:
 
 
 def main() -> None:
-    """Try the rates, print the table, write JSON."""
+    """Try the rates, print the table, and write the JSON file."""
     args = parse()
     client = http_client(args.url, args.key, Voices(args.recording))
     try:

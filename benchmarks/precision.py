@@ -86,20 +86,20 @@ class Quantised:
         )
 
     def logits(self, speech: Speech) -> Tensor:
-        """`[frames, codebooks, codes]`, given what was said."""
+        """Return the logits `[frames, codebooks, codes]`, given the codes that were said."""
         states = graph_states(self._backbone, speech.inputs, speech.start)
         return torch.from_numpy(self._scores([states.numpy(), speech.codes.numpy()])[0].copy())
 
 
 def divergence(exact: Tensor, other: Tensor) -> tuple[float, float]:
-    """Mean KL divergence in nats, and the share of draws in which both have the same likeliest code."""
+    """Return the mean KL divergence in nats, and the share of draws in which both have the same likeliest code."""
     p, q = (torch.log_softmax(logits / TEMPERATURE, dim=-1) for logits in (exact, other))
     kl = (p.exp() * (p - q)).sum(dim=-1).mean()
     return float(kl), float((exact.argmax(-1) == other.argmax(-1)).float().mean())
 
 
 def main() -> None:
-    """Speak, compare, print a table."""
+    """Generate speech, compare the precisions, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=DEMO_FOLDER, help="a folder; the demo by default")
     parser.add_argument("--frames", type=int, default=25)

@@ -40,7 +40,7 @@ def voice(seed: int, seconds: float, rate: int) -> Voice:
 
 
 def run(engine: Engine, job: Job) -> dict[str, Any]:
-    """Serve all streams of a job at once; what one of them raises ends the job."""
+    """Run all streams of a job at once; an exception in one of them ends the job."""
 
     def call(stream: int) -> list[tuple[float, int]]:
         reference = voice(job.voices[stream], job.seconds, engine.info.sample_rate)

@@ -27,7 +27,7 @@ class Memory:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def most(self) -> dict[str, float]:
-        """As of now; then it counts anew."""
+        """Return the maximum until now, and start a new one."""
         most, self._most = max(self._most, self._now()), 0.0
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
         return {"resident_gb": most, "cuda_peak_gb": peak / 1e9}

@@ -43,7 +43,7 @@ class Models:
         return "bfloat16"
 
     def checkpoint(self) -> Checkpoint:
-        """Random weights, made on the device when they are loaded."""
+        """Return a checkpoint of random weights, which are made on the device when they are loaded."""
         return random_checkpoint(tiny_config() if self.is_tiny else full_size_config())
 
     def runtime(self, checkpoint: Checkpoint, precision: str, rows: int) -> CudaRuntime:

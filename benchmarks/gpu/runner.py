@@ -97,7 +97,7 @@ class Runner:
 
 
 def _failed_parts(results: dict[str, Any], inside: str = "") -> list[str]:
-    """Names of the parts that `Notes.part` has recorded as failed."""
+    """Return the names of the parts that `Notes.part` has recorded as failed."""
     found = []
     for name, value in results.items():
         if isinstance(value, dict):

@@ -62,7 +62,7 @@ class Synthesizer(Protocol):
     """Text and a voice in, sound out. The only object that `csm.web` talks to."""
 
     def status(self) -> Status:
-        """The present state; never blocks, never waits for the model."""
+        """Return the current state without blocking or waiting for the model."""
 
     def reserve(self) -> Reservation:
         """Reserve capacity for one request; cheap enough to be asked before its body is read.
@@ -90,7 +90,7 @@ class Synthesizer(Protocol):
         """
 
     def drain(self) -> None:
-        """Take nothing new on; what runs may finish."""
+        """Accept no new requests; let running ones finish."""
 
     def close(self) -> None:
         """Stop everything and release the device."""

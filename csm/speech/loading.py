@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class LoadingSynthesizer:
-    """Stands in for the synthesizer that `build` makes; see `csm.speech.api.Synthesizer`.
+    """Stands in for the synthesizer that `build` makes until it is loaded; see `csm.speech.api.Synthesizer`.
 
     Args:
         settings: of the server.

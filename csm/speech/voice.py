@@ -23,7 +23,7 @@ class Voice:
 
 
 def conversation(voice: Voice, text: str) -> Conversation:
-    """The reference turn, then the turn to be said.
+    """Return the reference turn followed by the turn to generate.
 
     Without a transcript the reference turn has no words. The model then takes up the sound of the voice but
     aligns less well; a made-up transcript is worse, because the model learns from it that words and sound

@@ -100,7 +100,7 @@ def read_headers(folder: Path) -> Weights:
 
 
 def _expected(folder: Path) -> dict[str, str]:
-    """By tensor, the file that holds it; one file without an index is expected under the name of no tensor."""
+    """Return the file that holds each tensor; without an index, the only file under an empty name."""
     named = json.loads((folder / "config.json").read_text()).get("transformers_weights")
     index = folder / (named or "model.safetensors.index.json")
     if index.suffix == ".json" and (named or index.is_file()):
@@ -110,7 +110,7 @@ def _expected(folder: Path) -> dict[str, str]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """By tensor, its type, shape and place; and the length that the file must have.
+    """Return type, shape and offsets of each tensor, and the length that the file must have.
 
     The format: the length of a header in 8 bytes, the header in JSON, and the tensors at offsets that it names.
 

@@ -1,4 +1,4 @@
-"""One log line per request: who, what size, how long, how it ended; never what was said."""
+"""One log line for each request: who, what size, how long, how it ended; never what was said."""
 
 import logging
 import time

@@ -42,7 +42,7 @@ def install(app: Flask, settings: Settings) -> Limiter:
 
 
 def check(settings: Settings) -> None:
-    """Find mistakes in the limit and its storage; connects to nothing.
+    """Check the limit and its storage without connecting to anything.
 
     Raises:
         SettingsError: with the variable and the remedy.
