@@ -1,4 +1,4 @@
-"""Requests that arrive by chance and wait for no other's answer.
+"""Requests that arrive at random and wait for no other's answer.
 
 The loop is open: arrivals are drawn beforehand (a Poisson process), and every time is counted from when a request was
 due. A closed loop, in which a caller sends its next request once the last was answered, sends less while the server is
@@ -37,7 +37,7 @@ RETURNING_VOICES, NEW_VOICE_SHARE = 4, 0.2
 
 
 class RefusedError(Exception):
-    """The server had no room, and said so."""
+    """The server refused the request, because it was at capacity."""
 
 
 @dataclass(frozen=True)

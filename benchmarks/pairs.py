@@ -1,4 +1,4 @@
-"""Candidates against the reference: both loaded, taking turns, so that a machine's mood hits both alike."""
+"""Candidates against the reference: both are loaded and alternate, so that other load on the machine affects both."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class Result:
-    """What was seen of one candidate.
+    """Measurements of one candidate.
 
     Attributes:
         candidate: which.

@@ -1,4 +1,4 @@
-"""What listeners hear of answers that arrive in pieces: when sound begins, and where it stops in between."""
+"""Playback of answers that arrive in pieces: when audio starts, and where it stops in between."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What became of one request; times in seconds from when it was due.
+    """The outcome of one request; times are in seconds from when it was due.
 
     Attributes:
         late: how much too late it was sent.
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Playback:
-    """What a player that had this answer did.
+    """How a player would have played one answer.
 
     Attributes:
         audible: seconds from the request to the first audible sample, as played.

@@ -1,7 +1,7 @@
 """`python -m benchmarks.precision`: what quantising the weights does to the distributions that codes are drawn from.
 
-Float32 speaks; then every precision is asked, frame by frame, for its distribution of each code given the codes
-that float32 drew. Printed per precision: the mean KL divergence from float32's distribution, and how often both
+Codes are drawn in float32. Then every precision gives, frame by frame, its distribution of each code after those
+codes. Printed for each precision: the mean KL divergence from float32's distribution, and how often both
 find the same code likeliest.
 """
 
@@ -31,7 +31,7 @@ TEMPERATURE, TOP_K, SEED = 0.9, 50, 0
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """What float32 said.
+    """Codes drawn in float32, and the inputs that led to them.
 
     Attributes:
         inputs: of the backbone, `[positions, dim]`: the prompt, then all frames but the last.
@@ -69,7 +69,7 @@ def speak(
 
 
 class Quantised:
-    """Backbone and depth decoder as the CPU runtime has them.
+    """Backbone and depth decoder as the CPU runtime runs them.
 
     Args:
         backbone: whose weights are quantised.

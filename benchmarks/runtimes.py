@@ -87,7 +87,7 @@ def runtimes() -> list[Runtime]:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A runtime that is ready, and what was seen of it.
+    """A runtime that can be called, and its measurements.
 
     Attributes:
         runtime: which.

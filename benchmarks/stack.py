@@ -1,4 +1,4 @@
-"""What a step of the depth decoder reads, alone, and the ways to run it on a CPU.
+"""The matrix products of one step of the depth decoder, and the ways to run them on a CPU.
 
 A step at batch 1 is mostly its products, and those mostly the reading of their weights. So here is a stack of just
 those products, random, in CSM-1B's sizes, with norms, SwiGLU and residuals but without attention.
@@ -27,7 +27,7 @@ Call = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the depth decoder; the defaults are CSM-1B's."""
+    """Sizes of the depth decoder; the defaults are CSM-1B's."""
 
     layers: int = 4
     dim: int = 1024
@@ -37,7 +37,7 @@ class Sizes:
 
 
 class Layer(nn.Module):
-    """The four products of a block; in attention's place, the query goes straight on."""
+    """The four products of a block, without attention: the query takes the place of its result."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

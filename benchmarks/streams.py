@@ -1,4 +1,4 @@
-"""What engines are asked to say here: many streams at once, timed, or one greedily, for its codes."""
+"""Jobs for engines: many streams at once, timed, or a greedy one, for its codes."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor

@@ -33,7 +33,7 @@ SECONDS = len(CHUNK) / 2 / SAMPLE_RATE
 
 
 class Instant:
-    """A synthesizer that has said everything already; see `csm.speech.api.Synthesizer`."""
+    """A synthesizer that takes no time; see `csm.speech.api.Synthesizer`."""
 
     def __init__(self, chunks: int) -> None:
         self._chunks, self._admission = chunks, Admission(1, 8)

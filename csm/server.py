@@ -83,7 +83,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
     from gunicorn.app.base import BaseApplication
 
     class Application(BaseApplication):  # type: ignore[misc]
-        """How gunicorn is run from Python, by its documentation."""
+        """Runs gunicorn from Python, as its documentation shows."""
 
         def load_config(self) -> None:
             """Take the options given here, and no configuration file or command line."""

@@ -1,4 +1,4 @@
-"""Hear it work: start the server, clone a sample's voice over HTTP, write `clone.wav`, stop the server.
+"""A demonstration: start the server, clone a sample's voice over HTTP, write `clone.wav`, stop the server.
 
 `make demo`, or `python examples/demo.py [what to say]`. Uses the model embedded in the repository unless `CSM_MODEL`
 names another one, needs no network then, and nothing but the standard library on the client's side, so it also shows

@@ -1,4 +1,4 @@
-"""What a stage runs: a checkpoint, runtimes and engines on the device that was asked for."""
+"""Checkpoints, runtimes and engines for the stages, on the device that was asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def padded_frame(frame: Callable[[], Tensor]) -> Graph:
 
 @dataclass(frozen=True)
 class Models:
-    """Makes what a stage asks for.
+    """Makes checkpoints, runtimes and engines on one device.
 
     Attributes:
         device: of torch.

@@ -1,4 +1,4 @@
-"""What a stage finds out, told piece by piece: a stage that is stopped, or whose device dies, keeps what it had."""
+"""Results of a stage, written one by one: if the stage is stopped or its device fails, those before are kept."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 class Notes:
-    """The results of one stage, a JSON line each.
+    """The results of one stage, one JSON line each.
 
     Args:
         sink: where the lines go.

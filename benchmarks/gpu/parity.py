@@ -1,4 +1,4 @@
-"""Whether the device computes what it should: captured graphs against eager frames, and both against `transformers`."""
+"""Correctness on the device: captured graphs against eager frames, and both against `transformers`."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from csm.engine.runtimes.torch import TorchRuntime
 
 
 class Bench:
-    """A runtime whose rows can be put back to where they were, so that two ways to make one frame can be compared.
+    """A runtime whose rows can be reset, so that two ways to make the same frame can be compared.
 
     Args:
         runtime: with or without graphs.

@@ -1,4 +1,4 @@
-"""A run as tables and a plot; whatever is missing from it is left out of them."""
+"""Tables and a plot of a run; missing results are left out."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the HTTP layer sees of speech: plain data and one protocol, free of torch."""
+"""The interface of speech for the HTTP layer: plain data and one protocol, without torch."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Status:
 
 
 class Synthesizer(Protocol):
-    """Text and a voice in, sound out. The only object that `csm.web` talks to."""
+    """Text and a voice in, audio out. The only object that `csm.web` calls."""
 
     def status(self) -> Status:
         """Return the current state without blocking or waiting for the model."""

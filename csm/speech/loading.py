@@ -1,4 +1,4 @@
-"""A synthesizer that is there at once and loads its model behind the scenes.
+"""A synthesizer that answers at once and loads its model in the background.
 
 Free of torch until the loading thread begins: the port answers while the rest is imported.
 """

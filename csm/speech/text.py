@@ -1,4 +1,4 @@
-"""What the model is asked to read, and how long reading it may take."""
+"""Cleaning of text, and how long saying it may take."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""A voice, and the conversation that makes the model go on in it."""
+"""A voice, and the conversation that makes the model continue in it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ ROLE = "0"
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """A conditioned sample and its words.
+    """Conditioned reference audio and its transcript.
 
     Attributes:
         waveform: 24 kHz, levelled and trimmed.

@@ -1,4 +1,4 @@
-"""Are the files of a checkpoint whole, and those that were published?"""
+"""Whether the files of a checkpoint are whole, and are those that were published."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ HASHED_ALWAYS = 100_000_000
 
 @dataclass(frozen=True)
 class Weights:
-    """What the headers of the weights' files say.
+    """Facts from the headers of the weights' files.
 
     Attributes:
         files: by name, their sizes in bytes.
@@ -40,7 +40,7 @@ class Weights:
 
 
 def check_files(folder: Path, golden: Golden | None, thorough: bool) -> tuple[Finding, Weights]:
-    """Hold a checkpoint's files against their own headers and, where they are known, against the published ones.
+    """Compare a checkpoint's files with their own headers and, where they are known, with the published ones.
 
     Args:
         folder: of the checkpoint.

@@ -18,7 +18,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 @dataclass
 class Access:
-    """What is noted about one request.
+    """What is logged about one request.
 
     Attributes:
         id: the request's id.

@@ -1,4 +1,4 @@
-"""How often a client may ask: by key, or by address where there are no keys."""
+"""Rate limits: by key, or by address where there are no keys."""
 
 import contextlib
 import ipaddress
