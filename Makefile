@@ -46,8 +46,9 @@ fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 
 soak: $(DEV_STAMP)  ## watch a server's memory under load for ten minutes (SECONDS=3600 for longer)
 	$(RUN) -m pytest tests/load/test_soak.py -m slow --soak-seconds $(or $(SECONDS),600)
 
-check: $(DEV_STAMP)  ## lint, types, import rules, Dockerfile
+check: $(DEV_STAMP)  ## lint, format, types, import rules, Dockerfile
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint Dockerfile

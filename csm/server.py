@@ -83,7 +83,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
     from gunicorn.app.base import BaseApplication
 
     class Application(BaseApplication):  # type: ignore[misc]
-        """How gunicorn is run from Python, by its documentation."""
+        """Runs gunicorn from Python, as its documentation shows."""
 
         def load_config(self) -> None:
             """Take the options given here, and no configuration file or command line."""
@@ -99,7 +99,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
             stop: Any = signal.getsignal(signal.SIGTERM)
 
             def drain(number: int, frame: Any) -> None:
-                """Let /health say so while gunicorn finishes what runs."""
+                """Report `draining` in /health while gunicorn finishes the running requests."""
                 synthesizer.drain()
                 stop(number, frame)
 
@@ -146,7 +146,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def watch_device(synthesizer: Synthesizer) -> None:
-    """End the process once the device is lost, so that gunicorn starts a new worker; else never return."""
+    """Wait until the device is lost, then end the process, so that gunicorn starts a new worker."""
     while not (status := synthesizer.status()).details.get("restart"):
         time.sleep(0.5)
     deadline = time.monotonic() + DEVICE_LOST_SECONDS

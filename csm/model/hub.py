@@ -46,7 +46,7 @@ def check(settings: Settings) -> None:
 
 
 def fetch(settings: Settings) -> Path:
-    """The folder that holds the checkpoint, downloading it first where needed (several GB, with progress bars).
+    """Return the folder of the checkpoint, downloading it first if needed (several GB, with progress bars).
 
     Raises:
         ModelUnavailable: it cannot be had; the message says what to do.
@@ -115,7 +115,7 @@ def _configuration(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def local_folder(settings: Settings) -> Path | None:
-    """The folder meant by `CSM_MODEL`, or None when it names a repository.
+    """Return the folder that `CSM_MODEL` names, or None if it names a repository.
 
     Raises:
         ModelUnavailable: it looks like a path, but there is no checkpoint.
@@ -156,7 +156,7 @@ def _explained(settings: Settings, download: Callable[[], T]) -> T:
 
 
 def _unreachable(name: str, error: Exception) -> str:
-    """huggingface_hub says "not in the cache" of everything it has no error of its own for, such as a wrong token."""
+    """Explain an error that `huggingface_hub` raises for whatever it has no class for, such as a wrong token."""
     if isinstance(error.__cause__, HfHubHTTPError):
         return _refused(name, error.__cause__)
     return (

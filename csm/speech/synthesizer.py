@@ -1,4 +1,4 @@
-"""From an upload and a text to PCM: everything above the engine."""
+"""From reference audio and text to PCM: everything between the HTTP layer and the engine."""
 
 import os
 import secrets
@@ -97,7 +97,7 @@ class CsmSynthesizer:
 
     @contextmanager
     def _turn(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
-        """One of few at a time: a flood of uploads must not become a flood of ffmpegs and of minutes of samples."""
+        """Hold one of a few turns to decode: many uploads at once must not start as many ffmpeg processes."""
         deadline = time.monotonic() + self._settings.deadline_seconds
         while not self._decoders.acquire(timeout=0.25):
             if is_disconnected():

@@ -7,9 +7,9 @@ SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 
 
 def clean(text: str) -> str:
-    """Text as the tokenizer should see it: no special tokens, no control characters, single spaces.
+    """Return the text without special tokens and control characters, and with single spaces.
 
-    Special tokens in a caller's text would open turns and audio places of their own.
+    Special tokens in a client's text would open turns and audio positions of their own.
     """
     text = unicodedata.normalize("NFC", text)
     while SPECIAL_TOKEN.search(text):

@@ -1,4 +1,4 @@
-"""A voice, and the conversation that makes the model go on in it."""
+"""A voice, and the conversation that makes the model continue in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ROLE = "0"
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """Reference audio and its transcript.
+    """Conditioned reference audio and its transcript.
 
     Attributes:
         waveform: conditioned (`csm.audio.condition`).

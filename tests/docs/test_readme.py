@@ -46,7 +46,16 @@ def test_the_cpu_wheels_are_those_of_the_requirements():
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/performance.md", "docs/deployment.md", "examples/README.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/performance.md",
+        "docs/deployment.md",
+        "examples/README.md",
+    ],
 )
 def test_every_link_leads_somewhere(document):
     path = readme.ROOT / document
