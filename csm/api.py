@@ -99,13 +99,10 @@ class CSM:
         max_seconds: float | None = None,
         stream: bool = True,
     ) -> Generator[Samples, None, None]:
-        """Yield the text, spoken in a voice, while it is generated; for the other arguments see `say`.
+        """Yield the text, spoken in a voice, while it is generated; for the arguments see `say`.
 
-        Nothing is done before the first chunk is asked for. Closing the iterator stops the generation.
-
-        Args:
-            stream: whether audio is yielded as soon as possible; otherwise each segment of the text is yielded once it
-                is whole, and one that ended badly is generated again.
+        Nothing is done before the first chunk is asked for. Closing the iterator stops the generation. With
+        `stream=False`, each segment of the text is yielded once it is whole; one that ended badly is generated again.
 
         Yields:
             float32 samples `[samples]` within -1..1, at `sample_rate`: 80 ms first, up to 640 ms later.

@@ -55,7 +55,7 @@ def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
     assert told.value.retry_after > 0
     builder.allowed.set()
     until(lambda: loading.status().state == "healthy")
-    assert len(list(speak(loading, utterance()))) == 2
+    assert len(list(speak(loading, utterance()))) == 3
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_request_is_logged_by_its_sizes(server):
     line = until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
     for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "reference_bytes=5", "text_chars=8"):
         assert words in line
-    assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
+    assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200 finish=stop segments=1 retries=0$", line)
 
 
 def test_a_failure_is_logged_by_its_kind(server):

@@ -3,6 +3,7 @@ import errno
 import pytest
 
 from csm.errors import Cancelled, GenerationFailed
+from csm.speech import Notes
 from csm.web.access_log import Access
 from csm.web.responses import streamed, whole
 
@@ -13,6 +14,7 @@ class Chunks:
     def __init__(self, *chunks):
         self.left = list(chunks)
         self.closed = False
+        self.notes = Notes("stop", segments=1)
 
     def __iter__(self):
         return self
