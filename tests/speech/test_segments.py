@@ -112,7 +112,14 @@ def test_nothing_gives_no_segments(text):
 
 @pytest.mark.parametrize(
     ("ending", "pause"),
-    [(".", SENTENCE_PAUSE), ("?”", SENTENCE_PAUSE), ("!)", SENTENCE_PAUSE), ('."', SENTENCE_PAUSE), (".\n", PARAGRAPH_PAUSE)],
+    [
+        (".", SENTENCE_PAUSE),
+        ("?”", SENTENCE_PAUSE),
+        ("!)", SENTENCE_PAUSE),
+        ('."', SENTENCE_PAUSE),
+        ("…", SENTENCE_PAUSE),
+        (".\n", PARAGRAPH_PAUSE),
+    ],
 )
 def test_pauses_follow_punctuation(ending, pause):
     text = f"{'It went on and on ' * 6}here{ending}"
