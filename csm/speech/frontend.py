@@ -77,9 +77,9 @@ class TextFrontend:
         """Return a text as it is read aloud; numbers and symbols only of English, whose words they would become."""
         is_normalized = self._normalize and language.is_english
         if is_normalized:
-            text = read_addresses(read_emoji(read_markup(text)))
+            # Cleaned again, since markup and entities hide special tokens: `<|AU**DIO|>`.
+            text = clean_lines(read_addresses(read_emoji(read_markup(text))))
         text = self._lexicon.respell(text)
         if is_normalized:
             text = normalize(text)
-        # Markup and entities, once taken away, may have left special tokens.
         return clean_lines(text)

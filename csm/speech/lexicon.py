@@ -41,6 +41,7 @@ class Lexicon:
         if settings.lexicon is None:
             return cls({})
         words: dict[str, str] = {}
+        seen: set[str] = set()
         for number, line in enumerate(_read(settings.lexicon).splitlines(), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
@@ -50,9 +51,10 @@ class Lexicon:
                 raise SettingsError(f"{where}: expected word = respelling")
             if clean(word) != word or clean(respelling) != respelling:
                 raise SettingsError(f"{where}: remove special tokens, control characters and repeated spaces")
-            if word.casefold() in words:
+            if word.casefold() in seen:
                 raise SettingsError(f"{where}: the word stands in an earlier line too; keep one of them")
-            words[word.casefold()] = respelling
+            seen.add(word.casefold())
+            words[word] = respelling
         return cls(words)
 
     def respell(self, text: str) -> str:

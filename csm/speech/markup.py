@@ -20,7 +20,7 @@ _NAMELESS = re.compile("[\ufe0e\ufe0f\u20e3\U0001f1e6-\U0001f1ff\U0001f3fb-\U000
 _FENCE = re.compile(r"\s*(```|~~~)")
 _RULE = re.compile(r"\s*([-*_=]\s*){3,}$|[\s|:-]*-[\s|:-]*\|[\s|:-]*$")
 _HEADING = re.compile(r"\A\s{0,3}#{1,6}\s+")
-_ITEM = re.compile(r"\A\s*(?:[-*+•‣◦▪]\s+(?:\[[ xX]\]\s+)?|(?=\d{1,3}[.)]\s))")
+_ITEM = re.compile(r"\A\s*(?:[-*+•‣◦▪]\s+(?:\[[ xX]\]\s+)?|(\d{1,3})[.)]\s)")
 _QUOTE = re.compile(r"\A(?:\s*>)+(?:\s+|$)")
 _ROW = re.compile(r"\s*\|(.*)\|\s*$")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\s]*(?:\s[^()\n]*)?\)")
@@ -58,18 +58,18 @@ def read_markup(text: str) -> str:
             open_block = False
             continue
         line = _QUOTE.sub("", line)
-        row = _ROW.match(line)
-        starts_block = row or _HEADING.match(line) or _ITEM.match(line)
+        row, heading, item = _ROW.match(line), _HEADING.match(line), _ITEM.match(line)
         if row:
             line = ", ".join(cell.strip() for cell in row[1].split("|") if cell.strip())
-        line = _ITEM.sub("", _HEADING.sub("", line))
+        line = _HEADING.sub("", line)
+        line = _ITEM.sub(lambda match: f"{match[1]}. " if match[1] else "", line)
         line = _ENTITY.sub(lambda match: html.unescape(match[0]), _TAG.sub(" ", _AUTOLINK.sub(r"\1", line)))
         line = " ".join(_EMPHASIS.sub("", _LINK.sub(r"\1", line)).split())
-        if open_block and not starts_block and _continues(blocks[-1], line):
+        if open_block and not (row or heading or item) and _continues(blocks[-1], line):
             blocks[-1] += f" {line}"
         elif line:
             blocks.append(line)
-        open_block = bool(blocks) and not (row or _HEADING.match(line))
+        open_block = bool(blocks) and not (row or heading)
     return "\n\n".join([*map(_ended, blocks[:-1]), *blocks[-1:]])
 
 

@@ -23,7 +23,7 @@ _MONTHS = (
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
 _DAY = r"(?P<day>0?[1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>1[1-9][0-9]{2}|20[0-9]{2})"
-_HALF = r"(?P<half>[ap]\.?m\b\.?|[AP]\.?M\b\.?)(?P<end>(?=\s*$|\s+[A-Z\"“]))?"
+_HALF = r"(?P<half>[ap]\.?m\b\.?|[AP]\.?M\b\.?)(?P<end>(?=\s*$|\s+[A-Z\"“](?![A-Z])))?"
 _DASH = r"\s?[-–—]\s?"
 _FRACTION = f"[{''.join(FRACTIONS)}]"
 
@@ -71,9 +71,10 @@ def _iso_date(match: re.Match[str]) -> str:
     return _month_day(_MONTHS[int(match[2]) - 1], match[3], match["year"]) + (" " if match[4] else "")
 
 
-def _slashed_date(match: re.Match[str]) -> str:
-    month, day = int(match[1]), int(match[2])
-    if month > 12:  # cannot be the American order
+def _numeric_date(match: re.Match[str]) -> str:
+    month, day = int(match[1]), int(match[3])
+    # Slashes are American, month first, unless that cannot be; full stops are European.
+    if month > 12 or match[2] == ".":
         month, day = day, month
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return match[0]
@@ -129,7 +130,8 @@ def _version(match: re.Match[str]) -> str:
 def _code(match: re.Match[str]) -> str:
     """Letters and digits that are one name, as in BA2490 or GPT4."""
     letters, figures = match[1], match[2]
-    return f"{letters} {digits(figures) if len(figures) > 3 or figures.startswith('0') else number(figures)}"
+    is_code = figures.isdigit() and (len(figures) > 3 or figures.startswith("0"))
+    return f"{letters} {digits(figures) if is_code else number(figures)}"
 
 
 def _rule(pattern: str, reading: Callable[[re.Match[str]], str] | str) -> Rule:
@@ -152,13 +154,13 @@ _RULES: tuple[Rule, ...] = (
     _rule(rf"(?<![A-Za-z])(?P<sign>{_SIGN})\s?{_AMOUNT}(?![0-9]){_SCALE}", _money),
     _rule(rf"(?<![\w.,]){_AMOUNT}{_SCALE}\s?(?P<sign>{_SIGN})(?!\w)", _money),
     # Dates.
-    _rule(rf"\b{_YEAR}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(?:(T)(?=[0-9])|\b)", _iso_date),
-    _rule(rf"(?<![\w/.])([0-9]{{1,2}})/([0-9]{{1,2}})/{_YEAR}(?![\w/])", _slashed_date),
+    _rule(rf"\b{_YEAR}[-/](0[1-9]|1[0-2])[-/](0[1-9]|[12][0-9]|3[01])(?:(T)(?=[0-9])|\b)", _iso_date),
+    _rule(rf"(?<![\w/.])([0-9]{{1,2}})([/.])([0-9]{{1,2}})\2{_YEAR}(?![\w/])", _numeric_date),
     _rule(
         rf"\b{_MONTH} {_DAY}(?:,? {_YEAR})?\b(?![:%,.]?[0-9])",
         lambda m: _month_day(_month(m["month"]), m["day"], m["year"]),
     ),
-    _rule(rf"(?<![\w.,:])([Tt]he )?{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR}\b)?", _day_month),
+    _rule(rf"(?<![\w.,:])([Tt]he )?{_DAY}(?: of)?[ -]{_MONTH}(?:(?:,? |-){_YEAR}\b)?", _day_month),
     _rule(rf"\b{_MONTH} (?={_YEAR}\b)", lambda m: f"{_month(m['month'])} "),
     _rule(rf"\b{_YEAR}{_DASH}(1[1-9][0-9]{{2}}|20[0-9]{{2}})\b", lambda m: f"{year(m[1])} to {year(m[2])}"),
     _rule(r"\b((?:1[1-9]|20)[0-9]0)['’]?s\b", lambda m: plural(year(m[1]))),
@@ -175,9 +177,11 @@ _RULES: tuple[Rule, ...] = (
     _rule(r"(?<![\w+])\+[0-9]{1,3}(?:[\s.-]?\(?[0-9]{1,4}\)?){2,6}(?!\w)", _phone),
     _rule(r"(?<![\w+.-])(?:1[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[.\s-][0-9]{4}(?![\w-])", _phone),
     _rule(r"(?<![\w+.-])(?:[0-9]{3}-[0-9]{4}|\(?0[0-9]{2,4}\)?[\s-][0-9]{3,4}[\s-]?[0-9]{3,4})(?![\w-])", _phone),
+    _rule(r"(?<![\w-])[0-9]{1,6}(?:-[0-9]{1,6}){2,5}(?![\w-])|(?<!\w)[0-9]{4}(?: [0-9]{4}){2,4}(?!\w)", _phone),
+    _rule(r"(?<=\b[Cc]all )(?:911|999|988|112)\b|(?<=\b[Dd]ial )[0-9]{3}\b", lambda m: digits(m[0])),
     # Fractions.
     _rule(rf"(?<![\w.,/])([0-9]{{1,6}})?\s?({_FRACTION})", lambda m: _fraction(m[1], *FRACTIONS[m[2]].split("/"))),
-    _rule(r"\b24/7\b", "twenty-four seven"),
+    _rule(r"\b([0-9]{1,3})/\1\b|\b(24)/7\b", lambda m: f"{number(m[1] or m[2])} {number(m[1] or '7')}"),
     _rule(r"\b9/11\b", "nine eleven"),
     _rule(
         r"(?<![\w.,/])(?:([0-9]{1,4}) )?([1-9])/(10|[2-9])(?![\w/]|[.,][0-9])",
@@ -189,9 +193,9 @@ _RULES: tuple[Rule, ...] = (
     _rule(r"(?<=[0-9])(?:\s[xX×]\s|\s?\*\s?)(?=[0-9])", " times "),
     _rule(r"(?<=[0-9])\s[-−–]\s(?=[0-9]{1,15}\s?[=≈])", " minus "),
     _rule(r"(?<=[0-9])\s?÷\s?(?=[0-9])", " divided by "),
-    _rule(rf"({_N})(?:[-–—]|\s[–—]\s)(?={_WHOLE}(?![\w-]{0,20}-))", r"\1 to "),
-    _rule(r"(?<=[0-9])\s?(?:\^2|²)", " squared"),
-    _rule(r"(?<=[0-9])\s?(?:\^3|³)", " cubed"),
+    _rule(rf"(?<![A-Za-z0-9]-)({_N})(?:[-–—]|\s[–—]\s)(?={_WHOLE}(?![\w-]{0,20}-))", r"\1 to "),
+    _rule(rf"({_N})[eE]([-−]?)([0-9]{{1,3}})\b", lambda m: f"{m[1]} times 10 to the {'minus ' if m[2] else ''}{m[3]}"),
+    _rule(r"(?<![\w.])([0-9])['′]\s?([0-9]{1,2})[\"″”]", r"\1 foot \2"),
     _rule(r"±\s?(?=[0-9])", "plus or minus "),
     _rule(r"[~≈]\s?(?=[0-9])", "about "),
     # Units. The full stop of an abbreviation is not that of the sentence where this goes on in lower case.
@@ -199,22 +203,24 @@ _RULES: tuple[Rule, ...] = (
     _rule(r"\b1,?000s\b", "thousands"),
     _rule(rf"(?P<amount>{_N})(?P<gap>(?![\s-][LVW]\b)[\s-]?)(?P<unit>{_UNIT}){_PER}", _unit),
     # 4K and 8K are sizes of screens.
-    _rule(rf"(?![48]K)({_N})([kKMB])\b(?!\.\w)", lambda m: f"{number(m[1])} {SCALES[m[2]]}"),
-    _rule(rf"({_N})[xX](?!\w)", lambda m: f"{number(m[1])} times"),
+    _rule(rf"(?![48]K)({_N})([kKM])\b(?!\.\w)", lambda m: f"{number(m[1])} {SCALES[m[2]]}"),
+    _rule(rf"({_N})[xX](?!\w|\s[-+*/=])", lambda m: f"{number(m[1])} times"),
+    _rule(r"(?<=\w)\s?(?:\^2\b|²)", " squared"),
+    _rule(r"(?<=\w)\s?(?:\^3\b|³)", " cubed"),
     # Ordinals, versions and years.
     _rule(rf"(?<![\w.,])({_WHOLE})(?:st|nd|rd|th)\b", lambda m: ordinal(m[1])),
     _rule(r"(?<![\w.,])(v)?([0-9]{1,5}(?:\.[0-9]{1,5}){2,5})(?!\w|\.[0-9])", _version),
     _rule(rf"(?<![\w.,-]){_YEAR}(?![\w,.-]?[0-9])", lambda m: year(m[1])),
     # Names such as BA2490, H100, COVID-19 and 3D.
-    _rule(r"(?<=[A-Za-z])-(?=[0-9])", " "),
+    _rule(r"(?<=\w)-(?=[0-9])", " "),
     _rule(r"(?<=[0-9])(?=[A-Za-z])", " "),
-    _rule(r"([A-Za-z])([0-9]{1,20})(?![0-9])", _code),
+    _rule(r"([A-Za-z])([0-9]{1,20}(?:\.[0-9]{1,3})?)(?![0-9])", _code),
     _rule(_N, lambda m: number(m[0])),
     _rule(r"[0-9]{1,20}", lambda m: f" {number(m[0])} "),
     # What is left of symbols.
     _rule(r"\s?&\s?", " and "),
     _rule(r"(?<=\w)\s?\+\s?(?=\w)", " plus "),
-    _rule(r"\s=+>?\s|(?<=\w)=(?=\w)", " equals "),
+    _rule(r"\s=+>?\s|(?<=\w)={1,3}(?=\w)", " equals "),
     _rule(r"(?<=\w)\s<\s(?=\w)", " is less than "),
     _rule(r"(?<=\w)\s>\s(?=\w)", " is greater than "),
     _rule(r"\s?(?:≤|<=)\s?", " is at most "),

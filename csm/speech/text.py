@@ -24,13 +24,13 @@ def clean(text: str) -> str:
 
 
 def clean_lines(text: str) -> str:
-    """Clean a text as `clean` does, but keep its line breaks."""
+    """Clean a text as `clean` does, but keep the line breaks within it."""
     text = unicodedata.normalize("NFC", text)
     while SPECIAL_TOKEN.search(text):
         text = SPECIAL_TOKEN.sub(" ", text)
     text = "\n".join(text.splitlines())
     visible = (" " if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c for c in text)
-    return "\n".join(" ".join(line.split()) for line in "".join(visible).split("\n"))
+    return "\n".join(" ".join(line.split()) for line in "".join(visible).split("\n")).strip("\n")
 
 
 def longest_seconds(text: str) -> float:
