@@ -19,6 +19,9 @@ MIN_LETTERS, MIN_WORDS = 8, 2
 FOREIGN_SHARE = 0.3
 """Share of letters of another script from which a text is not English."""
 
+NO_LANGUAGE = "zxx"
+"""The identifier's code for what is no language, such as program code."""
+
 _ADDRESS = re.compile(r"(?<!\S)\S*(?:://|@|www\.)\S*")
 
 log = logging.getLogger(__name__)
@@ -60,13 +63,13 @@ class LanguageDetector:
         share = sum(character.isalpha() for character in foreign) / max(1, len(letters))
         if share >= FOREIGN_SHARE:
             code, confidence = self._identifier.classify(foreign) if self._identifier else ("und", share)
-            return Language("und" if code == "en" else code, confidence)
+            return Language("und" if code in ("en", NO_LANGUAGE) else code, confidence)
         words = set(re.findall(r"\w+", text.lower()))
         if self._identifier is None or len(letters) < MIN_LETTERS or len(words) < MIN_WORDS:
             return Language("en", 0.0)
         probabilities = dict(self._identifier.rank(text))
         code = max(probabilities, key=lambda name: probabilities[name])
-        if probabilities[code] >= MIN_CONFIDENCE and probabilities["en"] <= MAX_ENGLISH:
+        if code != NO_LANGUAGE and probabilities[code] >= MIN_CONFIDENCE and probabilities["en"] <= MAX_ENGLISH:
             return Language(code, probabilities[code])
         return Language("en", probabilities["en"])
 
