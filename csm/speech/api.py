@@ -68,11 +68,13 @@ class Notes:
         finish_reason: stop, length, silence or repeat (`csm.speech.endings`); None before the end.
         segments: that the text was divided into.
         retries: segments that ended badly and were made again.
+        language: of the text, an ISO 639-1 code, or None before it was read.
     """
 
     finish_reason: str | None = None
     segments: int = 0
     retries: int = 0
+    language: str | None = None
 
 
 class Speech(Iterator[bytes]):

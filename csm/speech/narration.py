@@ -81,19 +81,25 @@ class Narration:
         self.finish_reason: FinishReason = "stop"
         self.retries = 0
 
-    def speak(self, segments: Sequence[Segment]) -> Iterator[Samples]:
+    def speak(self, segments: Sequence[Segment], lead_seconds: float = 0.0) -> Iterator[Samples]:
         """Yield the samples of all segments and of the pauses between them.
+
+        Args:
+            segments: at least one.
+            lead_seconds: silence before the first segment.
 
         Raises:
             GenerationFailed: not a single segment could be spoken.
         """
+        if lead_seconds:
+            yield self._send(self._silence(lead_seconds))
         for segment in segments:
             if self._left_seconds() <= 0:
                 self._finish("length")
                 return
             yield from self._segment(segment)
             if segment.pause:
-                yield self._send(np.zeros(round(segment.pause * self._rate), np.float32))
+                yield self._send(self._silence(segment.pause))
 
     def _segment(self, segment: Segment) -> Iterator[Samples]:
         """Yield the best take of a segment, or the first of which anything was sent."""
@@ -163,6 +169,9 @@ class Narration:
         if len(samples):
             take.samples.append(samples)
             yield samples
+
+    def _silence(self, seconds: float) -> Samples:
+        return np.zeros(round(seconds * self._rate), np.float32)
 
     def _keep(self, take: Take) -> None:
         """Note how a segment ended, and let the next one continue it unless it went wrong."""

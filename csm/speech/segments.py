@@ -1,13 +1,13 @@
 """Split a text into segments that the model speaks one after the other.
 
-CSM loses its way in long turns and its context holds 164 s, so a long text is spoken in pieces. A piece should end where
-a speaker would breathe: at the end of a sentence, else at a clause, else between two words.
+CSM loses its way in long turns, and its context holds 164 s at most, so a long text is spoken in pieces. A piece should
+end where a speaker would breathe: at the end of a sentence, else at a clause, else between two words.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sentencex
 
@@ -35,14 +35,18 @@ class Limits:
         first: of the first segment, unless its first sentence is longer; a short one is spoken sooner.
         target: sentences are added to a segment up to this length; 240 characters take about 16 s to say.
         maximum: no segment is longer; a sentence that is longer is divided.
-        short: a segment or sentence up to this length is joined to its neighbour up to `maximum`, and across paragraphs,
-            since the model speaks a lone "Yes." badly.
+        short: a segment or sentence up to this length is joined to its neighbour up to `maximum`, across paragraphs
+            too, since the model speaks a lone "Yes." badly.
     """
 
     first: int = 120
     target: int = 240
     maximum: int = 300
     short: int = 40
+
+    def later(self) -> "Limits":
+        """Return the limits of a text that is not spoken first."""
+        return replace(self, first=self.target)
 
 
 @dataclass(frozen=True)

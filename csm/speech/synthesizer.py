@@ -12,12 +12,12 @@ from csm.audio.condition import condition
 from csm.audio.decode import decode
 from csm.audio.wav import pcm16
 from csm.engine.api import Engine
-from csm.errors import Cancelled, DeadlineExceeded, InvalidRequest, NotReady
+from csm.errors import Cancelled, DeadlineExceeded, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
 from csm.speech.api import Notes, Speech, State, Status, Utterance
+from csm.speech.frontend import TextFrontend
 from csm.speech.narration import Manner, Narration
-from csm.speech.segments import split
 from csm.speech.text import clean
 from csm.speech.voice import Voice
 
@@ -34,6 +34,7 @@ class CsmSynthesizer:
     def __init__(self, settings: Settings, engine: Engine, details: dict[str, object]) -> None:
         self._settings, self._engine, self._details = settings, engine, details
         self._admission = Admission(engine.info.slots, settings.queue)
+        self._frontend = TextFrontend(settings)
         self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._draining = False
 
@@ -66,13 +67,11 @@ class CsmSynthesizer:
             voice = self._voice(utterance, is_disconnected)
             # A reservation is held for minutes; nothing needs the upload any more.
             utterance = replace(utterance, reference=b"")
-            segments = split(clean(utterance.text))
-            if not segments:
-                raise InvalidRequest("text: nothing is left to say once special tokens are removed")
-            notes.segments = len(segments)
+            script = self._frontend.prepare(utterance.text)
+            notes.segments, notes.language = len(script.segments), script.language.code
             narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected)
             try:
-                for samples in narration.speak(segments):
+                for samples in narration.speak(script.segments, script.lead):
                     yield pcm16(samples)
                 notes.finish_reason = narration.finish_reason
             finally:

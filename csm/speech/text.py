@@ -11,8 +11,14 @@ def clean(text: str) -> str:
 
     Special tokens in a client's text would open turns and audio positions of their own.
     """
+    return " ".join(clean_lines(text).split())
+
+
+def clean_lines(text: str) -> str:
+    """Clean a text as `clean` does, but keep the line breaks within it."""
     text = unicodedata.normalize("NFC", text)
     while SPECIAL_TOKEN.search(text):
         text = SPECIAL_TOKEN.sub(" ", text)
-    visible = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c for c in text)
-    return " ".join(visible.split())
+    text = "\n".join(text.splitlines())
+    visible = (" " if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c for c in text)
+    return "\n".join(" ".join(line.split()) for line in "".join(visible).split("\n")).strip("\n")

@@ -117,6 +117,7 @@ def test_nothing_gives_no_segments(text):
         ("?”", SENTENCE_PAUSE),
         ("!)", SENTENCE_PAUSE),
         ('."', SENTENCE_PAUSE),
+        ("…", SENTENCE_PAUSE),
         (".\n", PARAGRAPH_PAUSE),
     ],
 )

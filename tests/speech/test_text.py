@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csm.speech.text import SPECIAL_TOKEN, clean
+from csm.speech.text import SPECIAL_TOKEN, clean, clean_lines
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,24 @@ from csm.speech.text import SPECIAL_TOKEN, clean
 )
 def test_what_the_model_reads(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("  one \t line\r\n\r\n two\u2028three\x0bfour ", "one line\n\ntwo\nthree\nfour"),
+        ("a <|AUD\nIO|> b", "a b"),
+        ("\x00\n\u200b", ""),
+    ],
+)
+def test_line_breaks_can_be_kept(text: str, cleaned: str) -> None:
+    assert clean_lines(text) == cleaned
+
+
+@given(st.text())
+def test_both_ways_of_cleaning_agree(text: str) -> None:
+    assert clean_lines(text).split() == clean(text).split()
+    assert clean_lines(clean_lines(text)) == clean_lines(text)
 
 
 @given(st.text(alphabet=st.sampled_from("<|>AUDIO_ \u200b\n")))

@@ -105,4 +105,8 @@ def test_any_text_gives_an_utterance_or_a_reason_that_does_not_repeat_it(name, t
     except InvalidField as error:
         assert len(text) < 12 or text not in str(error)
         return
-    assert 0 <= said.temperature <= 2 and 1 <= said.top_k <= 2051 and (said.max_seconds is None or 0 < said.max_seconds <= 3600)
+    assert (
+        0 <= said.temperature <= 2
+        and 1 <= said.top_k <= 2051
+        and (said.max_seconds is None or 0 < said.max_seconds <= 3600)
+    )
