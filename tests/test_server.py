@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from csm import server, settings
+from csm import memory_tuning, server, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "sesame_server.py"
