@@ -237,6 +237,25 @@ def test_sigterm_lets_answers_finish_and_is_told_on_kept_connections(serve):
     assert not answers(server.port)
 
 
+SHORT_OF_TIME = """
+from csm import server
+from tests.web.served import main
+options = server.gunicorn_options
+server.gunicorn_options = lambda settings: options(settings) | {"graceful_timeout": 2}
+main()
+"""
+
+
+def test_an_answer_that_takes_too_long_does_not_delay_the_end_for_ever(serve):
+    server = serve(program=("-c", SHORT_OF_TIME))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.ask, speak("chunks=600 pace=0.1"))
+        until(lambda: server.happened("begin"))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert not running.result().is_complete
+
+
 @pytest.mark.parametrize("torn", [0, 3])
 def test_nothing_to_finish_ends_at_once(serve, torn):
     """Torn streams must not confuse the count of connections that the end waits for."""
