@@ -1,4 +1,4 @@
-"""Every knob of the server, read once from the environment and `.env` into one frozen object."""
+"""All settings of the server, read once from the environment and `.env` into one frozen object."""
 
 import difflib
 import logging
@@ -53,38 +53,52 @@ class Settings(BaseSettings):
             env_settings.env_vars = {name: v for name, v in env_settings.env_vars.items() if name not in links}
         return init_settings, env_settings, dotenv_settings
 
-    model: str = Field("sesame/csm-1b", description="Hub repository, local folder, or `demo`.")
-    revision: str | None = Field(None, description="Branch, tag or commit of the repository.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda[:n], mps.")
-    precision: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
-        "auto", description="Of the weights; auto takes what suits the device."
+    model: str = Field("sesame/csm-1b", description="Hub repository, local folder, or `demo` for the embedded model.")
+    revision: str | None = Field(None, description="Branch, tag or commit of the Hub repository.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."
     )
-    engine: Literal["csm", "transformers"] = Field("csm", description="Our frame loop, or the reference.")
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
+        "auto",
+        description="Precision of the weights: `auto`, `float32`, `bfloat16`, `float16`; on CPUs also `int8`, `int4`.",
+    )
+    engine: Literal["csm", "transformers"] = Field("csm", description="`csm`, or `transformers` as a slow reference.")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(
         5000, ge=1, le=65535, validation_alias=AliasChoices("CSM_PORT", "PORT"), description="Port to listen on."
     )
-    api_keys: SecretList = Field((), description="Comma-separated keys.")
-    api_keys_file: Path | None = Field(None, description="File of `name:sha256:expiry` lines.")
-    allow_anonymous: bool = Field(False, description="Allow a public address without keys.")
-    require_consent: bool = Field(False, description="Demand the field `consent=true`.")
-    rate_limit: str = Field("10 per minute", description="Per key, or per address without keys.")
-    rate_limit_storage: str = Field("memory://", description="memory:// or redis://host:port/db.")
-    trusted_proxies: int = Field(0, ge=0, description="How many proxies stand in front.")
-    cors_origins: CommaList = Field((), description="Comma-separated origins that browsers may call from.")
+    api_keys: SecretList = Field((), description="Comma-separated API keys.")
+    api_keys_file: Path | None = Field(None, description="File with a line `name:sha256:expiry` for each API key.")
+    allow_anonymous: bool = Field(False, description="Serve a public address without API keys.")
+    require_consent: bool = Field(False, description="Require the form field `consent=true`.")
+    rate_limit: str = Field(
+        "10 per minute", description="Requests allowed to each key, or to each address without keys."
+    )
+    rate_limit_storage: str = Field(
+        "memory://", description="`memory://`, or `redis://host:port/db` shared by several servers."
+    )
+    trusted_proxies: int = Field(0, ge=0, description="Number of proxies in front of the server.")
+    cors_origins: CommaList = Field((), description="Comma-separated origins whose pages may call the server.")
 
-    max_upload_mb: float = Field(10.0, gt=0, description="Largest request body.")
-    max_reference_seconds: float = Field(30.0, ge=1, le=60, description="Longest sample used.")
-    max_text_chars: int = Field(2000, ge=1, description="Longest text.")
-    max_audio_seconds: float = Field(90.0, gt=0, le=150, description="Longest answer.")
-    deadline_seconds: float = Field(120.0, gt=0, description="Longest wait for first audio.")
+    max_upload_mb: float = Field(10.0, gt=0, description="Maximum size of a request body.")
+    max_reference_seconds: float = Field(
+        30.0, ge=1, le=60, description="Maximum length of reference audio; longer audio is cut at a pause."
+    )
+    max_text_chars: int = Field(2000, ge=1, description="Maximum length of the text.")
+    max_audio_seconds: float = Field(90.0, gt=0, le=150, description="Maximum length of the generated audio.")
+    deadline_seconds: float = Field(120.0, gt=0, description="Maximum wait for the first audio.")
 
-    slots: int | None = Field(None, ge=1, le=256, description="Generations at once; by device when unset.")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Generations at once; unset, 2 on a CPU, up to 16 on a GPU as its memory allows.",
+    )
     queue: int = Field(8, ge=0, description="Requests that may wait for a slot.")
-    voice_cache_mb: int = Field(256, ge=0, description="Memory for voices already heard.")
-    cache_dir: Path | None = Field(None, description="Where prepared models are kept; None is ~/.cache/csm.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+    voice_cache_mb: int = Field(256, ge=0, description="Memory for cached voices.")
+    cache_dir: Path | None = Field(None, description="Folder for prepared models; unset, `~/.cache/csm`.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Minimum level that is logged.")
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod

@@ -1,7 +1,8 @@
 """Hear it work: start the server, clone a sample's voice over HTTP, write `clone.wav`, stop the server.
 
-`make demo`, or `python examples/demo.py [what to say]`. Uses the model embedded in the repository, needs no network
-and nothing but the standard library on the client's side, so it also shows what a request looks like on the wire.
+`make demo`, or `python examples/demo.py [what to say]`. Uses the model embedded in the repository unless `CSM_MODEL`
+names another one, needs no network then, and nothing but the standard library on the client's side, so it also shows
+what a request looks like on the wire.
 """
 
 import contextlib
@@ -25,9 +26,27 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples" / "voice.webm"
 TRANSCRIPT = ROOT / "examples" / "voice.txt"
+FACTS = ROOT / "csm" / "assets" / "demo" / "demo.json"
 TEXT = "Hello! This voice was cloned from one short sample."
 START_SECONDS = 180.0
+DOWNLOAD_SECONDS = 3600.0
 STOP_SECONDS = 30.0
+
+
+NOISE = """
+This is noise with the length of speech: the language model inside this repository has random weights. The sample was
+decoded, its voice encoded, the text read, the sound generated, marked and streamed, as with the model that speaks.
+Hear that one, without a token but after a download of some gigabytes:
+
+    CSM_MODEL=unsloth/csm-1b make demo
+"""
+
+SPEECH = """
+This is a small model, trained so that the service can be heard offline. CSM-1B itself sounds far better. Hear it,
+without a token but after a download of some gigabytes:
+
+    CSM_MODEL=unsloth/csm-1b make demo
+"""
 
 
 class DemoError(Exception):
@@ -139,16 +158,16 @@ def write_wav(streamed: bytes, target: IO[bytes]) -> float:
     return len(pcm) / 2 / rate
 
 
-def demonstrate(text: str, target: Path) -> None:
+def demonstrate(text: str, target: Path, model: str) -> None:
     """Run the whole road once.
 
     Raises:
         DemoError: any step failed.
     """
     key = secrets.token_urlsafe(24)
-    with running_server({"CSM_MODEL": "demo", "CSM_API_KEYS": key}) as server:
-        print(f"Starting the server with the demo model on port {server.port}")
-        health = wait_until_healthy(server)
+    with running_server({"CSM_MODEL": model, "CSM_API_KEYS": key}) as server:
+        print(f"Starting the server with the model {model} on port {server.port}")
+        health = wait_until_healthy(server, START_SECONDS if model == "demo" else DOWNLOAD_SECONDS)
         _progress("")
         print(f"Healthy: {health.get('model')} on {health.get('device')}")
         fields = {"text": text, "transcript": TRANSCRIPT.read_text().strip()}
@@ -156,6 +175,13 @@ def demonstrate(text: str, target: Path) -> None:
         if answer.status != 200:
             raise DemoError(f"/clone-voice answered {answer.status}: {answer.body.decode(errors='replace')}")
         _report(answer, target)
+
+
+def what_was_heard(model: str, facts: Path = FACTS) -> str:
+    """Return what to say about the sound of a model, and how to hear a better one; nothing about other models."""
+    if model != "demo":
+        return ""
+    return SPEECH if json.loads(facts.read_text())["trained"] else NOISE
 
 
 def _report(answer: Clone, target: Path) -> None:
@@ -217,12 +243,14 @@ def _progress(line: str) -> None:
 
 def main() -> int:
     """Return the exit status of the demonstration."""
+    model = os.environ.get("CSM_MODEL") or "demo"
     try:
-        demonstrate(" ".join(sys.argv[1:]) or TEXT, Path("clone.wav"))
+        demonstrate(" ".join(sys.argv[1:]) or TEXT, Path("clone.wav"), model)
     except DemoError as error:
         print(f"\nThe demonstration failed: {error}", file=sys.stderr)
         return 1
     print("Server stopped. Play it: ffplay -autoexit clone.wav, or any audio player")
+    print(what_was_heard(model), end="")
     return 0
 
 

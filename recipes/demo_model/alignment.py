@@ -62,9 +62,10 @@ class Guide:
         """
         keys = torch.arange(wanted.shape[1], device=wanted.device)
         near = (keys - wanted[..., None]).abs() <= REACH
-        losses = [-(weights.float() * near).sum(-1).clamp(min=1e-4).log()[wanted >= 0].mean() for weights in self._seen]
+        known = wanted >= 0
+        far = [-(weights.float() * near).sum(-1).clamp(min=1e-4).log() * known for weights in self._seen]
         self._seen.clear()
-        return torch.stack(losses).mean()
+        return torch.stack(far).mean(0).sum() / known.sum().clamp(min=1)
 
     def _watch(self, _module: nn.Module, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
         self._seen.append(outputs[1][:, HEAD])

@@ -15,6 +15,7 @@ SPECIAL_CODES = 3
 
 SAMPLES_PER_FRAME = 1920
 SAMPLE_RATE = 24_000
+FRAME_RATE = SAMPLE_RATE / SAMPLES_PER_FRAME
 
 # The rotary scaling of the published csm-1b, backbone and depth decoder.
 BACKBONE_ROPE: Mapping[str, Any] = MappingProxyType(

@@ -30,9 +30,9 @@ The classes, the prompt format and the file layout are those of `sesame/csm-1b`:
 `MimiModel`, `CsmProcessor`. float16, in shards of less than 16 MB. English only.
 
 ## Data and licence
-Synthetic English speech by Kokoro-82M (Apache-2.0): its voices and mixes of them, saying WordNet's example sentences; a
-little flite in the codec's training. The voices af_kore, am_eric, bf_lily and bm_lewis were never trained on. No
-human being was recorded. The weights are licensed under Apache-2.0.
+Synthetic English speech, saying WordNet's example sentences and definitions: by Kokoro-82M (Apache-2.0), its voices and
+mixes of them; by Piper's voice "joe", whose own recordings are CC0; and by flite. The voices af_kore, am_eric, bf_lily
+and bm_lewis were never trained on. No human being was recorded for it. The weights are licensed under Apache-2.0.
 
 ## How it was made
 `recipes/demo_model` in the repository. The codec goes on from weights that were trained before the recipe existed, by
@@ -58,13 +58,17 @@ def _shape(parts: Mapping[str, str]) -> str:
     return f"\n| part | size |\n|---|---|\n{rows}"
 
 
-def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """One table per scored part."""
     parts = {"codec": "The codec, re-synthesising", "model": "The model, cloning"}
     tables = [_table(parts[name], values) for name, values in scores.items()]
     return "".join(["\n## Scores on held-out voices and sentences\n", *tables]) if tables else ""
 
 
-def _table(title: str, values: Mapping[str, float]) -> str:
-    rows = "".join(f"| {name.replace('_', ' ')} | {value:g} |\n" for name, value in values.items())
-    return f"\n| {title} | |\n|---|---|\n{rows}"
+def _table(title: str, values: Mapping[str, Any]) -> str:
+    """A row per score; a column per source of speech where there are several."""
+    sources = values if isinstance(next(iter(values.values())), Mapping) else {"": values}
+    names = list(next(iter(sources.values())))
+    rows = [[title, *sources], ["---"] * (1 + len(sources))]
+    rows += [[name.replace("_", " "), *(f"{one[name]:g}" for one in sources.values())] for name in names]
+    return "\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)

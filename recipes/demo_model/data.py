@@ -9,7 +9,6 @@ point, the same command goes on where it was.
 import argparse
 import json
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from recipes.demo_model import heldout
+from recipes.demo_model import heldout, texts
 from recipes.demo_model.architecture import SAMPLE_RATE
 from recipes.demo_model.kokoro import STYLE_WIDTH, Kokoro, Style, Utterance
 from recipes.demo_model.speech import INDEX, level
 
-WORDNET = Path("/usr/share/wordnet")
 SENTENCES_PER_SPEAKER = 4
 LONGEST_SECONDS = 12.0
 
@@ -47,17 +45,6 @@ class Speaker:
     name: str
     style: Style
     speed: float
-
-
-def example_sentences(wordnet: Path = WORDNET) -> list[str]:
-    """WordNet's example sentences of 3 to 18 words, with a capital and a full stop."""
-    found = {
-        _as_sentence(example)
-        for file in sorted(wordnet.glob("data.*"))
-        for example in re.findall(r'"([^"]{12,110})"', file.read_text(encoding="latin1"))
-        if re.fullmatch(r"[A-Za-z ,.'?!;-]+", example) and 3 <= len(example.split()) <= 18
-    }
-    return sorted(found)
 
 
 def load_voices(folder: Path) -> dict[str, Style]:
@@ -132,28 +119,34 @@ def make(
                 print(f"{number}: {done / 60:.1f} of {seconds / 60:.1f} min, {rate:.2f} x real time", flush=True)
 
 
+def arguments(doc: str | None, hours: float, seed: int, kind: str) -> argparse.ArgumentParser:
+    """Return a parser with what every maker of speech asks; the values are the defaults."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hours", type=float, default=hours)
+    parser.add_argument(
+        "--seed", type=int, default=seed, help="another seed makes other speech, in the same folder too"
+    )
+    parser.add_argument("--texts", choices=texts.KINDS, default=kind, help="what is said")
+    parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("WHICH", "OF"), help="of the texts")
+    parser.add_argument("--longest", type=int, default=18, help="words of the longest sentence")
+    parser.add_argument("--form", choices=SUBTYPES, default="flac", help="opus is small but takes longer to write")
+    return parser
+
+
 def main() -> None:
     """Make speech."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, hours=3.0, seed=2, kind="examples")
     parser.add_argument("--voices", type=Path, required=True, help="folder voices/ of the npm package kokoro-js")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--hours", type=float, default=3.0)
-    parser.add_argument("--seed", type=int, default=2, help="another seed makes other speech, in the same folder too")
     parser.add_argument("--held-out", action="store_true", help="make the judges' set instead: voices never trained on")
     parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    voices, speak = load_voices(arguments.voices), Kokoro(arguments.threads).speak
-    if arguments.held_out:
-        make(speak, plan_held_out(voices), arguments.out, "held-out", seconds=1e9)
+    given = parser.parse_args()
+    voices, speak = load_voices(given.voices), Kokoro(given.threads).speak
+    if given.held_out:
+        make(speak, plan_held_out(voices), given.out, "held-out", seconds=1e9, form=given.form)
     else:
-        planned = plan(voices, example_sentences(), arguments.seed)
-        make(speak, planned, arguments.out, f"s{arguments.seed}", arguments.hours * 3600)
-
-
-def _as_sentence(example: str) -> str:
-    text = example.strip(" ;,")
-    text = text[:1].upper() + text[1:]
-    return text if text[-1:] in {".", "?", "!"} else text + "."
+        planned = plan(voices, texts.sentences(given.texts, given.share, given.longest), given.seed)
+        make(speak, planned, given.out, f"s{given.seed}", given.hours * 3600, given.form)
 
 
 def _progress(out: Path, prefix: str) -> tuple[float, int]:

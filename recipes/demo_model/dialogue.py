@@ -19,7 +19,6 @@ from recipes.demo_model.excerpts import excerpt
 from recipes.demo_model.tokens import Spoken
 
 NOTHING = -1
-IGNORED = -100
 ROLE = "0"
 
 SORTED_TOGETHER = 4
@@ -47,19 +46,22 @@ class Batch:
 
     Attributes:
         rows: `[batch, positions, codebooks + 1]`: codes, then the text token; `NOTHING` where a position has none.
-        labels: `[batch, positions, codebooks]` as `CsmForConditionalGeneration.forward` takes them: the codes of all
-            audio frames; beyond the first codebook only on the frames that the depth decoder trains on.
+        frames: `[count, 2]`: row and position of each frame that the depth decoder trains on.
         places: `[batch, positions]`: where the letter stands that is spoken in the frame that comes next; `NOTHING`
             where no frame comes next.
     """
 
     rows: Tensor
-    labels: Tensor
+    frames: Tensor
     places: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """On another device."""
-        return Batch(self.rows.to(device), self.labels.to(device), self.places.to(device))
+        return Batch(*(part.to(device, non_blocking=True) for part in (self.rows, self.frames, self.places)))
+
+    def pin_memory(self) -> "Batch":
+        """In memory from which a GPU copies by itself: `DataLoader` asks for it."""
+        return Batch(self.rows.pin_memory(), self.frames.pin_memory(), self.places.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -92,20 +94,19 @@ class Corpus:
             groups[one.speaker].append(index)
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
         self.order = [index for members in self.groups.values() for index in members]
-        self._share = {index: 1 / len(members) for members in self.groups.values() for index in members}
         if not self.order:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
         """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made.
 
-        Every speaker is as likely as another. Several batches are drawn and sorted by length for each that is kept:
+        Every sentence is as likely as another: drawn by speaker, those of the speakers who say little are soon known by
+        heart. Several batches are drawn and sorted by length for each that is kept:
         what is padded is computed for nothing.
         """
         longest = _between(self.diet.longest, progress)
         allowed = [index for index in self.order if len(self.spoken[index].codes) <= longest] or self.order
-        shares = np.array([self._share[index] for index in allowed])
-        targets = rng.choice(allowed, count * SORTED_TOGETHER, p=shares / shares.sum())
+        targets = rng.choice(allowed, count * SORTED_TOGETHER)
         examples = sorted((self.example(int(one), progress, rng) for one in targets), key=lambda one: len(one.rows))
         first = int(rng.integers(SORTED_TOGETHER)) * count
         return collate(examples[first : first + count], self.diet.depth_share, rng)
@@ -146,9 +147,8 @@ def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Gene
     places = np.full((len(examples), width), NOTHING, np.int64)
     for index, example in enumerate(examples):
         rows[index, : len(example.rows)], places[index, : len(example.rows)] = example.rows, example.places
-    labels = np.where(rows[..., :-1] == NOTHING, IGNORED, rows[..., :-1])
-    labels[..., 1:][~_for_depth(rows[..., :-1], depth_share, rng)] = IGNORED
-    return Batch(torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(places))
+    frames = np.argwhere(_for_depth(rows[..., :-1], depth_share, rng))
+    return Batch(torch.from_numpy(rows), torch.from_numpy(frames), torch.from_numpy(places))
 
 
 def _for_depth(codes: Rows, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:

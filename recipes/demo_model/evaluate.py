@@ -3,7 +3,8 @@
     python -m recipes.demo_model.evaluate codec work/codec/weights --speech work/held-out --out work/codec.json
     python -m recipes.demo_model.evaluate model work/csm/weights --speech work/held-out --out work/model.json
 
-The speech comes from `python -m recipes.demo_model.data --held-out`. All scores go to the terminal and to `--out`.
+The speech comes from `python -m recipes.demo_model.data --held-out`. All scores go to the terminal and to `--out`. A
+codec is judged on several folders of speech one after the other: its scores then stand under their names.
 """
 
 import argparse
@@ -127,18 +128,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("codec", "model"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--speech", type=Path, required=True, help="held-out speech")
+    parser.add_argument("--speech", type=Path, nargs="+", required=True, help="held-out speech")
     parser.add_argument("--limit", type=int, default=0, help="judge at most this many, evenly chosen; 0: all")
     parser.add_argument("--out", type=Path, help="a JSON file for the scores")
     arguments = parser.parse_args()
-    sentences = speech.read_index(arguments.speech)
-    if arguments.what == "codec":
-        scores = judge_codec(load_codec(arguments.folder), sentences, arguments.limit)
-    else:
-        scores = judge_model(arguments.folder, sentences, arguments.limit)
-    print(json.dumps(scores, indent=2))
+    scores = {}
+    for folder in arguments.speech:
+        sentences = speech.read_index(folder)
+        if arguments.what == "codec":
+            scores[folder.name] = judge_codec(load_codec(arguments.folder), sentences, arguments.limit)
+        else:
+            scores[folder.name] = judge_model(arguments.folder, sentences, arguments.limit)
+        print(folder.name, json.dumps(scores[folder.name]), flush=True)
     if arguments.out:
-        arguments.out.write_text(json.dumps(scores, indent=2) + "\n")
+        told = scores if len(scores) > 1 else scores[arguments.speech[0].name]
+        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
 
 
 def _turn(text: str, sound: Samples | None = None) -> dict[str, object]:

@@ -93,7 +93,10 @@ def load_codec(folder: Path) -> MimiModel:
 
 
 def save_codec(codec: MimiModel, folder: Path) -> None:
-    """Write a copy in float16, with codebooks as plain codes: sums of rarely chosen ones would lose digits."""
+    """Write a copy in float16, in parts of at most `SHARD_SIZE`.
+
+    Codebooks are written as plain codes: as sums, those of rarely chosen ones would lose digits.
+    """
     copy = MimiModel(codec.config).eval()
     copy.load_state_dict(codec.state_dict())
     for module in copy.modules():
@@ -101,7 +104,9 @@ def save_codec(codec: MimiModel, folder: Path) -> None:
             module.embed_sum /= module.cluster_usage.clamp(min=module.epsilon)[:, None]
             module.cluster_usage.fill_(1.0)
     copy.config._name_or_path = ""
-    copy.half().save_pretrained(folder)
+    for part in folder.glob("model*.safetensors*"):
+        part.unlink()
+    copy.half().save_pretrained(folder, max_shard_size=SHARD_SIZE)
 
 
 def forget_cached_codebooks(codec: MimiModel) -> None:

@@ -1,6 +1,4 @@
-"""What makes two sounds alike: spectra at several resolutions, and small judges that learn along (a GAN)."""
-
-from collections.abc import Sequence
+"""What makes two sounds alike: spectra at several resolutions."""
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +10,9 @@ from recipes.demo_model.architecture import SAMPLE_RATE
 RESOLUTIONS = ((256, 20), (512, 40), (1024, 64), (2048, 96))
 """FFT sizes and numbers of mel bands; the hop is a quarter of the FFT."""
 
-FLOOR = 1e-4
-
-Judgement = tuple[Tensor, list[Tensor]]
-"""A score per patch of the spectrogram, and the features of all layers on the way."""
+FLOOR = 1e-3
+"""Added to spectra before their logarithm. With a tenth of it, nearly all of the gradient comes from near silence: 92 %
+of its energy from the 15 % of the pieces that are quieter than -50 dB."""
 
 
 class SpectralLoss(nn.Module):
@@ -40,55 +37,7 @@ class SpectralLoss(nn.Module):
         return log_mel + 0.5 * (ours - theirs).norm() / (theirs.norm() + 1e-3)
 
 
-class Discriminator(nn.Module):
-    """Tells made from real in complex spectrograms at three resolutions (Défossez et al. 2022), with few channels.
-
-    One resolution is asked at a time: a third of the work, and over some steps the same lesson.
-    """
-
-    def __init__(self, channels: int = 16, sizes: Sequence[int] = (512, 1024, 2048)) -> None:
-        super().__init__()
-        self.sizes = tuple(sizes)
-        self.stacks = nn.ModuleList(_stack(channels) for _ in sizes)
-
-    def forward(self, sound: Tensor, which: int) -> Judgement:
-        """Judge `[batch, samples]` at resolution `which` of `sizes`."""
-        spectrum = spectrogram(sound, self.sizes[which]) / self.sizes[which] ** 0.5
-        hidden = torch.stack((spectrum.real, spectrum.imag), 1).transpose(2, 3)
-        stack, features = self.stacks[which], []
-        for layer in stack[:-1]:
-            hidden = layer(hidden)
-            features.append(hidden)
-        return stack[-1](hidden), features
-
-
-def discriminator_loss(real: Judgement, made: Judgement) -> Tensor:
-    """Hinge: real above 1, made below -1."""
-    return F.relu(1 - real[0]).mean() + F.relu(1 + made[0]).mean()
-
-
-def adversarial_loss(made: Judgement) -> Tensor:
-    """What the codec pays for being recognised."""
-    return -made[0].mean()
-
-
-def feature_loss(real: Judgement, made: Judgement) -> Tensor:
-    """L1 between the judge's features, relative to their size."""
-    pairs = list(zip(real[1], made[1], strict=True))
-    return torch.stack([F.l1_loss(b, a.detach()) / (a.detach().abs().mean() + 1e-3) for a, b in pairs]).mean()
-
-
 def spectrogram(sound: Tensor, size: int) -> Tensor:
     """Complex `[batch, size / 2 + 1, frames]`, in float32 whatever the precision around it."""
     window = torch.hann_window(size, device=sound.device)
     return torch.stft(sound.float(), size, size // 4, window=window, return_complex=True)
-
-
-def _stack(channels: int) -> nn.Sequential:
-    def layer(inputs: int, stride: tuple[int, int]) -> nn.Module:
-        conv = nn.Conv2d(inputs, channels, (3, 5), stride, padding=(1, 2))
-        return nn.Sequential(nn.utils.parametrizations.weight_norm(conv), nn.LeakyReLU(0.2))
-
-    inner = [layer(channels, stride) for stride in ((1, 2), (2, 2), (1, 2))]
-    last = nn.utils.parametrizations.weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
-    return nn.Sequential(layer(2, (1, 2)), *inner, last)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.demo_model.architecture import SAMPLES_PER_FRAME
+from recipes.demo_model.architecture import SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
 
 SOUNDS = "əɹntsɪdlikzðmʌɛpævfAhɔbwIɑɐᵊuʃTOɡŋjɜWʧᵻʤʊθYʒaoe"  # noqa: RUF001 (the letters are meant)
@@ -32,6 +32,15 @@ def timeline(phonemes: str, durations: Sequence[int]) -> Labels:
     symbols = [" ", *phonemes, " "]
     classes = [_class_at(symbols, position) for position in range(len(symbols))]
     return np.repeat(np.array(classes, np.int64), durations)
+
+
+def durations(ends: Sequence[float]) -> list[int]:
+    """Return how long each of a row of sounds lasts, in `UNIT`s, from the seconds at which they end.
+
+    The ends are what is rounded: the errors do not add up.
+    """
+    edges = np.round(np.array([0.0, *ends]) * SAMPLE_RATE / UNIT).astype(int)
+    return [int(length) for length in np.diff(edges)]
 
 
 def labels(line: Labels, start: float, speed: float, frames: int) -> Labels:

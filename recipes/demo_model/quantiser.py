@@ -2,12 +2,13 @@
 
 Codebooks are moving averages of the vectors that choose them, and gradients pass straight through
 (van den Oord et al. 2017, appendix A); unused codes are moved to where vectors are (Zeghidour et al. 2021).
+
+What is random is drawn from torch's global generators, on the device of the latents: no step of it makes a GPU wait.
 """
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,20 +42,22 @@ class Quantised:
         return self.semantic + self.acoustic
 
 
-def quantise(codec: MimiModel, latents: Tensor, rng: np.random.Generator, dropout: float) -> Quantised:
+def quantise(codec: MimiModel, latents: Tensor, dropout: float) -> Quantised:
     """Quantise as Mimi does: a semantic codebook beside a stack of acoustic ones. Updates the codebooks.
 
     Args:
         codec: in training mode; in eval mode nothing is updated and all codebooks are used.
         latents: `[batch, width, frames]`.
-        rng: draws of this step.
         dropout: chance that only the first few acoustic codebooks are heard.
     """
-    parts = codec.quantizer
+    parts, device = codec.quantizer, latents.device
     levels = len(parts.acoustic_residual_vector_quantizer.layers)
-    heard = int(rng.integers(1, levels + 1)) if codec.training and rng.random() < dropout else levels
-    semantic, loss_one = _residual(parts.semantic_residual_vector_quantizer, latents, rng, levels, codec.training)
-    acoustic, loss_two = _residual(parts.acoustic_residual_vector_quantizer, latents, rng, heard, codec.training)
+    heard = torch.full((), levels, device=device)
+    if codec.training:
+        few = torch.rand((), device=device) < dropout
+        heard = torch.where(few, torch.randint(1, levels + 1, (), device=device), heard)
+    semantic, loss_one = _residual(parts.semantic_residual_vector_quantizer, latents, heard, codec.training)
+    acoustic, loss_two = _residual(parts.acoustic_residual_vector_quantizer, latents, heard, codec.training)
     return Quantised(semantic, acoustic, loss_one + loss_two)
 
 
@@ -65,47 +68,46 @@ def bypass(codec: MimiModel, latents: Tensor) -> Tensor:
 
 
 def _residual(
-    stack: MimiResidualVectorQuantizer, latents: Tensor, rng: np.random.Generator, heard: int, training: bool
+    stack: MimiResidualVectorQuantizer, latents: Tensor, heard: Tensor, training: bool
 ) -> tuple[Tensor, Tensor]:
+    """The codes' sum and the commitment; of the sum, only the first `heard` levels."""
     target = stack.input_proj(latents).transpose(1, 2).float()
     residual, total = target, torch.zeros_like(target)
     commitment = target.new_zeros(())
     for level, layer in enumerate(stack.layers):
-        chosen = _look_up(layer.codebook, residual.detach(), rng, training)
+        chosen = _look_up(layer.codebook, residual.detach(), training)
         commitment = commitment + F.mse_loss(residual, chosen)
-        if level < heard:
-            total = total + chosen
+        total = total + chosen * (heard > level)
         residual = residual - chosen
     straight_through = target + (total - target).detach()
     return stack.output_proj(straight_through.transpose(1, 2)), commitment / len(stack.layers)
 
 
 @torch.no_grad()
-def _look_up(codebook: MimiEuclideanCodebook, residual: Tensor, rng: np.random.Generator, training: bool) -> Tensor:
+def _look_up(codebook: MimiEuclideanCodebook, residual: Tensor, training: bool) -> Tensor:
     """The nearest codes; when training, also move the codebook towards what chose it."""
     flat = residual.reshape(-1, residual.shape[-1])
-    if training and not codebook.embed_sum.any():
-        _move(codebook, torch.ones_like(codebook.cluster_usage, dtype=torch.bool), flat, rng)
-    codes = codebook.embed_sum / codebook.cluster_usage.clamp(min=codebook.epsilon)[:, None]
-    index = torch.cdist(flat[None], codes[None])[0].argmin(-1)
     if training:
-        _update(codebook, flat, index, rng)
+        _move(codebook, (codebook.embed_sum == 0).all().expand(codebook.codebook_size), flat)  # a new codebook
+    codes = codebook.embed_sum / codebook.cluster_usage.clamp(min=codebook.epsilon)[:, None]
+    # The square of the distance, but for that of the vector, which is the same for all codes.
+    index = torch.addmm(codes.square().sum(1), flat, codes.T, alpha=-2).argmin(1)
+    if training:
+        _update(codebook, flat, index)
     return codes[index].view_as(residual)
 
 
-def _update(codebook: MimiEuclideanCodebook, flat: Tensor, index: Tensor, rng: np.random.Generator) -> None:
+def _update(codebook: MimiEuclideanCodebook, flat: Tensor, index: Tensor) -> None:
     decay = math.exp(-len(flat) / MEMORY)
     # Whatever the batch, the average code has a usage of 1: that of saved codebooks, and of codes just moved.
-    chosen = F.one_hot(index, codebook.codebook_size).to(flat) * (codebook.codebook_size / len(flat))
-    codebook.cluster_usage.mul_(decay).add_(chosen.sum(0), alpha=1 - decay)
-    codebook.embed_sum.mul_(decay).add_(chosen.T @ flat, alpha=1 - decay)
-    dead = codebook.cluster_usage < DEAD
-    if dead.any():
-        _move(codebook, dead, flat, rng)
+    share = (1 - decay) * codebook.codebook_size / len(flat)
+    codebook.cluster_usage.mul_(decay).index_add_(0, index, torch.full_like(flat[:, 0], share))
+    codebook.embed_sum.mul_(decay).index_add_(0, index, flat * share)
+    _move(codebook, codebook.cluster_usage < DEAD, flat)
 
 
-def _move(codebook: MimiEuclideanCodebook, which: Tensor, flat: Tensor, rng: np.random.Generator) -> None:
-    """Put these codes onto vectors drawn from the batch."""
-    drawn = rng.integers(0, len(flat), int(which.sum()))
-    codebook.embed_sum[which] = flat[torch.from_numpy(drawn).to(flat.device)]
-    codebook.cluster_usage[which] = 1.0
+def _move(codebook: MimiEuclideanCodebook, which: Tensor, flat: Tensor) -> None:
+    """Put the codes for which `which`, `[codes]`, is true onto vectors drawn from the batch."""
+    drawn = flat[torch.randint(len(flat), (codebook.codebook_size,), device=flat.device)]
+    codebook.embed_sum.copy_(torch.where(which[:, None], drawn, codebook.embed_sum))
+    codebook.cluster_usage.masked_fill_(which, 1.0)

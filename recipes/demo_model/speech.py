@@ -1,4 +1,4 @@
-"""A folder of spoken sentences: `index.jsonl` and one Opus file per line of it.
+"""A folder of spoken sentences: `index.jsonl` and one sound file per line of it.
 
 Each line has at least `file`, `text`, `speaker` and `seconds`; `durations` tell when each of its `phonemes` is spoken.
 """

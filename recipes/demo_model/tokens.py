@@ -2,7 +2,7 @@
 
     python -m recipes.demo_model.tokens --codec work/codec/weights --speech work/speech --out work/tokens
 
-One `.npz` per folder of speech, about 1.5 MB an hour: small enough to carry to a machine with a GPU. Existing files
+One `.npz` per folder of speech, half a megabyte an hour: small enough to carry to a machine with a GPU. Existing files
 are kept; after the codec has changed, start with an empty `--out`.
 """
 
@@ -20,7 +20,7 @@ from recipes.demo_model import speech
 from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.recordings import play
-from recipes.demo_model.training import choose_device
+from recipes.demo_model.training import choose_device, compute_exactly
 
 Codes = NDArray[np.int16]
 
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--speeds", type=float, nargs="+", default=[1.0], help="play each sentence at each of these")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
+    compute_exactly()
     codec = load_codec(arguments.codec).to(choose_device(arguments.device))
     for folder in arguments.speech:
         target = arguments.out / f"{folder.name}.npz"

@@ -7,120 +7,49 @@ stops, `work/csm/weights` is a complete checkpoint of the model so far.
 """
 
 import argparse
-from dataclasses import dataclass
+import copy
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-from transformers import CsmForConditionalGeneration
+from transformers import MimiModel
 
 from recipes.demo_model import tokens
-from recipes.demo_model.alignment import Guide
 from recipes.demo_model.architecture import SIZES
-from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, split
+from recipes.demo_model.batches import Batches
+from recipes.demo_model.dialogue import Corpus, Diet, split
 from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
+from recipes.demo_model.model_trainer import Plan, Trainer
+from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.training import (
     Checkpoint,
-    Progress,
-    averaged,
+    bfloat16_pays,
     choose_device,
     common_arguments,
-    descend,
-    learning_rate,
-    mixed_precision,
-    randomness,
+    limits,
     run,
 )
 
-VALIDATION_BATCHES = 4
 
+def train(
+    trainer: Trainer, batches: Batches, unheard: Corpus | None, codec: MimiModel, out: Path, progress: Progress
+) -> int:
+    """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all.
 
-@dataclass(frozen=True)
-class Plan:
-    """How to train.
-
-    Attributes:
-        batch: conversations per step.
-        steps: over which the learning rate falls and targets grow longer.
-        peak: the highest learning rate.
-        guide: weight of the loss that makes one head per layer look at the letter being spoken.
-        average: decay of the moving average of the weights, which is what is kept.
-        bfloat16: matrix products in bfloat16 on a CPU too; it pays where the CPU has instructions for it.
-        seed: of everything drawn.
+    Args:
+        trainer: of the model.
+        batches: to learn from.
+        unheard: to validate on; None not to.
+        codec: what goes into the checkpoint: its decoder may have learnt on since the run began.
+        out: where state and weights go.
+        progress: that it reports to.
     """
-
-    batch: int = 16
-    steps: int = 20_000
-    peak: float = 1e-3
-    guide: float = 0.3
-    average: float = 0.999
-    bfloat16: bool = False
-    seed: int = 0
-
-
-class Trainer:
-    """A CSM with a frozen codec, and its optimiser."""
-
-    def __init__(self, model: CsmForConditionalGeneration, plan: Plan, device: torch.device) -> None:
-        self.model, self.plan, self.device = model.to(device), plan, device
-        self.model.codec_model.requires_grad_(False)
-        self.average = averaged(self.model, plan.average)
-        self.guide = Guide(self.model) if plan.guide else None
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, plan.peak, (0.9, 0.95), weight_decay=0.02)
-
-    def checkpoint(self, path: Path) -> Checkpoint:
-        """Everything that the next step depends on."""
-        return Checkpoint(path, model=self.model, average=self.average, optimiser=self.optimiser)
-
-    def step(self, step: int, corpus: Corpus) -> dict[str, float]:
-        """One batch; returns the losses, in nats per code."""
-        self.model.train()
-        batch = corpus.draw(self.plan.batch, step / self.plan.steps, randomness(self.plan.seed, step)).to(self.device)
-        losses = self._losses(self.model, batch)
-        if self.guide:
-            losses["guide"] = self.plan.guide * self.guide.loss(batch.places)
-        rate = learning_rate(step, self.plan.steps, self.plan.peak)
-        descend(self.optimiser, self.model.parameters(), torch.stack([*losses.values()]).sum(), rate)
-        self.average.update_parameters(self.model)
-        return {name: loss.item() for name, loss in losses.items()}
-
-    @torch.no_grad()
-    def validate(self, corpus: Corpus) -> dict[str, float]:
-        """The averaged model's losses on the same few batches every time."""
-        model = self.average.module.eval()
-        draws = (
-            corpus.draw(self.plan.batch, 1.0, randomness(-1 % 2**32, number)) for number in range(VALIDATION_BATCHES)
-        )
-        losses = [self._losses(model, batch.to(self.device)) for batch in draws]
-        return {name: float(np.mean([one[name].item() for one in losses])) for name in losses[0]}
-
-    def _losses(self, model: CsmForConditionalGeneration, batch: Batch) -> dict[str, Tensor]:
-        with mixed_precision(self.device, self.plan.bfloat16):
-            output = model(inputs_embeds=embed(model, batch.rows), labels=batch.labels, use_cache=False)
-        return {"backbone": output.backbone_loss, "depth": output.depth_decoder_loss}
-
-
-def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
-    """`[batch, positions, hidden]`, as the model itself embeds text and frames; padding is zero."""
-    text, codes = rows[..., -1], rows[..., :-1]
-    is_text, is_audio = (text != NOTHING)[..., None], (codes[..., :1] != NOTHING)
-    of_text = model.embed_text_tokens(text.clamp(min=0))
-    of_audio = model.backbone_model.embed_tokens(codes.clamp(min=0))
-    return of_text * is_text + of_audio * is_audio
-
-
-def train(trainer: Trainer, corpus: Corpus, unheard: Corpus | None, out: Path, progress: Progress) -> int:
-    """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
     checkpoint = trainer.checkpoint(out / "state.pt")
     return run(
         checkpoint,
         progress,
-        lambda step: trainer.step(step, corpus),
-        lambda step: _save(trainer, checkpoint, step, unheard),
+        lambda step: trainer.step(step, batches),
+        lambda step: _save(trainer, checkpoint, step, unheard, codec, out),
     )
 
 
@@ -133,7 +62,7 @@ def main() -> None:
         steps=arguments.steps,
         peak=arguments.peak,
         guide=arguments.guide,
-        bfloat16=arguments.bfloat16,
+        bfloat16=bfloat16_pays(device) and not arguments.float32,
         seed=arguments.seed,
     )
     heard, unheard = split(tokens.read(arguments.tokens))
@@ -141,18 +70,25 @@ def main() -> None:
     validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
     print(f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers, on {device}", flush=True)
     codec = load_codec(arguments.codec)
-    model = initialise(codec, SIZES[arguments.size], plan.seed)
-    trainer = Trainer(model, plan, device)
-    progress = Progress(plan.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
-    done = train(trainer, corpus, validation, arguments.out, progress)
-    best = trainer.average.module.cpu()
-    best.codec_model.load_state_dict(codec.state_dict())  # its decoder may have learnt on since the run began
-    export(best, arguments.out / "weights", facts_of(best, trained=True, scores={}))
+    trainer = Trainer(initialise(codec, SIZES[arguments.size], plan.seed), plan, device)
+    batches = Batches(corpus, plan.batch, plan.steps, plan.seed, arguments.workers)
+    progress = Progress(
+        plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "backbone")
+    ).stop_on_sigterm()
+    try:
+        done = train(trainer, batches, validation, codec, arguments.out, progress)
+    except RunFailed as failure:
+        raise SystemExit(f"given up: {failure}") from failure
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")
 
 
-def _save(trainer: Trainer, checkpoint: Checkpoint, step: int, unheard: Corpus | None) -> None:
+def _save(
+    trainer: Trainer, checkpoint: Checkpoint, step: int, unheard: Corpus | None, codec: MimiModel, out: Path
+) -> None:
     checkpoint.save(step)
+    best = copy.deepcopy(trainer.average.module).cpu()
+    best.codec_model.load_state_dict(codec.state_dict())
+    export(best, out / "weights", facts_of(best, trained=True, scores={}))
     if unheard:
         scores = "  ".join(f"{name} {value:.3f}" for name, value in trainer.validate(unheard).items())
         print(f"step {step}: voices never heard: {scores}", flush=True)
@@ -175,8 +111,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--references", type=int, default=Diet.references[1], help="sentences in the longest reference")
     parser.add_argument("--longest", type=int, default=Diet.longest[1], help="frames of the longest target")
     parser.add_argument("--depth-share", type=float, default=Diet.depth_share, help="frames for the depth decoder")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw batches ahead: for a GPU, 12")
     parser.add_argument("--guide", type=float, default=Plan.guide, help="weight of the attention loss; 0 is none")
-    parser.add_argument("--bfloat16", action="store_true", help="on a CPU too; a GPU always computes in it")
     return parser.parse_args()
 
 

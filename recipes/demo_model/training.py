@@ -5,9 +5,6 @@ import contextlib
 import fcntl
 import math
 import os
-import signal
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+
+from recipes.demo_model.progress import Limits, Progress
 
 
 class Stateful(Protocol):
@@ -31,6 +29,7 @@ class Stateful(Protocol):
 def choose_device(name: str) -> torch.device:
     """`auto` takes the GPU where there is one. On a CPU, numbers too small to matter count as zero: they are slow."""
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True  # all batches of the codec have one shape
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
@@ -44,14 +43,44 @@ def common_arguments(doc: str | None, steps: int, batch: int, peak: float) -> ar
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--peak", type=float, default=peak, help="highest learning rate")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--float32", action="store_true", help="even where bfloat16 would be faster")
     parser.add_argument("--seed", type=int, default=0)
+    aborting = parser.add_argument_group("give up by itself")
+    aborting.add_argument("--slowest", type=float, default=0.0, help="seconds a step may take; 0: any")
+    aborting.add_argument("--highest", type=float, default=0.0, help="the first loss may be; 0: anything")
+    aborting.add_argument("--from-step", type=int, default=3000, help="step from which that loss is looked at")
+    aborting.add_argument("--weights-within", type=float, default=1e9, help="seconds until weights must be written")
     return parser
 
 
-def mixed_precision(device: torch.device, on_cpu: bool = False) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 matrix products on a GPU, on a CPU only where asked for; else float32 throughout."""
-    wanted = on_cpu or device.type == "cuda"
-    return torch.autocast(device.type, torch.bfloat16) if wanted else contextlib.nullcontext()
+def limits(arguments: argparse.Namespace, watched: str) -> Limits:
+    """Return what a run was told to keep to; `watched` is the loss that `--highest` is about."""
+    return Limits(
+        slowest=arguments.slowest,
+        highest=arguments.highest,
+        watched=watched,
+        from_step=arguments.from_step,
+        weights=arguments.out / "weights" / "config.json",
+        weights_within=arguments.weights_within,
+    )
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Tell whether the device multiplies bfloat16 faster than float32: a GPU does, and a CPU with instructions for it.
+
+    On the others bfloat16 takes twice the time.
+    """
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def mixed_precision(device: torch.device, bfloat16: bool) -> contextlib.AbstractContextManager[Any]:
+    """Compute matrix products and convolutions in bfloat16, the rest in float32; or all of it in float32."""
+    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
+
+
+def compute_exactly() -> None:
+    """Keep a GPU from rounding the factors of float32 products: it would change codes that are near to each other."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor: float = 0.05) -> float:
@@ -67,8 +96,13 @@ def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], l
         group["lr"] = rate
     optimiser.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(trained, 1.0)
+    nn.utils.clip_grad_norm_(list(trained), 1.0)
     optimiser.step()
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch's global generators, on all devices, for the draws of one step: see `randomness`."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1))
 
 
 def randomness(seed: int, step: int) -> np.random.Generator:
@@ -77,15 +111,6 @@ def randomness(seed: int, step: int) -> np.random.Generator:
     They depend on nothing but seed and step: a run that was stopped and resumed equals one that was not.
     """
     return np.random.default_rng((seed, step))
-
-
-def averaged(module: nn.Module, decay: float) -> AveragedModel:
-    """A copy whose weights follow the module's as a moving average: it speaks better than the last step does."""
-
-    def follow(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        return mean.lerp(value, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
-
-    return AveragedModel(module, avg_fn=follow)
 
 
 class Checkpoint:
@@ -128,48 +153,8 @@ class Checkpoint:
         os.replace(partial, self.path)
 
 
-class Progress:
-    """Says when to stop and to save, and prints averages of what it is told."""
-
-    def __init__(self, steps: int, minutes: float, every: int = 50, save_every: int = 500) -> None:
-        self.steps, self.every, self.save_every = steps, every, save_every
-        self._began = time.monotonic()
-        self._deadline = self._began + 60 * minutes
-        self._interrupted = False
-        self._sums: dict[str, float] = defaultdict(float)
-        self._count = 0
-
-    def stop_on_sigterm(self) -> "Progress":
-        """From now on SIGTERM ends the run after the present step, with a checkpoint."""
-        signal.signal(signal.SIGTERM, self._interrupt)
-        return self
-
-    def over(self, step: int) -> bool:
-        """Whether the steps are done, the time is up, or the run was told to stop."""
-        return step >= self.steps or self._interrupted or time.monotonic() > self._deadline
-
-    def report(self, step: int, **values: float) -> None:
-        """Add to the averages; every so often print them and start anew."""
-        self._count += 1
-        for name, value in values.items():
-            self._sums[name] += float(value)
-        if step % self.every == 0:
-            averages = "  ".join(f"{name} {total / self._count:.3f}" for name, total in self._sums.items())
-            pace = (time.monotonic() - self._began) / self._count
-            print(f"step {step}/{self.steps}  {averages}  {pace:.2f} s/step", flush=True)
-            self._sums.clear()
-            self._count, self._began = 0, time.monotonic()
-
-    def time_to_save(self, step: int) -> bool:
-        """Whether a checkpoint is due after this step."""
-        return step % self.save_every == 0
-
-    def _interrupt(self, *_: object) -> None:
-        self._interrupted = True
-
-
 def run(
-    checkpoint: Checkpoint, progress: Progress, do: Callable[[int], dict[str, float]], save: Callable[[int], None]
+    checkpoint: Checkpoint, progress: Progress, do: Callable[[int], dict[str, Tensor]], save: Callable[[int], None]
 ) -> int:
     """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all.
 
@@ -181,11 +166,14 @@ def run(
     """
     with checkpoint:
         step = checkpoint.load()
+        saved = -1
         while not progress.over(step):
             values = do(step)
             step += 1
-            progress.report(step, **values)
+            progress.report(step, values)
             if progress.time_to_save(step):
                 save(step)
-        save(step)
+                saved = step
+        if saved != step:
+            save(step)
     return step

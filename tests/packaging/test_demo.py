@@ -1,6 +1,7 @@
 """`make demo`'s script against servers that behave and servers that do not."""
 
 import io
+import json
 import os
 import socket
 import subprocess
@@ -120,6 +121,32 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch):
     assert process.returncode == -9
 
 
+@pytest.mark.parametrize(("trained", "heard"), [(False, "This is noise"), (True, "This is a small model")])
+def test_the_last_lines_say_what_is_heard_and_how_to_hear_the_real_model(tmp_path, trained, heard):
+    facts = tmp_path / "demo.json"
+    facts.write_text(json.dumps({"trained": trained}))
+    lines = demo.what_was_heard("demo", facts).splitlines()
+    assert lines[1].startswith(heard)
+    assert lines[-1].strip() == "CSM_MODEL=unsloth/csm-1b make demo"
+
+
+def test_nothing_is_said_about_how_another_model_sounds():
+    assert demo.what_was_heard("unsloth/csm-1b") == ""
+
+
+def test_the_model_is_the_one_asked_for(monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(demo, "demonstrate", lambda text, target, model: seen.append((text, model)))
+    monkeypatch.setattr(sys, "argv", ["demo.py", "Say", "this"])
+    monkeypatch.delenv("CSM_MODEL", raising=False)
+    assert demo.main() == 0
+    assert "unsloth/csm-1b" in capsys.readouterr().out.splitlines()[-1]
+    monkeypatch.setenv("CSM_MODEL", "a/model")
+    assert demo.main() == 0
+    assert "unsloth" not in capsys.readouterr().out
+    assert seen == [("Say this", "demo"), ("Say this", "a/model")]
+
+
 @pytest.mark.slow
 def test_the_whole_road(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CSM_")}
@@ -127,5 +154,6 @@ def test_the_whole_road(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Real-time factor" in done.stdout
+    assert done.stdout.splitlines()[-1].strip() == "CSM_MODEL=unsloth/csm-1b make demo"
     with wave.open(str(tmp_path / "clone.wav")) as wav:
         assert wav.getnframes() / wav.getframerate() > 0.5

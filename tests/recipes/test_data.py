@@ -81,13 +81,6 @@ def test_mixes_keep_to_one_gender_and_average_styles() -> None:
         assert speaker.style == pytest.approx(share_of_b)
 
 
-def test_example_sentences_are_tidied(tmp_path: Path) -> None:
-    (tmp_path / "data.noun").write_text(
-        '00 | a gloss; "he waited; patiently"; "two words"; "it has 3 digits here"; "who is it there?"'
-    )
-    assert data.example_sentences(tmp_path) == ["He waited; patiently.", "Who is it there?"]
-
-
 def test_speech_of_unknown_timing_is_labelled_with_the_style_it_was_spoken_in(tmp_path: Path) -> None:
     known, unknown = {"file": "a", "durations": [7]}, {"file": "b", "phonemes": "xy", "speed": 1.5}
     index = tmp_path / speech.INDEX

@@ -9,12 +9,15 @@ import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
 from recipes.demo_model import tokens
-from recipes.demo_model.dialogue import IGNORED, NOTHING, Batch, Corpus, Diet, collate, split
+from recipes.demo_model.batches import Batches
+from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
 from recipes.demo_model.export import export, facts_of
+from recipes.demo_model.model_trainer import Plan, Trainer, embed
+from recipes.demo_model.progress import Progress
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
 from recipes.demo_model.tokens import Spoken
-from recipes.demo_model.train import Plan, Trainer, embed, train
-from recipes.demo_model.training import Progress, randomness
+from recipes.demo_model.train import train
+from recipes.demo_model.training import randomness
 from tests import checkpoints
 
 CPU = torch.device("cpu")
@@ -40,6 +43,10 @@ def _trainer(steps: int) -> Trainer:
     return Trainer(checkpoints.make(), Plan(batch=4, steps=steps, peak=5e-3), CPU)
 
 
+def _batches(corpus: Corpus, steps: int) -> Batches:
+    return Batches(corpus, count=4, steps=steps, seed=0)
+
+
 def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
     model, processor = checkpoints.make(), make_processor()
     sounds = torch.randn(2, 1920 * 5, generator=torch.Generator().manual_seed(0)) * 0.1
@@ -61,18 +68,17 @@ def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_labels_are_all_frames_and_the_depth_decoder_sees_some_and_every_end() -> None:
+def test_the_depth_decoder_sees_some_frames_and_every_end() -> None:
     corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0)))
     examples = [corpus.example(index, 0.5, randomness(0, index)) for index in range(4)]
     batch = collate(examples, depth_share=0.25, rng=randomness(0, 0))
     codes = batch.rows[..., :-1]
-    audio = codes[..., 0] != NOTHING
-    assert torch.equal(batch.labels[..., 0] != IGNORED, audio)
-    assert torch.equal(batch.labels[..., 0][audio], codes[..., 0][audio])
-    for_depth = batch.labels[..., 1] != IGNORED
-    ends = audio & (codes == 0).all(-1)
+    audio, ends = codes[..., 0] != NOTHING, (codes == 0).all(-1)
+    for_depth = torch.zeros_like(audio)
+    for_depth[batch.frames[:, 0], batch.frames[:, 1]] = True
     assert ends.sum() == 8
     assert (for_depth & ends).sum() == 8
+    assert not (for_depth & ~audio).any()
     assert 0 < (for_depth & ~ends).sum() < 0.5 * audio.sum()
 
 
@@ -83,7 +89,38 @@ def test_the_depth_decoder_never_gets_as_many_frames_as_there_are_codebooks(fram
     for share in (0.0, 0.5, 1.0):
         for draw in range(10):
             batch = collate([corpus.example(0, 1.0, randomness(draw, 0))], share, randomness(draw, 1))
-            assert (batch.labels[0, :, 1] != IGNORED).sum() != 4
+            assert len(batch.frames) != 4
+
+
+def test_losses_are_those_of_transformers() -> None:
+    trainer = _trainer(1)
+    batch = Corpus(_spoken(), make_tokenizer()).draw(4, 1.0, randomness(0, 0))
+    labels = torch.full_like(batch.rows[..., :-1], -100)
+    codes, (row, position) = batch.rows[..., :-1], batch.frames.unbind(1)
+    labels[..., 0] = torch.where(codes[..., 0] == NOTHING, -100, codes[..., 0])
+    labels[row, position] = codes[row, position]
+    model = trainer.model.eval()
+    with torch.no_grad():
+        ours = trainer._losses(model, batch)
+        theirs = model(inputs_embeds=embed(model, batch.rows), labels=labels, use_cache=False)
+    torch.testing.assert_close(ours["backbone"], theirs.backbone_loss)
+    torch.testing.assert_close(ours["depth"], theirs.depth_decoder_loss)
+
+
+def test_every_sentence_is_as_likely_as_another() -> None:
+    talkative = [_say(f"Text {line}.", "one", np.full((6, 4), 10)) for line in range(18)]
+    silent = [_say(f"Text {line}.", "two", np.full((6, 4), 20)) for line in range(2)]
+    corpus = Corpus(talkative + silent, make_tokenizer(), Diet(alone=(1.0, 1.0)))
+    rows = torch.cat([corpus.draw(10, 1.0, randomness(0, draw)).rows[:, :, 0].amax(1) for draw in range(40)])
+    assert 0.05 < (rows == 20).float().mean() < 0.16
+
+
+def test_batches_drawn_ahead_are_those_drawn_at_once() -> None:
+    corpus = Corpus(_spoken(), make_tokenizer())
+    ahead = Batches(corpus, count=4, steps=9, seed=0, workers=2)
+    for step in (3, 4, 5, 1, 2):
+        ours, theirs = ahead.at(step), _batches(corpus, 9).at(step)
+        assert torch.equal(ours.rows, theirs.rows) and torch.equal(ours.frames, theirs.frames)
 
 
 def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
@@ -150,7 +187,7 @@ def test_loss_falls_on_a_toy_corpus() -> None:
     corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(60)
     before = trainer.validate(corpus)
     for step in range(60):
-        trainer.step(step, corpus)
+        trainer.step(step, _batches(corpus, trainer.plan.steps))
     after = trainer.validate(corpus)
     assert after["backbone"] < 0.6 * before["backbone"] and after["depth"] < 0.6 * before["depth"]
 
@@ -161,7 +198,7 @@ def test_attention_learns_to_look_at_the_letter_being_spoken() -> None:
     codes = [np.array([[ord(letter) - 96] * 4 for letter in text]) for text in texts]
     spoken = [_say(text, "one", one) for text, one in zip(texts, codes, strict=True)]
     corpus, trainer = Corpus(spoken, make_tokenizer(), Diet(alone=(1.0, 1.0))), _trainer(120)
-    guides = [trainer.step(step, corpus)["guide"] for step in range(120)]
+    guides = [trainer.step(step, _batches(corpus, 120))["guide"].item() for step in range(120)]
     assert np.mean(guides[-5:]) < 0.5 * np.mean(guides[:5])
 
 
@@ -169,24 +206,25 @@ def test_the_codec_stays_as_it_was() -> None:
     corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(3)
     before = {name: value.clone() for name, value in trainer.model.codec_model.state_dict().items()}
     for step in range(3):
-        trainer.step(step, corpus)
+        trainer.step(step, _batches(corpus, trainer.plan.steps))
     assert all(torch.equal(before[name], value) for name, value in trainer.model.codec_model.state_dict().items())
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     corpus = Corpus(_spoken(), make_tokenizer())
+    batches, codec = _batches(corpus, 6), checkpoints.make().codec_model
     whole, first, second = _trainer(6), _trainer(6), _trainer(6)
-    train(whole, corpus, corpus, tmp_path / "whole", Progress(6, minutes=5))
-    assert train(first, corpus, None, tmp_path / "parts", Progress(3, minutes=5)) == 3
-    assert train(second, corpus, None, tmp_path / "parts", Progress(6, minutes=5)) == 6
-    ours, theirs = whole.average.state_dict(), second.average.state_dict()
+    train(whole, batches, corpus, codec, tmp_path / "whole", Progress(6, minutes=5))
+    assert train(first, batches, None, codec, tmp_path / "parts", Progress(3, minutes=5)) == 3
+    assert train(second, batches, None, codec, tmp_path / "parts", Progress(6, minutes=5)) == 6
+    ours, theirs, stopped = (one.average.module.state_dict() for one in (whole, second, first))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert any(not torch.equal(ours[name], value) for name, value in first.average.state_dict().items())
+    assert any(not torch.equal(ours[name], value) for name, value in stopped.items())
 
 
 def test_export_round_trips_through_from_pretrained(tmp_path: Path) -> None:
     corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(3)
-    trainer.step(0, corpus)
+    trainer.step(0, _batches(corpus, 3))
     rows = corpus.draw(2, 1.0, randomness(0, 0)).rows
     model = trainer.model.eval()
     with torch.no_grad():

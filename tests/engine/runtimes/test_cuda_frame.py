@@ -46,8 +46,6 @@ def writes_elsewhere(runtime: TorchRuntime) -> object:
         (writes_elsewhere, AssertionError, "not the runtime's own"),
     ],
 )
-def test_the_test_above_can_fail(
-    damage: Callable[[TorchRuntime], object], error: type[Exception], words: str
-) -> None:
+def test_the_test_above_can_fail(damage: Callable[[TorchRuntime], object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         fake_cuda.count(full_size_config(), "bfloat16", damage=damage)

@@ -1,0 +1,95 @@
+"""Recordings whose codes are final, encoded once: the decoder learns from them for half of the price."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import MimiModel
+
+from recipes.demo_model import recordings, speech
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME
+from recipes.demo_model.recordings import Recording, Samples, Variety
+from recipes.demo_model.sounds import FULL_SCALE, Stretches
+
+
+class CodedSounds:
+    """Recordings and their codes, in two rows in the memory of one device."""
+
+    def __init__(self, samples: Tensor, codes: Tensor, frames: Tensor, device: torch.device) -> None:
+        """Copy the rows to the device.
+
+        Args:
+            samples: `[all frames * SAMPLES_PER_FRAME]`, 16-bit, one recording after the other.
+            codes: `[all frames, codebooks]`, 16-bit.
+            frames: `[recordings]`: how many frames each has.
+            device: where to draw.
+        """
+        self.device = device
+        self._samples, self._codes = samples.to(device), codes.to(device)
+        self._frames, self._first = frames.to(device), (frames.cumsum(0) - frames).to(device)
+
+    def draw(self, count: int, frames: int, variety: Variety) -> Stretches:
+        """Draw from torch's global generators. `variety` is left to whoever encoded: codes cannot be played faster.
+
+        No recording may be shorter than `frames`; `encode` sees to it.
+        """
+        which = torch.randint(len(self._frames), (count, 1), device=self.device)
+        room = self._frames[which] - frames + 1
+        start = self._first[which] + (torch.rand(count, 1, device=self.device) * room).long()
+        codes = self._codes[start + torch.arange(frames, device=self.device)].transpose(1, 2).long()
+        places = start * SAMPLES_PER_FRAME + torch.arange(frames * SAMPLES_PER_FRAME, device=self.device)
+        return Stretches(self._samples[places] / FULL_SCALE, codes=codes)
+
+
+@torch.inference_mode()
+def encode(
+    codec: MimiModel, clips: Iterable[Recording], copies: int, shortest: int, variety: Variety, seed: int
+) -> dict[str, Tensor]:
+    """Return the rows of `CodedSounds`: each clip several times, at a speed and a loudness of its own.
+
+    Args:
+        codec: its codes must be final.
+        clips: what to encode.
+        copies: of each.
+        shortest: frames; what is shorter gets silence behind it.
+        variety: of the copies.
+        seed: of their draws.
+    """
+    samples, codes = [], []
+    for played in _varied(clips, copies, variety, np.random.default_rng(seed)):
+        frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
+        padded = np.pad(played, (0, frames * SAMPLES_PER_FRAME - len(played)))
+        samples.append((padded.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
+        heard = torch.from_numpy(padded)[None, None].to(codec.device)
+        codes.append(codec.encode(heard).audio_codes[0].T.to("cpu", torch.int16))
+        if len(codes) % 500 == 0:
+            print(f"{len(codes)} encoded", flush=True)
+    return {
+        "samples": torch.from_numpy(np.concatenate(samples)),
+        "codes": torch.cat(codes),
+        "frames": torch.tensor([len(one) for one in codes]),
+    }
+
+
+def encoded_once(
+    path: Path, codec: MimiModel, folders: Iterable[Path], copies: int, shortest: int, variety: Variety, seed: int
+) -> dict[str, Tensor]:
+    """Return what `encode` makes of all sentences of the folders, from `path` where it was written there before."""
+    if not path.exists():
+        clips = (recordings.load(sentence) for sentence in speech.read_training(folders))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(encode(codec, clips, copies, shortest, variety, seed), partial)
+        partial.replace(path)
+    rows: dict[str, Tensor] = torch.load(path, weights_only=True)
+    return rows
+
+
+def _varied(clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator) -> Iterator[Samples]:
+    for clip in clips:
+        for _ in range(copies):
+            speed = float(rng.uniform(*variety.speeds)) if rng.random() < variety.share else 1.0
+            loudness = np.float32(10 ** (rng.uniform(*variety.decibels) / 20))
+            yield (clip.samples if speed == 1.0 else recordings.play(clip.samples, speed)) * loudness

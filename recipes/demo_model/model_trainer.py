@@ -1,0 +1,103 @@
+"""How the model learns: one step of it, in which the host never waits for the device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CsmForConditionalGeneration
+
+from recipes.demo_model.alignment import Guide
+from recipes.demo_model.average import MovingAverage
+from recipes.demo_model.batches import Batches
+from recipes.demo_model.dialogue import NOTHING, Batch, Corpus
+from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixed_precision, randomness
+
+VALIDATION_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    Attributes:
+        batch: conversations per step.
+        steps: over which the learning rate falls and targets grow longer.
+        peak: the highest learning rate.
+        guide: weight of the loss that makes one head per layer look at the letter being spoken.
+        average: decay of the moving average of the weights, which is what is kept.
+        bfloat16: see `training.mixed_precision`.
+        seed: of everything drawn.
+    """
+
+    batch: int = 16
+    steps: int = 20_000
+    peak: float = 1e-3
+    guide: float = 0.3
+    average: float = 0.999
+    bfloat16: bool = False
+    seed: int = 0
+
+
+class Trainer:
+    """A CSM with a frozen codec, and its optimiser."""
+
+    def __init__(self, model: CsmForConditionalGeneration, plan: Plan, device: torch.device) -> None:
+        self.model, self.plan, self.device = model.to(device), plan, device
+        self.model.codec_model.requires_grad_(False)
+        self.average = MovingAverage(self.model, plan.average)
+        self.guide = Guide(self.model) if plan.guide else None
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, plan.peak, (0.9, 0.95), weight_decay=0.02, fused=True)
+
+    def checkpoint(self, path: Path) -> Checkpoint:
+        """Everything that the next step depends on."""
+        return Checkpoint(path, model=self.model, average=self.average, optimiser=self.optimiser)
+
+    def step(self, step: int, batches: Batches) -> dict[str, Tensor]:
+        """Learn from one batch; returns the losses in nats per code, still on the device."""
+        self.model.train()
+        batch = batches.at(step).to(self.device)
+        parts = self._losses(self.model, batch)
+        if self.guide:
+            parts["guide"] = self.plan.guide * self.guide.loss(batch.places)
+        rate = learning_rate(step, self.plan.steps, self.plan.peak)
+        descend(self.optimiser, self.trained, torch.stack([*parts.values()]).sum(), rate)
+        self.average.update()
+        return {name: loss.detach() for name, loss in parts.items()}
+
+    @torch.no_grad()
+    def validate(self, corpus: Corpus) -> dict[str, float]:
+        """Return the averaged model's losses on the same few batches every time."""
+        model = self.average.module.eval()
+        draws = (randomness(-1 % 2**32, number) for number in range(VALIDATION_BATCHES))
+        rows = [self._losses(model, corpus.draw(self.plan.batch, 1.0, rng).to(self.device)) for rng in draws]
+        return {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]}
+
+    def _losses(self, model: CsmForConditionalGeneration, batch: Batch) -> dict[str, Tensor]:
+        """As `CsmForConditionalGeneration.forward` with labels, but told where the frames are instead of looking."""
+        codes = batch.rows[..., :-1]
+        with mixed_precision(self.device, self.plan.bfloat16):
+            hidden = model.backbone_model(inputs_embeds=embed(model, batch.rows), use_cache=False).last_hidden_state
+            first = model.lm_head(hidden[:, :-1]).float()
+            row, position = batch.frames.unbind(1)
+            wanted = codes[row, position]
+            said = model.depth_decoder(
+                input_ids=F.pad(wanted[:, :-1], (1, 0)),
+                backbone_last_hidden_state=hidden[row, position - 1],
+                use_cache=False,
+            ).logits.float()
+        return {
+            "backbone": F.cross_entropy(first.flatten(0, 1), codes[:, 1:, 0].flatten(), ignore_index=NOTHING),
+            "depth": F.cross_entropy(said.flatten(0, 1), wanted[:, 1:].flatten()),
+        }
+
+
+def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
+    """`[batch, positions, hidden]`, as the model itself embeds text and frames; padding is zero."""
+    text, codes = rows[..., -1], rows[..., :-1]
+    is_text, is_audio = (text != NOTHING)[..., None], (codes[..., :1] != NOTHING)
+    of_text = model.embed_text_tokens(text.clamp(min=0))
+    of_audio = model.backbone_model.embed_tokens(codes.clamp(min=0))
+    return of_text * is_text + of_audio * is_audio

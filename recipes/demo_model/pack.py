@@ -1,0 +1,64 @@
+"""Gather speech for a machine that it has to be carried to: as much of it as fits, in one folder, as Opus.
+
+    python -m recipes.demo_model.pack --speech work/kokoro work/joe work/flite --out work/carried --megabytes 55
+
+Each folder gets the same share of the room. An hour takes some 17 MB. With much less a codec would learn what Opus
+does to a voice.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from recipes.demo_model import speech
+from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model.data import SUBTYPES
+from recipes.demo_model.speech import INDEX, Sentence
+
+
+def pack(folders: Sequence[Sequence[Sentence]], out: Path, size: float, seed: int = 0) -> int:
+    """Write random sentences of every folder until each has had its share of `size` bytes; returns their number."""
+    out.mkdir(parents=True, exist_ok=True)
+    container, subtype = SUBTYPES["opus"]
+    entries = []
+    for number, sentences in enumerate(folders):
+        room = size / len(folders)
+        for position in np.random.default_rng((seed, number)).permutation(len(sentences)):
+            sentence = sentences[position]
+            path = out / f"{number}-{position:05d}.opus"
+            soundfile.write(path, speech.load(sentence), SAMPLE_RATE, subtype, format=container)
+            room -= path.stat().st_size
+            if room < 0:
+                path.unlink()
+                break
+            entries.append(
+                {
+                    "file": path.name,
+                    "text": sentence.text,
+                    "phonemes": sentence.phonemes,
+                    "durations": sentence.durations,
+                    "speaker": sentence.speaker,
+                    "seconds": sentence.seconds,
+                }
+            )
+    (out / INDEX).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return len(entries)
+
+
+def main() -> None:
+    """Gather speech."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--megabytes", type=float, default=55.0)
+    arguments = parser.parse_args()
+    folders = [speech.read_training([folder]) for folder in arguments.speech]
+    print(f"{pack(folders, arguments.out, arguments.megabytes * 1e6)} sentences")
+
+
+if __name__ == "__main__":
+    main()

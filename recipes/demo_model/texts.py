@@ -1,0 +1,77 @@
+"""What is said: the example sentences and the definitions of WordNet (Debian package wordnet-base)."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from recipes.demo_model import heldout
+
+WORDNET = Path("/usr/share/wordnet")
+
+WORDS = (3, 18)
+"""The fewest and the most words of a usable sentence."""
+
+LETTERS = (12, 110)
+"""The fewest and the most characters of a usable sentence."""
+
+
+def example_sentences(wordnet: Path = WORDNET) -> list[str]:
+    """Return WordNet's example sentences, each once, with a capital and a full stop: some 40,000."""
+    quoted = (example for gloss in _glosses(wordnet) for example in re.findall(r'"([^"]*)"', gloss))
+    return sorted({_as_sentence(example) for example in quoted if _usable(example)})
+
+
+def definitions(wordnet: Path = WORDNET) -> list[str]:
+    """Return WordNet's definitions in the same form, without what they say in brackets: some 100,000."""
+    unquoted = (re.sub(r"\([^)]*\)", "", gloss.partition('"')[0]) for gloss in _glosses(wordnet))
+    parts = (" ".join(part.split()) for gloss in unquoted for part in gloss.split(";"))
+    return sorted({_as_sentence(part) for part in parts if _usable(part)})
+
+
+def judges() -> list[str]:
+    """Return the texts of `heldout`."""
+    return sorted(heldout.TEXTS)
+
+
+def all_of_wordnet() -> list[str]:
+    """Return examples and definitions."""
+    return sorted({*example_sentences(), *definitions()})
+
+
+KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
+    {"examples": example_sentences, "definitions": definitions, "all": all_of_wordnet, "judges": judges}
+)
+
+
+def sentences(kind: str, share: tuple[int, int] = (0, 1), most_words: int = WORDS[1]) -> list[str]:
+    """Return the texts of one kind, or one share of them, so that several voices never say the same.
+
+    Args:
+        kind: "examples", "definitions", "all" of both, or those of the "judges", which are never trained on.
+        share: which share, counted from 0, of how many.
+        most_words: leave out longer ones.
+    """
+    found = KINDS[kind]()
+    which, shares = share
+    return [text for text in found[which::shares] if len(text.split()) <= most_words]
+
+
+def _glosses(wordnet: Path) -> Iterator[str]:
+    """What stands behind the bar on each line of the data files: definitions, then examples in quotes."""
+    for file in sorted(wordnet.glob("data.*")):
+        for line in file.read_text(encoding="latin1").splitlines():
+            yield line.partition(" | ")[2]
+
+
+def _usable(text: str) -> bool:
+    """Judge whether all voices can read it: no digits, abbreviations or foreign letters."""
+    words, letters = len(text.split()), len(text)
+    fits = WORDS[0] <= words <= WORDS[1] and LETTERS[0] <= letters <= LETTERS[1]
+    return fits and re.fullmatch(r"[A-Za-z ,.'?!;-]+", text) is not None
+
+
+def _as_sentence(text: str) -> str:
+    text = text.strip(" ;,")
+    text = text[:1].upper() + text[1:]
+    return text if text[-1:] in {".", "?", "!"} else text + "."

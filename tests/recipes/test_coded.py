@@ -1,0 +1,89 @@
+"""The decoder alone, on codes made once: they belong to the samples beside them, and nothing else learns."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.demo_model import coded
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME, CodecSize
+from recipes.demo_model.codec_trainer import CodecTrainer, Plan
+from recipes.demo_model.quantiser import quantise
+from recipes.demo_model.recordings import NONE, Recording, Variety
+from recipes.demo_model.resize import new_codec
+from recipes.demo_model.training import seed_step
+
+CPU = torch.device("cpu")
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=16, code_width=8)
+FRAMES = 4
+
+
+def _codec() -> torch.nn.Module:
+    codec = new_codec(0, SIZE).train()
+    with torch.no_grad():
+        quantise(codec, codec.encoder(torch.randn(1, 1, 1920 * 64) * 0.3).latents, dropout=0.0)
+    return codec.eval()
+
+
+def _clips() -> list[Recording]:
+    pitches_and_lengths = ((0.04, 3000), (0.06, 20_000), (0.09, 12_345))
+    return [
+        Recording(np.sin(np.arange(length, dtype=np.float32) * pitch) * 0.4) for pitch, length in pitches_and_lengths
+    ]
+
+
+def test_codes_are_those_of_the_samples_beside_them() -> None:
+    codec = _codec()
+    rows = coded.encode(codec, _clips(), 1, FRAMES, NONE, seed=0)
+    assert rows["frames"].tolist() == [FRAMES, 11, 7]
+    sounds, whole = coded.CodedSounds(**rows, device=CPU), []
+    for clip in _clips():
+        frames = max(FRAMES, -(-len(clip.samples) // SAMPLES_PER_FRAME))
+        padded = np.pad(clip.samples, (0, frames * SAMPLES_PER_FRAME - len(clip.samples)))
+        with torch.no_grad():
+            codes = codec.encode(torch.from_numpy(padded)[None, None]).audio_codes[0]
+        whole += [
+            (padded[frame * SAMPLES_PER_FRAME : (frame + FRAMES) * SAMPLES_PER_FRAME], codes[:, frame : frame + FRAMES])
+            for frame in range(codes.shape[1] - FRAMES + 1)
+        ]
+    found = set()
+    for step in range(20):
+        seed_step(0, step)
+        drawn = sounds.draw(4, FRAMES, NONE)
+        assert drawn.codes is not None and drawn.labels is None
+        for samples, codes in zip(drawn.samples.numpy(), drawn.codes, strict=True):
+            place = int(np.argmin([np.abs(samples - one[: samples.size]).max() for one, _ in whole]))
+            found.add(place)
+            assert np.abs(samples - whole[place][0]).max() < 1e-4
+            assert torch.equal(codes, whole[place][1])
+    assert len(found) == len(whole)
+
+
+def test_copies_differ_in_speed_and_loudness() -> None:
+    variety = Variety(share=1.0, speeds=(0.8, 1.25), decibels=(-9.0, 0.0))
+    rows = coded.encode(_codec(), [Recording(np.full(60_000, 0.5, np.float32))], 6, FRAMES, variety, seed=0)
+    assert len(set(rows["frames"].tolist())) > 3
+    firsts = rows["samples"].view(-1, SAMPLES_PER_FRAME)[rows["frames"].cumsum(0) - rows["frames"]]
+    assert len(set(firsts.float().median(1).values.tolist())) > 3
+
+
+def test_only_the_decoder_learns_from_codes() -> None:
+    codec = _codec()
+    rows = coded.encode(codec, _clips(), 1, FRAMES, NONE, seed=0)
+    trainer = CodecTrainer(codec, Plan(batch=3, frames=FRAMES, steps=40, peak=3e-3, encoder_steps=0), CPU)
+    before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
+    losses = [trainer.step(step, coded.CodedSounds(**rows, device=CPU))["spectral"].item() for step in range(40)]
+    changed = {name for name, value in trainer.codec.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("decoder.") for name in changed)
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_what_was_encoded_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coded.speech, "read_training", lambda _: ["a", "b"])
+    monkeypatch.setattr(coded.recordings, "load", lambda _: _clips()[1])
+    options = (2, FRAMES, NONE, 0)
+    first = coded.encoded_once(tmp_path / "codes.pt", _codec(), [], *options)
+    monkeypatch.delattr(coded, "encode")
+    again = coded.encoded_once(tmp_path / "codes.pt", _codec(), [], *options)
+    assert len(first["frames"]) == 4 and all(torch.equal(first[name], again[name]) for name in first)
