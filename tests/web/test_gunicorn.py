@@ -1,9 +1,11 @@
 """The server as it runs: stock gunicorn on a real socket, around a fake voice."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -284,6 +286,28 @@ def test_sigint_ends_it_at_once(serve, signals):
         server.process.wait(8)
         assert not running.result().is_complete
     assert not answers(server.port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_does_not_depend_on_what_a_signal_interrupts(serve, number):
+    """Connections that come all the time keep the worker's main loop busy with its locks."""
+    server = serve()
+    over = threading.Event()
+
+    def come():
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                server.get("/health/live")
+
+    with ThreadPoolExecutor(20) as pool:
+        for _ in range(20):
+            pool.submit(come)
+        until(lambda: server.health())
+        server.process.send_signal(number)
+        try:
+            server.process.wait(10)
+        finally:
+            over.set()
 
 
 def test_a_killed_worker_is_replaced(serve):
