@@ -74,7 +74,7 @@ audit: $(DEV_STAMP)  ## look for known vulnerabilities in what is installed
 	$(VENV)/bin/pip-audit --skip-editable
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build results clone.wav
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info results clone.wav
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN):
@@ -83,9 +83,9 @@ $(RUN):
 
 # Most of what torch and transformers bring is never imported, so nothing is compiled before it is (--no-compile).
 # Importing the pair right away turns a mismatch of torch and torchaudio into an error here instead of at the first request.
-$(SERVE_STAMP): requirements.txt | $(RUN)
+$(SERVE_STAMP): requirements.txt pyproject.toml | $(RUN)
 	@echo "Installing into $(VENV): about 6 GB with PyPI's CUDA build of torch; README, Installation, has a smaller way"
-	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --editable .
 	$(RUN) -c 'import torch, torchaudio'
 	@touch $@
 

@@ -56,7 +56,7 @@ def main() -> int:
         log.configure(settings.log_level)
         web.check(settings)
         hub.check(settings)
-        _check_port(settings)
+        check_port(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1
@@ -161,8 +161,12 @@ def _address(settings: Settings) -> str:
     return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
-def _check_port(settings: Settings) -> None:
-    """Raise OSError, with a remedy, if the address cannot be listened on: gunicorn would try five times first."""
+def check_port(settings: Settings) -> None:
+    """Check that the address can be listened on, which gunicorn would try five times first.
+
+    Raises:
+        OSError: it cannot; the message says what to do.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

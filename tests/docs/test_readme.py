@@ -8,7 +8,7 @@ from tests.docs import readme
 EXECUTED = {
     ("bash", "curl"), ("bash", "curl-stream"), ("python", "client"), ("ts", "app/api/voice-clone/route.ts"),
     ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
-    ("bash", "verify"),
+    ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),
 }  # fmt: skip
 TARGETS = {("bash", "demo"), ("bash", "real"), ("bash", "bench"), ("bash", "serve"), ("bash", "cpu")}
 INSTALLS = {("bash", "install"), ("bash", "cpu")}
