@@ -16,7 +16,7 @@ from typing import Any
 
 from flask import Flask
 
-from csm import log, memory_tuning, web
+from csm import asr, log, memory_tuning, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
@@ -56,6 +56,7 @@ def main() -> int:
         log.configure(settings.log_level)
         web.check(settings)
         hub.check(settings)
+        asr.check(settings.transcriber)
         _check_port(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     max_reference_seconds: float = Field(
         30.0, ge=1, le=60, description="Maximum length of reference audio; longer audio is cut at a pause."
     )
+    transcriber: str = Field(
+        "none",
+        description="Recogniser for reference audio without a transcript: `base.en` or another size of Whisper, a Hub "
+        "repository, a folder, or `none`.",
+    )
     max_text_chars: int = Field(2000, ge=1, description="Maximum length of the text.")
     max_audio_seconds: float = Field(90.0, gt=0, le=150, description="Maximum length of the generated audio.")
     deadline_seconds: float = Field(120.0, gt=0, description="Maximum wait for the first audio.")

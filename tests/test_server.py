@@ -47,6 +47,7 @@ def free_port():
         ({"CSM_RATE_LIMIT": "lots"}, 2, "CSM_RATE_LIMIT"),
         ({"CSM_API_KEYS_FILE": "/none"}, 2, "CSM_API_KEYS_FILE"),
         ({"CSM_MODEL": "/none"}, 1, "CSM_MODEL"),
+        ({"CSM_TRANSCRIBER": "/none"}, 1, "CSM_TRANSCRIBER"),
         ({"CSM_HOST": "192.0.2.1", "CSM_API_KEYS": "k"}, 1, "no such address"),
     ],
 )
