@@ -16,7 +16,7 @@ from typing import Any
 
 from flask import Flask
 
-from csm import log, memory_tuning, web
+from csm import asr, log, memory_tuning, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
@@ -60,6 +60,7 @@ def main() -> int:
         Lexicon.from_settings(settings)
         hub.check(settings)
         check_port(settings)
+        asr.check(settings.transcriber)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     max_reference_seconds: float = Field(
         30.0, ge=1, le=60, description="Maximum length of reference audio; longer audio is cut at a pause."
     )
+    transcriber: str = Field(
+        "none",
+        description="Recogniser for reference audio without a transcript: `base.en` or another size of Whisper, a Hub "
+        "repository, a folder, or `none`.",
+    )
     max_text_chars: int = Field(10_000, ge=1, description="Maximum length of the text.")
     normalize: bool = Field(True, description="Write out numbers, dates, addresses and Markdown of English texts.")
     lexicon: Path | None = Field(None, description="File with a line `word = respelling` for each word said wrong.")

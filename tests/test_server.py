@@ -48,6 +48,7 @@ def free_port():
         ({"CSM_API_KEYS_FILE": "/none"}, 2, "CSM_API_KEYS_FILE"),
         ({"CSM_LEXICON": "/none"}, 2, "CSM_LEXICON"),
         ({"CSM_MODEL": "/none"}, 1, "CSM_MODEL"),
+        ({"CSM_TRANSCRIBER": "/none"}, 1, "CSM_TRANSCRIBER"),
         ({"CSM_HOST": "192.0.2.1", "CSM_API_KEYS": "k"}, 1, "no such address"),
     ],
 )

@@ -1,6 +1,7 @@
 import ast
 import re
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -48,12 +49,25 @@ def brought(by: set[str]) -> set[str]:
     return by | {canonicalize_name(requirement.name) for requirement in needed}
 
 
+def extras() -> dict[str, list[str]]:
+    """What the optional features need, by the name that stands in brackets behind the package's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {name: list(lines) for name, lines in project["optional-dependencies"].items()}
+
+
 SERVER = [*(ROOT / "csm").rglob("*.py"), ROOT / "sesame_server.py"]
 RECIPES = list((ROOT / "recipes").rglob("*.py"))
 
 
 def test_what_the_server_imports_is_required():
-    assert imported(SERVER) - brought(names("requirements.txt")) == set()
+    optional = {canonicalize_name(Requirement(line).name) for lines in extras().values() for line in lines}
+    assert imported(SERVER) - brought(names("requirements.txt")) - optional == set()
+
+
+def test_what_is_optional_is_imported_where_it_is_installed_and_has_both_ends():
+    for requirement in (Requirement(line) for lines in extras().values() for line in lines):
+        assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
+        assert requirement.name.replace("-", "_") in {module for path in SERVER for module in _imports(path)}
 
 
 def test_what_is_required_is_imported():
