@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         "10 per minute", description="Requests allowed to each key, or to each address without keys."
     )
+    character_limit: str = Field(
+        "20000 per minute", description="Characters of text allowed to each key or address; empty for no limit."
+    )
     rate_limit_storage: str = Field(
         "memory://", description="`memory://`, or `redis://host:port/db` shared by several servers."
     )

@@ -25,6 +25,7 @@ class Utterance:
         seed: makes the result repeatable; None draws a fresh one.
         max_seconds: of audio; None for as much as the text needs.
         stream: whether the audio is sent while it is generated; else bad segments can all be made again.
+        speed: of the audio, with the pitch kept; 2 halves its length.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Utterance:
     seed: int | None = None
     max_seconds: float | None = None
     stream: bool = True
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class Notes:
         segments: that the text was divided into.
         retries: segments that ended badly and were made again.
         language: of the text, an ISO 639-1 code, or None before it was read.
+        transcript_source: of the words of the reference audio: `given`, `recognized` or `none`; None before that.
     """
 
     finish_reason: str | None = None
     segments: int = 0
     retries: int = 0
     language: str | None = None
+    transcript_source: Literal["given", "recognized", "none"] | None = None
 
 
 class Speech(Iterator[bytes]):

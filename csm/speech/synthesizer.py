@@ -8,8 +8,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from csm.asr.transcriber import Transcriber
 from csm.audio.condition import condition
 from csm.audio.decode import decode
+from csm.audio.tempo import changed
 from csm.audio.wav import pcm16
 from csm.engine.api import Engine
 from csm.errors import Cancelled, DeadlineExceeded, NotReady
@@ -35,6 +37,7 @@ class CsmSynthesizer:
         self._settings, self._engine, self._details = settings, engine, details
         self._admission = Admission(engine.info.slots, settings.queue)
         self._frontend = TextFrontend(settings)
+        self._transcriber = Transcriber.from_settings(settings)
         self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._draining = False
 
@@ -64,14 +67,14 @@ class CsmSynthesizer:
     ) -> Generator[bytes, None, None]:
         started = time.monotonic()
         with reservation:
-            voice = self._voice(utterance, is_disconnected)
+            voice = self._voice(utterance, is_disconnected, notes)
             # A reservation is held for minutes; nothing needs the upload any more.
             utterance = replace(utterance, reference=b"")
             script = self._frontend.prepare(utterance.text)
             notes.segments, notes.language = len(script.segments), script.language.code
             narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected)
             try:
-                for samples in narration.speak(script.segments, script.lead):
+                for samples in changed(narration.speak(script.segments, script.lead), utterance.speed):
                     yield pcm16(samples)
                 notes.finish_reason = narration.finish_reason
             finally:
@@ -87,12 +90,17 @@ class CsmSynthesizer:
         self._draining = True
         self._engine.close()
 
-    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool]) -> Voice:
+    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Voice:
         longest = self._settings.max_reference_seconds
         with self._turn(is_disconnected):
             # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
             waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
-        return Voice(waveform, clean(utterance.transcript or ""))
+        transcript = clean(utterance.transcript or "")
+        notes.transcript_source = "given" if transcript else "none"
+        if not transcript and self._transcriber is not None:
+            transcript = clean(self._transcriber.transcribe(waveform) or "")
+            notes.transcript_source = "recognized" if transcript else "none"
+        return Voice(waveform, transcript)
 
     @contextmanager
     def _turn(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
@@ -113,7 +121,7 @@ class CsmSynthesizer:
             seed=secrets.randbits(63) if utterance.seed is None else utterance.seed,
             temperature=utterance.temperature,
             top_k=utterance.top_k,
-            max_seconds=utterance.max_seconds,
+            max_seconds=None if utterance.max_seconds is None else utterance.max_seconds * utterance.speed,
             max_segment_seconds=self._settings.max_audio_seconds,
             streamed=utterance.stream,
         )

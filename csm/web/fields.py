@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from werkzeug.exceptions import BadRequest
 
+from csm.audio.tempo import MAX_SPEED, MIN_SPEED
 from csm.settings import Settings
 from csm.speech import Utterance
 from csm.web.problems import InvalidField
 
 FILE = "audio"
-TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "stream", "consent")
+TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "speed", "stream", "consent")
 
 MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE, MAX_SECONDS = 2**63 - 1, 2051, 2.0, 3600.0
 
@@ -55,6 +56,7 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
         seed=_whole(values, "seed", 0, 0, MAX_SEED) if "seed" in values else None,
         max_seconds=max_seconds,
         stream=streamed(form),
+        speed=_number(values, "speed", 1.0, MIN_SPEED, MAX_SPEED),
     )
 
 

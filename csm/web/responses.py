@@ -47,7 +47,7 @@ def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
     entry.noted["first_audio"] = entry.seconds
     # Header and first chunk in one write, so that no client sees a header without sound for long.
     head = wav.streaming_header(SAMPLE_RATE) + first
-    response = _respond(itertools.chain([head], _noted(speech, entry)), entry, environ, HEADERS)
+    response = _respond(itertools.chain([head], _noted(speech, entry)), entry, environ, _headers(speech))
     response.call_on_close(speech.close)
     return response
 
@@ -71,11 +71,20 @@ def _noted(speech: Speech, entry: Access) -> Iterator[bytes]:
 def _note(speech: Speech, entry: Access) -> None:
     notes = speech.notes
     entry.noted.update(finish=notes.finish_reason, segments=notes.segments, retries=notes.retries)
+    if notes.language != "en":
+        entry.noted["language"] = notes.language
 
 
 def _headers(speech: Speech) -> dict[str, str]:
-    reason = speech.notes.finish_reason
-    return HEADERS | ({} if reason is None else {"X-Finish-Reason": reason})
+    """Return the headers of an answer, with what is known before its body is sent."""
+    notes = speech.notes
+    known = {
+        "X-Finish-Reason": notes.finish_reason,
+        "X-Transcript-Source": notes.transcript_source,
+        # CSM reads other languages as if they were English; the client should know.
+        "X-Text-Language": None if notes.language == "en" else notes.language,
+    }
+    return HEADERS | {name: value for name, value in known.items() if value is not None}
 
 
 def _first(speech: Speech) -> bytes:

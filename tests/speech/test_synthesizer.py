@@ -5,9 +5,11 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from csm.asr.transcriber import Transcriber
 from csm.audio.decode import decode
 from csm.audio.waveform import Waveform
 from csm.errors import (
@@ -328,3 +330,51 @@ def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) 
 
 class Upload(bytearray):
     """Bytes that can be watched."""
+
+
+def test_speed_changes_the_length_and_the_limit_counts_what_is_heard() -> None:
+    def heard(**given: Any) -> int:
+        synthesizer = CsmSynthesizer(settings(), FakeEngine(chunks=20), {})
+        return sum(map(len, speak(synthesizer, utterance("A text to be said.", **given)))) // 2
+
+    whole = heard()
+    assert heard(speed=2.0) == pytest.approx(whole / 2, abs=2) and heard(speed=0.5) == pytest.approx(whole * 2, abs=2)
+    assert heard(speed=2.0, max_seconds=0.4) == pytest.approx(9600, abs=2)
+
+
+class Recognizer:
+    """Hears the same words in all voices."""
+
+    def __init__(self, words: str | None) -> None:
+        self.words, self.asked = words, 0
+
+    def recognize(self, waveform: Waveform) -> str | None:
+        self.asked += 1
+        return self.words
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "source", "transcript"),
+    [
+        ("Words that\nwere heard.", None, "recognized", "Words that were heard."),
+        ("Words that were heard.", "Given words.", "given", "Given words."),
+        (None, None, "none", ""),
+    ],
+)
+def test_words_are_recognised_where_none_are_given_and_never_made_up(
+    words: str | None, given: str | None, source: str, transcript: str, engine: FakeEngine
+) -> None:
+    synthesizer = CsmSynthesizer(settings(), engine, {})
+    synthesizer._transcriber = Transcriber(lambda: Recognizer(words))
+    speech = speak(synthesizer, utterance(transcript=given))
+    next(speech)
+    assert speech.notes.transcript_source == source
+    assert engine.calls[0].conversation.context[0].text == transcript
+    speech.close()
+
+
+def test_a_text_that_is_not_english_is_noted(synthesizer: CsmSynthesizer) -> None:
+    for text, language in (("Good morning to all of you.", "en"), ("Guten Morgen, wie geht es Ihnen heute?", "de")):
+        speech = speak(synthesizer, utterance(text))
+        list(speech)
+        assert speech.notes.language == language

@@ -96,7 +96,7 @@ class Fake:
         return self.admission.reserve()
 
     def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
-        notes = Notes(segments=1)
+        notes = Notes(segments=1, language="de" if "Guten" in utterance.text else "en", transcript_source="none")
         return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
 
     def _speak(

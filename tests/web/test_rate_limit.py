@@ -2,7 +2,9 @@ import time
 
 import pytest
 
-from tests.web.conftest import KEY
+from csm.settings import SettingsError
+from csm.web.rate_limit import check
+from tests.web.conftest import KEY, settings
 from tests.web.test_clone import form
 
 
@@ -93,3 +95,27 @@ def test_a_request_over_capacity_keeps_its_quota(make_client, fake):
     for reservation in held:
         reservation.release()
     assert statuses(client, 2) == [200, 429]
+
+
+def spoken(client, characters, key="secret"):
+    return client.post("/clone-voice", data=form() | {"text": "x" * characters}, headers={"X-API-Key": key})
+
+
+def test_a_quota_of_characters_per_key(make_client):
+    client = make_client(api_keys="one,two", rate_limit="100 per minute", character_limit="50 per minute")
+    assert [spoken(client, 20, "one").status_code for _ in range(3)] == [200, 200, 429]
+    assert spoken(client, 50, "two").status_code == 200
+    assert spoken(client, 10, "one").status_code == 200
+    answer = spoken(client, 1, "one")
+    assert answer.status_code == 429 and 1 <= int(answer.headers["Retry-After"]) <= 61
+    assert "50 characters per 1 minute" in answer.json["error"]
+
+
+def test_no_quota_of_characters(make_client):
+    client = make_client(rate_limit="100 per minute", character_limit="")
+    assert spoken(client, 9000).status_code == 200
+
+
+def test_a_quota_of_characters_that_cannot_be_read_stops_the_start():
+    with pytest.raises(SettingsError, match="CSM_CHARACTER_LIMIT"):
+        check(settings(character_limit="many"))
