@@ -59,7 +59,7 @@ def main() -> int:
         web.check(settings)
         Lexicon.from_settings(settings)
         hub.check(settings)
-        _check_port(settings)
+        check_port(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1
@@ -86,7 +86,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
     from gunicorn.app.base import BaseApplication
 
     class Application(BaseApplication):  # type: ignore[misc]
-        """How gunicorn is run from Python, by its documentation."""
+        """Runs gunicorn from Python, as its documentation shows."""
 
         def load_config(self) -> None:
             """Take the options given here, and no configuration file or command line."""
@@ -102,7 +102,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
             stop: Any = signal.getsignal(signal.SIGTERM)
 
             def drain(number: int, frame: Any) -> None:
-                """Let /health say so while gunicorn finishes what runs."""
+                """Report `draining` in /health while gunicorn finishes the running requests."""
                 synthesizer.drain()
                 stop(number, frame)
 
@@ -149,7 +149,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def watch_device(synthesizer: Synthesizer) -> None:
-    """End the process once the device is lost, so that gunicorn starts a new worker; else never return."""
+    """Wait until the device is lost, then end the process, so that gunicorn starts a new worker."""
     while not (status := synthesizer.status()).details.get("restart"):
         time.sleep(0.5)
     deadline = time.monotonic() + DEVICE_LOST_SECONDS
@@ -164,8 +164,12 @@ def _address(settings: Settings) -> str:
     return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
-def _check_port(settings: Settings) -> None:
-    """Raise OSError, with a remedy, if the address cannot be listened on: gunicorn would try five times first."""
+def check_port(settings: Settings) -> None:
+    """Check that the address can be listened on, which gunicorn would try five times first.
+
+    Raises:
+        OSError: it cannot; the message says what to do.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
