@@ -107,6 +107,10 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
                 stop(number, frame)
 
             signal.signal(signal.SIGTERM, drain)
+            # At once. gunicorn's own handler waits for a lock that the interrupted code may hold, and Python's exit
+            # for all threads, that is for all streams.
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, lambda *_: os._exit(0))
             return app
 
     Application().run()
@@ -143,8 +147,6 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "accesslog": None,
         "logconfig_dict": log.gunicorn(settings.log_level),
-        # SIGINT and SIGQUIT end the worker at once: Python's own exit would wait for all threads, that is all streams.
-        "worker_int": lambda worker: os._exit(0),
     }
 
 
