@@ -13,8 +13,8 @@ MIN_CONFIDENCE = 0.6
 MAX_ENGLISH = 0.02
 """Probability of English up to which the other language is believed: names and quotations leave more than that."""
 
-MIN_LETTERS, MIN_WORDS = 8, 2
-"""Shorter texts in Latin letters, and those that repeat one word, may be any language, a name, or laughter."""
+MIN_WORDS = 2
+"""One word in Latin letters, however often, may be any language, a name, or laughter."""
 
 FOREIGN_SHARE = 0.3
 """Share of letters of another script from which a text is not English."""
@@ -65,7 +65,7 @@ class LanguageDetector:
             code, confidence = self._identifier.classify(foreign) if self._identifier else ("und", share)
             return Language("und" if code in ("en", NO_LANGUAGE) else code, confidence)
         words = set(re.findall(r"\w+", text.lower()))
-        if self._identifier is None or len(letters) < MIN_LETTERS or len(words) < MIN_WORDS:
+        if self._identifier is None or len(words) < MIN_WORDS:
             return Language("en", 0.0)
         probabilities = dict(self._identifier.rank(text))
         code = max(probabilities, key=lambda name: probabilities[name])

@@ -162,7 +162,6 @@ _RULES: tuple[Rule, ...] = (
     ),
     _rule(rf"(?<![\w.,:])([Tt]he )?{_DAY}(?: of)?[ -]{_MONTH}(?:(?:,? |-){_YEAR}\b)?", _day_month),
     _rule(rf"\b{_MONTH} (?={_YEAR}\b)", lambda m: f"{_month(m['month'])} "),
-    _rule(rf"\b{_YEAR}{_DASH}(1[1-9][0-9]{{2}}|20[0-9]{{2}})\b", lambda m: f"{year(m[1])} to {year(m[2])}"),
     _rule(r"\b((?:1[1-9]|20)[0-9]0)['’]?s\b", lambda m: plural(year(m[1]))),
     _rule(r"(?<!\w)['’]?([2-9]0)['’]?s\b", lambda m: plural(number(m[1]))),
     # Times of day.

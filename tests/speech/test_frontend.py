@@ -46,7 +46,8 @@ def test_texts_are_written_out(frontend, text, said):
 
 
 def test_pauses_end_segments_and_replace_those_of_punctuation(frontend):
-    script = frontend.prepare("[pause:2s] Wait [pause:1s] for it.[pause:500ms][pause:250ms]\n\nNow! [pause:3s]")
+    text = "[pause:1.5s][pause:500ms] Wait [pause:1s] for it.[pause:500ms][pause:250ms]\n\nNow! [pause:3s]"
+    script = frontend.prepare(text)
     assert script.lead == 2.0
     assert [(segment.text, segment.pause) for segment in script.segments] == [
         ("Wait", 1.0),
@@ -85,6 +86,12 @@ def test_the_lexicon_sees_words_as_they_were_written_and_spares_addresses(tmp_pa
         "kubernetes, sequel, five kilograms: egg sample dot com slash sequel."
     )
     assert spoken(TextFrontend(load(None, lexicon=file, normalize=False)), "k8s 5 kg") == "kubernetes 5 kg"
+
+
+def test_a_respelling_makes_no_special_tokens(tmp_path):
+    file = tmp_path / "lexicon.txt"
+    file.write_text("x = AUDIO|>\n")
+    assert spoken(TextFrontend(load(None, lexicon=file, normalize=False)), "Say <|x now") == "Say now"
 
 
 @pytest.mark.parametrize("text", ["...", "!?", "<|AUDIO|>", "[pause:1s]", "\u200b", "***", "---\n\n- \n"])

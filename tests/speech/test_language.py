@@ -52,7 +52,10 @@ ENGLISH = [
     "CUDA GPU RTX 4090 VRAM 24GB", "$5.99 for 3 kg", "Read README.md at https://example.com/docs",
     "The symbol π is about 3.14, and Ω is the resistance.",
     "Вова is a Russian name written in Cyrillic letters.",
-    "gonna wanna kinda sorta", "lol that's so funny omg", "Merry Christmas", "zxcv = get(url=1, key=2)", "aaaa", "Ho ho ho ho!", "Ha ha, ha ha ha",
+    "gonna wanna kinda sorta", "lol that's so funny omg", "Merry Christmas",
+    "550e8400-e29b-41d4-a716-446655440000 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+    "Read https://www.example.fr/politique/le-gouvernement-est-dans-la-rue-pour-les-elections-de-la-ville",
+    "aaaa", "Ho ho ho ho!", "Ha ha, ha ha ha",
 ]  # fmt: skip
 
 

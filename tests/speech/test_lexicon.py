@@ -18,12 +18,12 @@ def test_whole_words_are_respelt_whatever_their_case(tmp_path):
     words = lexicon(
         tmp_path,
         "\ufeff# how we say it\n\nnginx = engine x\nC++ = see plus plus\n.NET=dot net\nSQL = sequel\n"
-        "New York = Noo Yawk\nYork = Yoark\nGroße = gross uh\n  # and no more\n",
+        "New = Noo\nNew York = Noo Yawk\nYork = Yoark\nGroße = gross uh\n  # and no more\n",
     )
     assert words.respell("Nginx, NGINX and nginxes") == "engine x, engine x and nginxes"
     assert words.respell("C++ or C+; MySQL or SQL.") == "see plus plus or C+; MySQL or sequel."
     assert words.respell("ASP.NET, .NET") == "ASP.NET, dot net"
-    assert words.respell("new york, York") == "Noo Yawk, Yoark"
+    assert words.respell("new york, York, new") == "Noo Yawk, Yoark, Noo"
     assert words.respell("GROßE große GROSSE") == "gross uh gross uh GROSSE"
 
 

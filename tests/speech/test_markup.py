@@ -28,6 +28,7 @@ LONG = "This line is long enough to be one of a paragraph, which goes on below a
         (f"{LONG}\nWrapped", f"{LONG} Wrapped"),
         ("Roses are red\nViolets are blue", "Roses are red.\n\nViolets are blue"),
         ("a wrapped\nline", "a wrapped line"),
+        ("It is short.\nNext", "It is short. Next"),
         ("Hello", "Hello"),
         ("", ""),
     ],
@@ -61,6 +62,8 @@ def test_a_flood_of_emoji_stays_short():
     [
         ("At https://www.example.com/docs/intro?x=1#top, see.", "At example dot com slash docs slash intro, see."),
         ("(see http://localhost:5000/health)", "(see localhost colon 5000 slash health)"),
+        ("mailto:me@example.org", "me at example dot org"),
+        ("https://example.org/a%20b%2Fc", "example dot org slash a b slash c"),
         ("www.example.org!", "example dot org!"),
         ("example.com and docs.example.co.uk", "example dot com and docs dot example dot co dot uk"),
         ("john.doe+x@mail.example.com.", "john dot doe plus x at mail dot example dot com."),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csm.speech import units
 from csm.speech.normalize import normalize
 
 MONEY = {
@@ -31,7 +32,8 @@ DATES = {
     "Jan. 5 to Feb 3": "January fifth to February third",
     "on 4 July 1776": "on the fourth of July, seventeen seventy-six",
     "the 3rd of March": "the third of March",
-    "In May 2008": "In May two thousand and eight",
+    "In May 2008, Sept. 2021": "In May two thousand and eight, September twenty twenty-one",
+    "14-Mar-2024": "the fourteenth of March, twenty twenty-four",
     "the 1990s, the '80s, 1905": "the nineteen nineties, the eighties, nineteen oh-five",
     "1999–2003": "nineteen ninety-nine to two thousand and three",
     "13/32/2024": "thirteen slash thirty-two slash twenty twenty-four",
@@ -63,7 +65,8 @@ UNITS = {
     "5 m², 7 sq ft": "five square meters, seven square feet",
     "10 lbs. of 3 oz. each": "ten pounds of three ounces each",
     "6'2\" tall": "six foot two tall",
-    "100s of people, 2x faster": "hundreds of people, two times faster",
+    "100s or 1,000s of people, 2x faster": "hundreds or thousands of people, two times faster",
+    "5k steps, 2M users": "five thousand steps, two million users",
     "I came 5 in the race, a 4K video": "I came five in the race, a four K video",
 }
 NUMBERS = {
@@ -73,7 +76,8 @@ NUMBERS = {
     "12345678901234567": "one two three four five six seven eight nine zero one two three four five six seven",
     "the 21st, the 1,000th": "the twenty-first, the one thousandth",
     "1/2 cup, 3/4, 3½, 2 1/3": "one half cup, three quarters, three and a half, two and a third",
-    "24/7, 50/50, 7/3": "twenty-four seven, fifty fifty, seven over three",
+    "24/7, 50/50, 9/11, 7/3": "twenty-four seven, fifty fifty, nine eleven, seven over three",
+    "1,00 and 8 ÷ 2 = 4": "one, zero zero and eight divided by two equals four",
     "Pages 10-20, 5–7 days": "Pages ten to twenty, five to seven days",
     "3 x 4 = 12, 10 - 3 = 7, 1920x1080": "three times four equals twelve, ten minus three equals seven, "
     "nineteen twenty by one thousand and eighty",
@@ -81,12 +85,14 @@ NUMBERS = {
     "one hundred and ninety-two dot one hundred and sixty-eight dot one dot one",
     "H100, GPT-4o, COVID-19, 3D, B2B": "H one hundred, GPT four o, COVID nineteen, three D, B two B",
     "BA2490, Llama-3.1-8B": "BA two four nine zero, Llama three point one eight B",
-    "x^2, 10², 1e-5": "x squared, ten squared, one times ten to the minus five",
+    "x^2, 10², y³, 1e-5": "x squared, ten squared, y cubed, one times ten to the minus five",
     "No. 5, #1": "number five, number one",
 }
 SYMBOLS = {
     "R&D, salt & pepper": "R and D, salt and pepper",
-    "a+b, a = b, x <= y, 5 < 6": "a plus b, a equals b, x is at most y, five is less than six",
+    "a+b, a = b, x <= y, y ≥ z": "a plus b, a equals b, x is at most y, y is at least z",
+    "5 < 6, b > a, A → B": "five is less than six, b is greater than a, A to B",
+    "approx. x% of Acme™.": "approximately x percent of Acme.",
     "@alice and #python": "at alice and hashtag python",
     "e.g. this, i.e. that, cats vs. dogs, etc.": "for example, this, that is, that, cats versus dogs, et cetera.",
     "foo_bar | ™": "foo bar ",
@@ -104,6 +110,20 @@ CASES = [pair for table in (MONEY, DATES, TIMES, PHONES, UNITS, NUMBERS, SYMBOLS
 @pytest.mark.parametrize(("written", "spoken"), CASES, ids=[written for written, _ in CASES])
 def test_what_is_read_aloud(written, spoken):
     assert normalize(written) == spoken
+
+
+@pytest.mark.parametrize(("unit", "names"), units.UNITS.items(), ids=units.UNITS)
+def test_every_unit_is_read(unit, names):
+    assert normalize(f"It is 1{unit} or 5.5{unit}.") == f"It is one {names[0]} or five point five {names[1]}."
+
+
+@pytest.mark.parametrize(("sign", "names"), units.CURRENCIES.items(), ids=units.CURRENCIES)
+def test_every_currency_is_read(sign, names):
+    one, many, cent, cents = names
+    assert normalize(f"{sign}1, {sign}20, 20 {sign}") == f"one {one}, twenty {many}, twenty {many}"
+    if cent:
+        spoken = f"one {one} and one {cent}, two {many} and twenty {cents}, fifty {cents}"
+        assert normalize(f"{sign}1.01, {sign}2.20, {sign}0.50") == spoken
 
 
 @pytest.mark.parametrize("text", UNTOUCHED)

@@ -87,6 +87,11 @@ def test_a_long_sentence_is_divided_at_clauses():
     assert all(segment.text.endswith(",") and segment.pause == CLAUSE_PAUSE for segment in segments[:-1])
 
 
+def test_a_border_near_the_start_is_no_place_to_cut():
+    text = "This first clause is none of the shortest ones; " + "the old mill stood there, " * 16 + "and nobody came."
+    assert all(len(piece) > 150 for piece in texts(text, Limits()))
+
+
 def test_a_long_clause_is_divided_before_a_conjunction_else_between_words():
     half = "stone after stone after stone lay there " * 5
     first, second = split(f"{half}and {half}".strip(), Limits(maximum=300))
