@@ -88,6 +88,7 @@ def test_gunicorn_knows_all_options():
         config.set(name, value)
     assert config.control_socket_disable and not config.preload_app and config.workers == 1
     assert config.worker_class.__module__ == "gunicorn.workers.gthread"
+    assert config.graceful_timeout <= 180
 
 
 def test_addresses():

@@ -8,7 +8,7 @@ from tests.docs import readme
 EXECUTED = {
     ("bash", "curl"), ("bash", "curl-stream"), ("python", "client"), ("ts", "app/api/voice-clone/route.ts"),
     ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
-    ("bash", "verify"),
+    ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),
 }  # fmt: skip
 TARGETS = {("bash", "demo"), ("bash", "real"), ("bash", "bench"), ("bash", "serve"), ("bash", "cpu")}
 INSTALLS = {("bash", "install"), ("bash", "cpu")}
@@ -46,7 +46,16 @@ def test_the_cpu_wheels_are_those_of_the_requirements():
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/performance.md", "docs/deployment.md", "examples/README.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/performance.md",
+        "docs/deployment.md",
+        "examples/README.md",
+    ],
 )
 def test_every_link_leads_somewhere(document):
     path = readme.ROOT / document

@@ -29,6 +29,7 @@ def test_imports_go_down_only():
         ("audio", "import csm.model"),
         ("web", "import torch"),
         ("engine", "import flask"),
+        ("web", "import csm.cli"),
     ],
 )
 def test_an_arrow_the_wrong_way_is_found(tmp_path, room, line):

@@ -1,9 +1,11 @@
 """The server as it runs: stock gunicorn on a real socket, around a fake voice."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -237,6 +239,25 @@ def test_sigterm_lets_answers_finish_and_is_told_on_kept_connections(serve):
     assert not answers(server.port)
 
 
+SHORT_OF_TIME = """
+from csm import server
+from tests.web.served import main
+options = server.gunicorn_options
+server.gunicorn_options = lambda settings: options(settings) | {"graceful_timeout": 2}
+main()
+"""
+
+
+def test_an_answer_that_takes_too_long_does_not_delay_the_end_for_ever(serve):
+    server = serve(program=("-c", SHORT_OF_TIME))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.ask, speak("chunks=600 pace=0.1"))
+        until(lambda: server.happened("begin"))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert not running.result().is_complete
+
+
 @pytest.mark.parametrize("torn", [0, 3])
 def test_nothing_to_finish_ends_at_once(serve, torn):
     """Torn streams must not confuse the count of connections that the end waits for."""
@@ -265,6 +286,28 @@ def test_sigint_ends_it_at_once(serve, signals):
         server.process.wait(8)
         assert not running.result().is_complete
     assert not answers(server.port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_does_not_depend_on_what_a_signal_interrupts(serve, number):
+    """Connections that come all the time keep the worker's main loop busy with its locks."""
+    server = serve()
+    over = threading.Event()
+
+    def come():
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                server.get("/health/live")
+
+    with ThreadPoolExecutor(20) as pool:
+        for _ in range(20):
+            pool.submit(come)
+        until(lambda: server.health())
+        server.process.send_signal(number)
+        try:
+            server.process.wait(10)
+        finally:
+            over.set()
 
 
 def test_a_killed_worker_is_replaced(serve):
