@@ -59,8 +59,8 @@ def main() -> int:
         web.check(settings)
         Lexicon.from_settings(settings)
         hub.check(settings)
-        check_port(settings)
         asr.check(settings.transcriber)
+        check_port(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1

@@ -21,7 +21,7 @@ from tests.model import fake_hub
 from tests.running import ROOT
 from tests.web.conftest import free_port
 
-CHECKS = ["python", "torch", "settings", "device", "ffmpeg", "model", "disk", "memory", "port"]
+CHECKS = ["python", "torch", "settings", "device", "ffmpeg", "transcriber", "model", "disk", "memory", "port"]
 
 
 @pytest.fixture(autouse=True)
