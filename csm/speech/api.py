@@ -72,6 +72,7 @@ class Notes:
         retries: segments that ended badly and were made again.
         language: of the text, an ISO 639-1 code, or None before it was read.
         transcript_source: of the words of the reference audio: `given`, `recognized` or `none`; None before that.
+        reference_warnings: what should be better about the reference audio, a line each (`csm.audio.report`).
     """
 
     finish_reason: str | None = None
@@ -79,6 +80,7 @@ class Notes:
     retries: int = 0
     language: str | None = None
     transcript_source: Literal["given", "recognized", "none"] | None = None
+    reference_warnings: list[str] = field(default_factory=list)
 
 
 class Speech(Iterator[bytes]):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from csm.asr.transcriber import Transcriber
 from csm.audio.condition import condition
 from csm.audio.decode import decode
+from csm.audio.report import examine, warnings
 from csm.audio.tempo import changed
 from csm.audio.wav import pcm16
 from csm.engine.api import Engine
@@ -94,7 +95,9 @@ class CsmSynthesizer:
         longest = self._settings.max_reference_seconds
         with self._turn(is_disconnected):
             # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
-            waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
+            recording = decode(utterance.reference, max_seconds=2 * longest)
+            waveform = condition(recording, max_seconds=longest)
+            notes.reference_warnings = warnings(examine(recording, waveform))
         transcript = clean(utterance.transcript or "")
         notes.transcript_source = "given" if transcript else "none"
         if not transcript and self._transcriber is not None:

@@ -82,6 +82,7 @@ def _headers(speech: Speech) -> dict[str, str]:
         "X-Finish-Reason": notes.finish_reason,
         "X-Transcript-Source": notes.transcript_source,
         # CSM reads other languages as if they were English; the client should know.
+        "X-Reference-Warnings": "; ".join(notes.reference_warnings) or None,
         "X-Text-Language": None if notes.language == "en" else notes.language,
     }
     return HEADERS | {name: value for name, value in known.items() if value is not None}

@@ -378,3 +378,12 @@ def test_a_text_that_is_not_english_is_noted(synthesizer: CsmSynthesizer) -> Non
         speech = speak(synthesizer, utterance(text))
         list(speech)
         assert speech.notes.language == language
+
+
+def test_what_should_be_better_about_the_reference_audio_is_noted_before_the_first_chunk(
+    synthesizer: CsmSynthesizer,
+) -> None:
+    speech = speak(synthesizer, utterance())
+    next(speech)
+    assert [line.partition(":")[0] for line in speech.notes.reference_warnings][:1] == ["short"]
+    speech.close()

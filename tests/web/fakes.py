@@ -33,6 +33,7 @@ class Script:
         restart: report a device that needs a fresh process.
         mark: a byte that fills the chunks, to tell voices apart.
         finish: the reason of the end.
+        warn: of the reference audio.
     """
 
     chunks: int = 3
@@ -42,6 +43,7 @@ class Script:
     restart: bool = False
     mark: int = 0
     finish: str = "stop"
+    warn: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Script":
@@ -103,6 +105,8 @@ class Fake:
         self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
     ) -> Generator[bytes, None, None]:
         script = Script.parse(utterance.text)
+        if script.warn:
+            notes.reference_warnings = [f"{script.warn}: a sentence", "noisy: another"]
         with reservation:
             with self.lock:
                 self.running += 1

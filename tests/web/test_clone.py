@@ -117,3 +117,9 @@ def test_an_answer_tells_where_the_transcript_comes_from_and_a_text_that_is_not_
 def test_speed(client, fake, speed, status):
     assert client.post("/clone-voice", data=form(speed=speed), headers=KEY).status_code == status
     assert [said.speed for said in fake.spoken] == ([float(speed)] if status == 200 else [])
+
+
+def test_an_answer_tells_what_should_be_better_about_the_reference_audio(client):
+    answer = client.post("/clone-voice", data=form("warn=short"), headers=KEY)
+    assert answer.headers["X-Reference-Warnings"] == "short: a sentence; noisy: another"
+    assert "X-Reference-Warnings" not in client.post("/clone-voice", data=form(), headers=KEY).headers
