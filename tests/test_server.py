@@ -157,7 +157,7 @@ def test_serves_in_the_environment_that_kubernetes_makes_for_a_service_named_csm
 
 
 def run_and_stop(folder, name, **given):
-    from tests.web.conftest import until
+    from tests.polling import wait_until
 
     port = free_port()
     log = folder / "log"
@@ -165,7 +165,7 @@ def run_and_stop(folder, name, **given):
     with log.open("wb") as sink:
         process = subprocess.Popen(command(name, port), cwd=folder, env=surroundings, stderr=sink, stdout=sink)
     try:
-        first = until(lambda: health(port), 30)
+        first = wait_until(lambda: health(port), 30)
         assert first["status"] in ("loading", "healthy"), log.read_text()
         assert first["model"] == "demo"
     finally:

@@ -14,7 +14,7 @@ from csm.errors import UndecodableAudio, UnusableReference
 from tests.corpus import Bait, cases, mutants
 from tests.corpus.ffmpeg import encode
 from tests.corpus.valid import valid
-from tests.corpus.watch import (
+from tests.process_probes import (
     ANYTHING,
     WRITES,
     FileWatch,

@@ -11,7 +11,7 @@ from csm.errors import DeadlineExceeded, ModelUnavailable, UndecodableAudio
 from tests.corpus.ffmpeg import encode, speech_wav
 from tests.corpus.riff import wav
 from tests.corpus.valid import NAMES, valid
-from tests.running import VOICE
+from tests.reference_audio import VOICE
 
 HALF_A_SECOND = Limits(output_bytes=1_000_000, wall_seconds=0.5)
 # A parametric codec keeps the words, not the waveform.

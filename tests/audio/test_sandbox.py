@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from csm.audio.sandbox import Limits, run
-from tests.corpus.watch import children, descriptors
+from tests.process_probes import children, descriptors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
 ROOM = Limits(output_bytes=1_000_000)

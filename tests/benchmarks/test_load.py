@@ -16,7 +16,9 @@ import pytest
 from benchmarks.load import Voices, http_client
 from benchmarks.open_loop import Order, RefusedError
 from csm.audio.wav import pcm16, streaming_header
-from tests.running import ROOT, VOICE, running
+from tests.paths import ROOT
+from tests.real_server import real_server
+from tests.reference_audio import VOICE
 
 
 class Quiet(HTTPServer):
@@ -100,7 +102,7 @@ def test_an_answer_that_is_cut_off_is_a_failure(answering, voices):
 
 @pytest.mark.slow
 def test_rates_are_tried_on_a_running_server(tmp_path: Path):
-    with running(tmp_path) as server:
+    with real_server(tmp_path) as server:
         command = [sys.executable, "-m", "benchmarks.load", "--url", f"http://127.0.0.1:{server.port}"]
         command += ["--rates", "2", "200", "--seconds", "3", "--out", str(tmp_path / "load.json"), "--key"]
         ran = subprocess.run([*command, "secret"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)

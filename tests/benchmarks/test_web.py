@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.running import ROOT
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
 

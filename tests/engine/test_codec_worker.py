@@ -8,7 +8,7 @@ import torch
 from csm.engine.api import CHUNK_FRAMES
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.runtimes.torch import TorchRuntime
-from tests.engine.parts import until
+from tests.polling import wait_until
 
 CPU = torch.device("cpu")
 
@@ -42,6 +42,6 @@ def test_every_size_of_chunk_is_decoded_once_in_the_thread_that_will_decode_them
 def test_a_device_that_is_lost_in_the_warm_up_is_reported(runtime: TorchRuntime) -> None:
     decoder = Recorder(runtime.decoder, RuntimeError("CUDA error: an illegal memory access was encountered"))
     worker = CodecWorker(decoder, runtime.codebooks, CPU)
-    until(lambda: worker.failure)
+    wait_until(lambda: worker.failure)
     assert worker.failure is not None and "device is lost" in worker.failure
     worker.close()

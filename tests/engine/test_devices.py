@@ -9,7 +9,7 @@ import torch
 from csm.engine import devices
 from csm.engine.devices import describe_failure, is_fatal, place
 from csm.errors import ModelUnavailable
-from tests.speech.parts import settings
+from tests.speech.utterances import speech_settings
 
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
 NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU."
@@ -51,11 +51,11 @@ def test_an_old_driver_is_a_warning_under_auto_and_an_error_where_cuda_is_asked_
     no_device: Callable[[Exception], None],
 ) -> None:
     no_device(RuntimeError(OLD_DRIVER))
-    placement = place(settings(device="auto"))
+    placement = place(speech_settings(device="auto"))
     assert placement.device.type == "cpu"
     assert placement.notice is not None and "too old" in placement.notice and "\n" not in placement.notice
     with pytest.raises(ModelUnavailable, match="too old"):
-        place(settings(device="cuda"))
+        place(speech_settings(device="cuda"))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_machine_without_a_gpu_or_with_a_hidden_one_is_not_warned_of(
     no_device(error)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert place(settings(device="auto")).notice is None
+    assert place(speech_settings(device="auto")).notice is None
 
 
 @pytest.mark.parametrize("has_driver", [True, False])
@@ -76,7 +76,7 @@ def test_a_cpu_build_of_torch_beside_a_driver_is_named(
 ) -> None:
     no_device(AssertionError("Torch not compiled with CUDA enabled"))
     monkeypatch.setattr(devices.Path, "exists", lambda path: has_driver)
-    notice = place(settings(device="auto")).notice
+    notice = place(speech_settings(device="auto")).notice
     assert ("CPU build" in notice) if has_driver and notice else notice is None
 
 
@@ -97,20 +97,20 @@ def test_a_card_that_this_torch_has_no_kernels_for_is_named(
     capability: tuple[int, int], built: list[str], runs: bool, card: Callable[..., None]
 ) -> None:
     card("NVIDIA Abacus", capability, built)
-    placement = place(settings(device="auto"))
+    placement = place(speech_settings(device="auto"))
     if runs:
         assert placement.device == torch.device("cuda", 0) and placement.notice is None
         return
     assert placement.device.type == "cpu"
     assert placement.notice is not None and "NVIDIA Abacus" in placement.notice
     with pytest.raises(ModelUnavailable, match="NVIDIA Abacus"):
-        place(settings(device="cuda:0"))
+        place(speech_settings(device="cuda:0"))
 
 
 def test_a_device_number_beyond_the_last_is_refused(card: Callable[..., None]) -> None:
     card("NVIDIA Abacus", (9, 0), ["sm_90"])
     with pytest.raises(ModelUnavailable, match="torch sees 1 CUDA devices"):
-        place(settings(device="cuda:1"))
+        place(speech_settings(device="cuda:1"))
 
 
 def accelerator_error(code: int) -> Any:

@@ -16,8 +16,9 @@ from csm.engine.runtimes.torch import TorchRuntime
 from csm.engine.transformers_engine import TransformersEngine
 from csm.errors import Cancelled, InvalidRequest
 from csm.model.checkpoint import Checkpoint
-from tests.engine.parts import Engines, Request, codes, said, samples, until
+from tests.engine.engine_harness import EngineFactory, Request, codes, make_conversation, samples
 from tests.model import prompts
+from tests.polling import wait_until
 
 GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
 CPU = Placement(torch.device("cpu"), "float32")
@@ -25,7 +26,7 @@ CPU = Placement(torch.device("cpu"), "float32")
 
 @pytest.fixture(scope="module")
 def ours(small: Checkpoint) -> Iterator[CsmEngine]:
-    engines = Engines(TorchRuntime(small, CPU, 2), small.tokenizer)
+    engines = EngineFactory(TorchRuntime(small, CPU, 2), small.tokenizer)
     yield engines(slots=2)
     engines.close()
 
@@ -49,7 +50,7 @@ def test_both_engines_say_the_same_greedily(ours: CsmEngine, reference: Transfor
 def test_the_reference_says_what_transformers_says(
     reference: TransformersEngine, small: Checkpoint, tiny: Callable[..., Path]
 ) -> None:
-    conversation = said("Sample for sample.", speaker=3)
+    conversation = make_conversation("Sample for sample.", speaker=3)
     heard = list(reference.generate(conversation, GREEDY, 12, lambda: False))
     model: Any = CsmForConditionalGeneration.from_pretrained(tiny(), dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(tiny())
@@ -86,7 +87,7 @@ def test_the_reference_serves_in_order_and_stops_for_who_left(reference: Transfo
     assert reference.running == 1
     first.close()
     assert len(codes(list(second))) == 2
-    until(lambda: reference.running == 0)
+    wait_until(lambda: reference.running == 0)
 
 
 def test_what_does_not_fit_the_context_is_refused(reference: TransformersEngine) -> None:
@@ -102,4 +103,4 @@ def test_closing_the_reference_ends_whoever_speaks_or_waits(small: Checkpoint) -
     for generation in (speaking, waiting):
         with pytest.raises(Cancelled):
             list(generation)
-    until(lambda: engine.running == 0)
+    wait_until(lambda: engine.running == 0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from csm.engine.voice_encoder import VoiceEncoder
 from csm.model.conversation import Turn
-from tests.engine.parts import voice
+from tests.engine.engine_harness import voice
 
 
 class Recorder:

@@ -12,12 +12,14 @@ import pytest
 
 from csm.audio import wav
 from csm.audio.decode import decode
-from tests import tables
-from tests.corpus import Bait, cases, mutants, watch
+from tests import process_probes, summary_tables
+from tests.corpus import Bait, cases, mutants
 from tests.corpus.multipart import cases as multipart_cases
 from tests.corpus.valid import valid
-from tests.running import VOICE, running, speak
-from tests.web.conftest import KEY, until
+from tests.polling import wait_until
+from tests.real_server import clone_request, real_server
+from tests.reference_audio import VOICE
+from tests.web.requests import KEY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -53,8 +55,8 @@ class Trap:
     """What nobody may touch: a recording and a port."""
 
     bait: Bait
-    listener: watch.Listener
-    watch: watch.FileWatch
+    listener: process_probes.Listener
+    watch: process_probes.FileWatch
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def trap(tmp_path_factory):
     canary = tmp_path_factory.mktemp("canary") / "canary.wav"
     body = wav.pcm16(speech.samples)
     canary.write_bytes(wav.header(speech.sample_rate, len(body)) + body)
-    with watch.Listener() as listener, watch.FileWatch([canary], watch.ANYTHING) as seen:
+    with process_probes.Listener() as listener, process_probes.FileWatch([canary], process_probes.ANYTHING) as seen:
         yield Trap(Bait(str(canary), listener.port), listener, seen)
 
 
@@ -79,7 +81,7 @@ def server(folders):
     surroundings = {"TMPDIR": str(temporary)}
     # Voices are kept within bounds of their own, which are not the question here.
     settings = {"slots": 1, "queue": 2, "voice_cache_mb": 8, "log_level": "WARNING"}
-    with running(home, environment=surroundings, **settings) as server:
+    with real_server(home, environment=surroundings, **settings) as server:
         server.assert_serves()
         yield server
 
@@ -87,20 +89,20 @@ def server(folders):
 @contextmanager
 def nothing_left(config, server, trap, temporary):
     """Afterwards: the same worker, as many descriptors, no child, no file, no visit to the trap, little memory."""
-    pid = server.worker
-    watch.reset_peak(pid)
-    files, memory, folder = watch.descriptors(pid), watch.resident_peak_mb(pid), set(temporary.iterdir())
-    with watch.FileWatch([temporary], watch.WRITES) as writes:
+    pid = server.worker_pid
+    process_probes.reset_peak(pid)
+    files, memory, folder = process_probes.descriptors(pid), process_probes.resident_peak_mb(pid), set(temporary.iterdir())
+    with process_probes.FileWatch([temporary], process_probes.WRITES) as writes:
         yield
         assert not writes.events()
     assert set(temporary.iterdir()) == folder
     server.assert_serves()
-    assert server.worker == pid
-    until(lambda: not watch.children(pid))
-    until(lambda: watch.descriptors(pid) <= files + 2, 20)
+    assert server.worker_pid == pid
+    wait_until(lambda: not process_probes.children(pid))
+    wait_until(lambda: process_probes.descriptors(pid) <= files + 2, 20)
     assert not trap.watch.events() and not trap.listener.visitors()
-    grown = watch.resident_peak_mb(pid) - memory
-    tables.add(config, "Memory of the worker, MB", ("before", "grown by at most"), [(memory, grown)])
+    grown = process_probes.resident_peak_mb(pid) - memory
+    summary_tables.add(config, "Memory of the worker, MB", ("before", "grown by at most"), [(memory, grown)])
     assert grown < MOST_MEMORY_MB
 
 
@@ -138,13 +140,13 @@ def send(config, title, server, attempts: Iterable[Attempt]) -> list[str]:
     failed = Counter(attempt.group for attempt, _ in wrong)
     rows = [(group, count, count - failed[group]) for group, count in tried.items()]
     rows.append(("all", tried.total(), tried.total() - failed.total()))
-    tables.add(config, title, ("class", "tried", "passed"), rows)
+    summary_tables.add(config, title, ("class", "tried", "passed"), rows)
     return [f"{attempt.name}: {found}" for attempt, found in wrong]
 
 
 def upload(group, case):
     """An empty file is refused with the form, before anybody tries to decode it."""
-    return Attempt(group, case.name, speak(case.data, case.filename), case.expect if case.data else EMPTY)
+    return Attempt(group, case.name, clone_request(case.data, case.filename), case.expect if case.data else EMPTY)
 
 
 def test_every_class_of_upload(pytestconfig, server, trap, folders):

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.corpus import watch
-from tests.load import crowd
-from tests.running import Running, speak
-from tests.web import raw
+from tests import process_probes, raw_http
+from tests.load import simultaneous_clients
+from tests.real_server import RealServer, clone_request
 
 SHARE = 0.8
 """Of what the server can do."""
@@ -43,7 +42,7 @@ class Reading:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.split()}
         memory = int(status["RssAnon"]) / 1024
-        return cls(requests, memory, watch.descriptors(pid), int(status["Threads"]))
+        return cls(requests, memory, process_probes.descriptors(pid), int(status["Threads"]))
 
 
 class Traffic:
@@ -55,7 +54,7 @@ class Traffic:
         bad: what is none, in turn.
     """
 
-    def __init__(self, server: Running, good: list[bytes], bad: list[bytes]) -> None:
+    def __init__(self, server: RealServer, good: list[bytes], bad: list[bytes]) -> None:
         self._server = server
         self._good, self._bad = itertools.cycle(good), itertools.cycle(bad)
         self.outcomes: Counter[str] = Counter()
@@ -70,19 +69,19 @@ class Traffic:
             self.outcomes[f"{kind}: {type(error).__name__}"] += 1
 
     def listen(self) -> str:
-        answer = self._server.ask(speak(next(self._good), seed=str(time.monotonic_ns())), PATIENCE)
+        answer = self._server.ask(clone_request(next(self._good), seed=str(time.monotonic_ns())), PATIENCE)
         if answer.status not in (200, 503):
             return f"{answer.status} {answer.body.decode()}"
         return str(answer.status) if answer.is_complete else "torn"
 
     def hang_up(self) -> str:
-        with raw.connect(self._server.port, PATIENCE) as connection:
-            connection.sendall(speak(next(self._good), max_seconds="20"))
+        with raw_http.connect(self._server.port, PATIENCE) as connection:
+            connection.sendall(clone_request(next(self._good), max_seconds="20"))
             connection.recv(1000)
         return "gone"
 
     def send_rubbish(self) -> str:
-        return str(self._server.ask(speak(next(self._bad)), PATIENCE).status)
+        return str(self._server.ask(clone_request(next(self._bad)), PATIENCE).status)
 
 
 def capacity(traffic: Traffic, callers: int, seconds: float) -> float:
@@ -112,11 +111,11 @@ def readings(traffic: Traffic, pid: int, rate: float, seconds: float) -> Iterato
                 yield Reading.of(pid, traffic.outcomes.total())
 
 
-def warm_up(server: Running, traffic: Traffic) -> float:
+def warm_up(server: RealServer, traffic: Traffic) -> float:
     """Let everything that grows to a size of its own get there: threads, voices, buffers. The rate to go on with."""
-    crowd.at_once(server.port, [speak()] * CALLERS)
+    simultaneous_clients.at_once(server.port, [clone_request()] * CALLERS)
     rate = SHARE * capacity(traffic, 3, 6)
-    for _ in readings(traffic, server.worker, rate, 6):
+    for _ in readings(traffic, server.worker_pid, rate, 6):
         pass
     return rate
 

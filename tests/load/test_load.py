@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests import tables
-from tests.load import crowd
-from tests.running import LONG, running, speak
-from tests.web.proxy import nginx
+from tests import summary_tables
+from tests.load import simultaneous_clients
+from tests.real_server import LONG_FIELDS, clone_request, real_server
+from tests.web.nginx_proxy import nginx_proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
@@ -25,8 +25,8 @@ def server(tmp_path_factory):
     """The real server, seen through nginx."""
     settings = {"slots": SLOTS, "queue": QUEUE, "log_level": "WARNING", "trusted_proxies": 1}
     with (
-        running(tmp_path_factory.mktemp("load"), **settings) as server,
-        nginx(tmp_path_factory.mktemp("nginx"), server.port, tls=False) as proxy,
+        real_server(tmp_path_factory.mktemp("load"), **settings) as server,
+        nginx_proxy(tmp_path_factory.mktemp("nginx"), server.port, tls=False) as proxy,
     ):
         server.assert_serves()
         yield dataclasses.replace(server, port=proxy.port)
@@ -71,7 +71,7 @@ def rows(pytestconfig):
         "/health p50",
         "/health p99",
     )
-    tables.add(pytestconfig, f"Clients at once through nginx, {SLOTS} slots, queue of {QUEUE}; seconds", header, found)
+    summary_tables.add(pytestconfig, f"Clients at once through nginx, {SLOTS} slots, queue of {QUEUE}; seconds", header, found)
 
 
 def percentile(seconds, percent):
@@ -81,7 +81,7 @@ def percentile(seconds, percent):
 @pytest.mark.parametrize("clients", [1, SLOTS + QUEUE, 20, 100])
 def test_as_many_as_there_is_capacity_for_are_served(server, rows, clients):
     with Watcher(server) as watcher:
-        heard = crowd.at_once(server.port, [speak(**(LONG | {"max_seconds": SECONDS}))] * clients)
+        heard = simultaneous_clients.at_once(server.port, [clone_request(**(LONG_FIELDS | {"max_seconds": SECONDS}))] * clients)
     served = [client for client in heard if client.answer.status == 200]
     refused = [client for client in heard if client.answer.status == 503]
     waits = [client.waited for client in refused]
@@ -100,7 +100,7 @@ def test_as_many_as_there_is_capacity_for_are_served(server, rows, clients):
 def test_each_hears_its_own(server):
     """Six together hear what each hears alone."""
     texts = [f"{word}." for word in ("One", "Two", "Three", "Four", "Five", "Six")]
-    requests = [speak(text=text, seed=str(seed), temperature="0", max_seconds="0.4") for seed, text in enumerate(texts)]
+    requests = [clone_request(text=text, seed=str(seed), temperature="0", max_seconds="0.4") for seed, text in enumerate(texts)]
     alone = [server.ask(request).body for request in requests]
     with ThreadPoolExecutor(len(requests)) as pool:
         together = [answer.body for answer in pool.map(server.ask, requests)]

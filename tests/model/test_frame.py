@@ -10,7 +10,7 @@ from transformers import CsmForConditionalGeneration
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
 from csm.model.conversation import Conversation, Turn
-from tests import checkpoints
+from tests import tiny_checkpoints
 from tests.model import prompts
 
 SAID = [
@@ -23,7 +23,7 @@ SAID = [
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        *((name, 50) for name in checkpoints.SIZES if name != "full_depth"),
+        *((name, 50) for name in tiny_checkpoints.SIZES if name != "full_depth"),
         ("full_depth", 8),
         pytest.param("full_depth", 50, marks=pytest.mark.slow),
     ],

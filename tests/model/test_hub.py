@@ -16,7 +16,7 @@ from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.model.checkpoint import open_checkpoint
 from csm.settings import load
-from tests import layouts
+from tests import checkpoint_layouts
 from tests.model import fake_hub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,8 +113,8 @@ def test_only_weights_without_code_are_fetched(told: dict[str, str], online: fak
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("sesame", layouts.NEEDED),
-        ("unsloth", {name for name in layouts.NEEDED if "transformers" not in name} | {"model.safetensors"}),
+        ("sesame", checkpoint_layouts.NEEDED),
+        ("unsloth", {name for name in checkpoint_layouts.NEEDED if "transformers" not in name} | {"model.safetensors"}),
     ],
 )
 def test_of_a_real_repository_exactly_what_is_needed_is_fetched_and_loads(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples import demo
-from tests import namespaces
+from tests import mount_namespaces
 from tests.packaging.dockerfile import ROOT, Dockerfile, enters_the_build
 
 ours = Dockerfile.ours()
@@ -39,7 +39,7 @@ exec setpriv --reuid {UID} --regid {UID} --clear-groups --no-new-privs \
 """
 
 
-pytestmark = [pytest.mark.slow, namespaces.needed]
+pytestmark = [pytest.mark.slow, mount_namespaces.needed]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 from csm.audio.condition import condition
 from csm.audio.decode import decode
 from csm.model.hub import DEMO_FOLDER
-from tests.running import VOICE, Running, running, speak
+from tests.real_server import RealServer, clone_request, real_server
+from tests.reference_audio import VOICE
 
 TEXT = "Please call Stella."
 TRANSCRIPT = (VOICE.parent / "voice.txt").read_text().strip()
@@ -56,9 +57,9 @@ def expected(one_thread: None) -> NDArray[np.float32]:
     return output.audio[0].numpy()
 
 
-def heard(server: Running) -> NDArray[np.int16]:
+def heard(server: RealServer) -> NDArray[np.int16]:
     form = {"text": TEXT, "transcript": TRANSCRIPT, "temperature": "0", "max_seconds": str(FRAMES * 0.08)}
-    answer = server.ask(speak(**form))
+    answer = server.ask(clone_request(**form))
     assert (answer.status, answer.is_complete) == (200, True)
     return pcm(answer.body)
 
@@ -68,7 +69,7 @@ def same(heard: NDArray[np.int16], expected: NDArray[np.float32]) -> bool:
     return len(heard) == len(wanted) > 0 and bool(np.abs(heard - wanted).max() <= 1)
 
 
-def test_the_csm_engine_over_http_equals_transformers(server: Running, expected: NDArray[np.float32]) -> None:
+def test_the_csm_engine_over_http_equals_transformers(server: RealServer, expected: NDArray[np.float32]) -> None:
     assert server.health()["engine"] == "csm"
     assert same(heard(server), expected)
     # Again, from the voice that is now kept.
@@ -77,6 +78,6 @@ def test_the_csm_engine_over_http_equals_transformers(server: Running, expected:
 
 @pytest.mark.slow
 def test_the_reference_engine_over_http_equals_transformers(tmp_path: Path, expected: NDArray[np.float32]) -> None:
-    with running(tmp_path, engine="transformers") as server:
+    with real_server(tmp_path, engine="transformers") as server:
         assert server.health()["engine"] == "transformers"
         assert same(heard(server), expected)

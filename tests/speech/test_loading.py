@@ -3,10 +3,7 @@
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,9 +11,10 @@ from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.loading import LoadingSynthesizer
 from csm.speech.synthesizer import CsmSynthesizer
-from tests.speech.parts import FakeEngine, settings, speak, utterance
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
+from tests.polling import wait_until
+from tests.speech.fake_engine import FakeEngine
+from tests.speech.utterances import speak, speech_settings, utterance
 
 
 class Builder:
@@ -39,22 +37,15 @@ def builder() -> Iterator[Builder]:
     made.allowed.set()
 
 
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
-    loading = LoadingSynthesizer(settings(), builder)
+    loading = LoadingSynthesizer(speech_settings(), builder)
     status = loading.status()
     assert (status.state, status.model, status.device) == ("loading", "demo", None) and status.reason
     with pytest.raises(NotReady, match="being loaded") as told:
         loading.reserve()
     assert told.value.retry_after > 0
     builder.allowed.set()
-    until(lambda: loading.status().state == "healthy")
+    wait_until(lambda: loading.status().state == "healthy")
     assert len(list(speak(loading, utterance()))) == 2
 
 
@@ -68,8 +59,8 @@ def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
 def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error: Exception, words: str) -> None:
     builder = Builder(error)
     builder.allowed.set()
-    loading = LoadingSynthesizer(settings(), builder)
-    until(lambda: loading.status().state != "loading")
+    loading = LoadingSynthesizer(speech_settings(), builder)
+    wait_until(lambda: loading.status().state != "loading")
     status = loading.status()
     assert status.state == "unhealthy" and words in str(status.reason) and "secret" not in str(status.reason)
     with pytest.raises(NotReady, match=words):
@@ -77,28 +68,28 @@ def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error:
 
 
 def test_draining_while_loading_never_becomes_healthy(builder: Builder) -> None:
-    loading = LoadingSynthesizer(settings(), builder)
+    loading = LoadingSynthesizer(speech_settings(), builder)
     loading.drain()
     assert loading.status().state == "draining"
     builder.allowed.set()
-    until(lambda: loading._ready is not None)
-    until(lambda: loading.status().state == "draining" and loading._ready._draining)
+    wait_until(lambda: loading._ready is not None)
+    wait_until(lambda: loading.status().state == "draining" and loading._ready._draining)
     with pytest.raises(NotReady):
         loading.reserve()
 
 
 def test_closing_while_loading_closes_the_model_when_it_comes(builder: Builder) -> None:
-    loading = LoadingSynthesizer(settings(), builder)
+    loading = LoadingSynthesizer(speech_settings(), builder)
     loading.close()
     builder.allowed.set()
-    until(lambda: builder.engine.is_closed)
+    wait_until(lambda: builder.engine.is_closed)
     assert loading.status().state == "draining"
 
 
 def test_drain_and_close_reach_the_model(builder: Builder) -> None:
     builder.allowed.set()
-    loading = LoadingSynthesizer(settings(), builder)
-    until(lambda: loading.status().state == "healthy")
+    loading = LoadingSynthesizer(speech_settings(), builder)
+    wait_until(lambda: loading.status().state == "healthy")
     loading.drain()
     assert loading.status().state == "draining" and not builder.engine.is_closed
     loading.close()

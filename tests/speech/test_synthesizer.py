@@ -23,8 +23,10 @@ from csm.errors import (
 )
 from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
 from csm.speech.text import longest_seconds
-from tests.speech.parts import FakeEngine, sample, settings, speak, utterance
-from tests.web.conftest import until
+from tests.polling import wait_until
+from tests.reference_audio import synthetic_speech
+from tests.speech.fake_engine import FakeEngine
+from tests.speech.utterances import speak, speech_settings, utterance
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def synthesizer(engine: FakeEngine) -> CsmSynthesizer:
-    return CsmSynthesizer(settings(), engine, {"demo": True})
+    return CsmSynthesizer(speech_settings(), engine, {"demo": True})
 
 
 def reserved(synthesizer: CsmSynthesizer) -> int:
@@ -75,7 +77,7 @@ def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSyn
 def test_frames_are_capped_by_text_request_and_settings(
     engine: FakeEngine, text: str, max_seconds: float, most: float, frames: int
 ) -> None:
-    synthesizer = CsmSynthesizer(settings(max_audio_seconds=most), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(max_audio_seconds=most), engine, {})
     list(speak(synthesizer, utterance(text, max_seconds=max_seconds)))
     assert engine.calls[0].max_frames == frames
 
@@ -96,14 +98,14 @@ def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, e
 @pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
 def test_a_turn_that_ends_before_it_began_is_tried_again_with_another_seed(silent: int) -> None:
     engine = FakeEngine(silent=silent)
-    chunks = list(speak(CsmSynthesizer(settings(), engine, {}), utterance(seed=2**63 - 1)))
+    chunks = list(speak(CsmSynthesizer(speech_settings(), engine, {}), utterance(seed=2**63 - 1)))
     assert len(chunks) == 2
     assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
 
 
 def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
     engine = FakeEngine(silent=ATTEMPTS)
-    synthesizer = CsmSynthesizer(settings(), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     with pytest.raises(GenerationFailed, match="rephrase"):
         next(speak(synthesizer, utterance()))
     assert len(engine.calls) == ATTEMPTS and all(call.closed for call in engine.calls)
@@ -111,18 +113,18 @@ def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
 
 
 def test_the_engine_asks_whether_the_client_is_disconnected(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
-    gone = [False]
-    speaking = speak(synthesizer, utterance(), lambda: gone[0])
+    disconnected = [False]
+    speaking = speak(synthesizer, utterance(), lambda: disconnected[0])
     next(speaking)
-    assert engine.calls[0].gone() is False
-    gone[0] = True
-    assert engine.calls[0].gone() is True
+    assert engine.calls[0].is_disconnected() is False
+    disconnected[0] = True
+    assert engine.calls[0].is_disconnected() is True
     speaking.close()
 
 
 def test_slots_and_queue_are_served_and_the_rest_refused_at_once() -> None:
     engine = FakeEngine(slots=2)
-    synthesizer = CsmSynthesizer(settings(queue=3), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(queue=3), engine, {})
     speaking = [speak(synthesizer, utterance()) for _ in range(5)]
     for one in speaking:
         next(one)
@@ -172,7 +174,7 @@ def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer],
         closed_before_the_first,
         failing(UndecodableAudio, reference=b"text, not sound"),
         failing(UndecodableAudio, reference=b""),
-        failing(UnusableReference, reference=sample(0.3)),
+        failing(UnusableReference, reference=synthetic_speech(0.3)),
         failing(InvalidRequest, text="<|AUDIO|> \u200b"),
     ],
 )
@@ -187,7 +189,7 @@ def test_capacity_is_free_again_however_a_request_ends(
 @pytest.mark.parametrize("kind", [GenerationFailed, DeadlineExceeded, Cancelled, InvalidRequest])
 @pytest.mark.parametrize("chunks", [0, 2])
 def test_capacity_is_free_again_when_the_engine_fails(kind: type[CsmError], chunks: int) -> None:
-    synthesizer = CsmSynthesizer(settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
+    synthesizer = CsmSynthesizer(speech_settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
     heard = []
     with pytest.raises(kind, match="so it goes"):
         heard.extend(iter(speak(synthesizer, utterance())))
@@ -226,7 +228,7 @@ def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
 
 def test_a_lost_device_makes_it_unhealthy() -> None:
     engine = FakeEngine(lost="the device is lost: some error")
-    synthesizer = CsmSynthesizer(settings(), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     assert (synthesizer.status().state, synthesizer.status().reason) == ("unhealthy", engine.lost)
     with pytest.raises(NotReady, match="device is lost"):
         synthesizer.reserve()
@@ -235,7 +237,7 @@ def test_a_lost_device_makes_it_unhealthy() -> None:
 def test_many_threads_share_the_capacity() -> None:
     engine = FakeEngine(slots=2)
     engine.hold.clear()
-    synthesizer = CsmSynthesizer(settings(queue=2), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(queue=2), engine, {})
     results: list[object] = []
 
     def come() -> None:
@@ -282,10 +284,10 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
 
 
 def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> None:
-    synthesizer = CsmSynthesizer(settings(queue=9), FakeEngine(), {})
+    synthesizer = CsmSynthesizer(speech_settings(queue=9), FakeEngine(), {})
     with ThreadPoolExecutor(5) as pool:
         heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(5)]
-        until(lambda: reserved(synthesizer) == 5 and decoding.now == 2)
+        wait_until(lambda: reserved(synthesizer) == 5 and decoding.now == 2)
         with pytest.raises(Cancelled):
             next(speak(synthesizer, utterance(), lambda: True))
         assert reserved(synthesizer) == 5
@@ -295,10 +297,10 @@ def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> 
 
 
 def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
-    synthesizer = CsmSynthesizer(settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
+    synthesizer = CsmSynthesizer(speech_settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
     with ThreadPoolExecutor(2) as pool:
         heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(2)]
-        until(lambda: decoding.now == 2)
+        wait_until(lambda: decoding.now == 2)
         with pytest.raises(DeadlineExceeded):
             next(speak(synthesizer, utterance()))
         decoding.go.set()
@@ -307,12 +309,12 @@ def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
 
 def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) -> None:
     """Not held for the minutes that an answer may take."""
-    upload = Upload(sample())
-    gone = weakref.ref(upload)
+    upload = Upload(synthetic_speech())
+    kept = weakref.ref(upload)
     speaking = speak(synthesizer, utterance(reference=upload))
     del upload
     next(speaking)
-    assert gone() is None
+    assert kept() is None
     speaking.close()
 
 

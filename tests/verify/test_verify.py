@@ -17,7 +17,7 @@ from csm.verify import examine
 from csm.verify.__main__ import Plan, main, verify
 from csm.verify.golden import Golden
 from csm.verify.report import Report
-from tests import layouts
+from tests import checkpoint_layouts
 from tests.model import fake_hub
 from tests.verify.conftest import RECORDING, write_wav
 
@@ -74,7 +74,7 @@ def test_a_right_installation_passes_and_is_measured(
 
 def damage(folder: Path) -> None:
     """Overwrite one tensor in place, as a bad disk would."""
-    path = folder / layouts.SHARDS[0]
+    path = folder / checkpoint_layouts.SHARDS[0]
     tensors = load_file(path)
     tensors["backbone_model.layers.1.mlp.down_proj.weight"].neg_()
     save_file(tensors, path, {"format": "pt"})
@@ -89,7 +89,7 @@ def test_a_damaged_tensor_is_found_by_its_hash_and_by_what_it_says(run: Verified
 
 
 def test_a_damaged_codec_is_found_by_the_codes_of_the_recording(run: Verified, folder: Path) -> None:
-    path = folder / layouts.SHARDS[1]
+    path = folder / checkpoint_layouts.SHARDS[1]
     tensors = load_file(path)
     for name in [name for name in tensors if name.endswith("embed_sum")]:
         tensors[name] = tensors[name].flip(0)
@@ -118,7 +118,7 @@ def test_a_template_that_cannot_be_run_is_told_and_fails_nothing(run: Verified, 
 
 
 def test_a_missing_shard_fails_whatever_would_need_it(run: Verified, folder: Path) -> None:
-    (folder / layouts.SHARDS[1]).unlink()
+    (folder / checkpoint_layouts.SHARDS[1]).unlink()
     _, _, results = run("bfloat16", "float32")
     # The server would run in float32 here.
     assert results == {
@@ -207,6 +207,6 @@ def test_from_the_hub_with_its_recording(
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert server.files_asked == layouts.NEEDED | {RECORDING}
+    assert server.files_asked == checkpoint_layouts.NEEDED | {RECORDING}
     report = json.loads((tmp_path / "r.json").read_text())
     assert [finding["result"] for finding in report["findings"]] == ["passed"] * 5

@@ -5,7 +5,9 @@ import pytest
 
 from csm.settings import SettingsError
 from csm.web import check
-from tests.web.conftest import KEY, ROOT, settings
+from tests.paths import ROOT
+from tests.web.app_settings import app_settings
+from tests.web.requests import KEY
 
 OPEN = {"/health", "/health/live", "/health/ready"}
 
@@ -49,7 +51,7 @@ def test_two_applications_share_nothing(make_client):
 )
 def test_mistakes_are_found_before_anything_slow_starts(given, variable):
     with pytest.raises(SettingsError, match=variable):
-        check(settings(**given))
+        check(app_settings(**given))
 
 
 def test_the_http_layer_does_without_torch():

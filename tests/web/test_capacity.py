@@ -14,22 +14,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from werkzeug.test import create_environ
 
 from csm import web
-from tests.web import raw
-from tests.web.conftest import settings
-from tests.web.fakes import Fake
+from tests import raw_http
+from tests.web.app_settings import app_settings
+from tests.web.fake_synthesizer import FakeSynthesizer
 
 CAPACITY = 3
 BODIES = {
-    "good": raw.form("chunks=3"),
-    "no audio": raw.form("chunks=0"),
-    "fails at once": raw.form("fail=GenerationFailed"),
-    "fails halfway": raw.form("chunks=3 fail=RuntimeError after=2"),
-    "not streamed": raw.form("chunks=3", stream="false"),
-    "not streamed, fails": raw.form("chunks=3 fail=Busy after=1", stream="false"),
-    "field out of range": raw.form(temperature="9"),
-    "broken off": raw.form()[:-20],
+    "good": raw_http.form("chunks=3"),
+    "no audio": raw_http.form("chunks=0"),
+    "fails at once": raw_http.form("fail=GenerationFailed"),
+    "fails halfway": raw_http.form("chunks=3 fail=RuntimeError after=2"),
+    "not streamed": raw_http.form("chunks=3", stream="false"),
+    "not streamed, fails": raw_http.form("chunks=3 fail=Busy after=1", stream="false"),
+    "field out of range": raw_http.form(temperature="9"),
+    "broken off": raw_http.form()[:-20],
     "no form": b"rubbish",
-    "too large": raw.form(sample=bytes(300_000)),
+    "too large": raw_http.form(sample=bytes(300_000)),
 }
 
 
@@ -55,7 +55,7 @@ class Answer:
     @classmethod
     def ask(cls, app: Any, content: bytes, key: str = "secret") -> "Answer":
         body, told = Body(content), []
-        headers = {"HTTP_X_API_KEY": key, "CONTENT_TYPE": raw.FORM_TYPE, "CONTENT_LENGTH": str(len(content))}
+        headers = {"HTTP_X_API_KEY": key, "CONTENT_TYPE": raw_http.FORM_TYPE, "CONTENT_LENGTH": str(len(content))}
         environ = {**create_environ("/clone-voice", method="POST"), **headers, "wsgi.input": body}
         iterable = app(environ, lambda status, _headers: told.append(status))
         return cls(int(told[0].split()[0]), iter(iterable), iterable, body)
@@ -69,8 +69,8 @@ class Requests(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fake = Fake(CAPACITY)
-        self.app = web.create_app(settings(max_upload_mb=0.1), self.fake)
+        self.fake = FakeSynthesizer(CAPACITY)
+        self.app = web.create_app(app_settings(max_upload_mb=0.1), self.fake)
         self.open: list[Answer] = []
         self.ended: list[Answer] = []
         """The generation is over and has released the capacity, but the answer is not closed yet."""
@@ -134,8 +134,8 @@ TestRequests.settings = effort(max_examples=40, stateful_step_count=25, deadline
 )
 def test_nothing_is_held_once_all_threads_are_done(work: list[list[tuple[str, int]]]) -> None:
     """Each thread is a client: it asks, reads some pieces and goes."""
-    fake = Fake(CAPACITY)
-    app = web.create_app(settings(max_upload_mb=0.1), fake)
+    fake = FakeSynthesizer(CAPACITY)
+    app = web.create_app(app_settings(max_upload_mb=0.1), fake)
     most: list[int] = []
 
     def call(requests: list[tuple[str, int]]) -> None:

@@ -4,8 +4,8 @@ import wave
 
 import pytest
 
-from tests.web.conftest import KEY
-from tests.web.fakes import CHUNK
+from tests.web.fake_synthesizer import CHUNK
+from tests.web.requests import KEY
 
 
 def form(text="chunks=3", sample=b"sound", **fields):

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.web.conftest import KEY
+from tests.web.requests import KEY
 
 PAGE = "https://page.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}

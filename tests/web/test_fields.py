@@ -5,11 +5,11 @@ from werkzeug.exceptions import BadRequest
 
 from csm.web import fields
 from csm.web.problems import InvalidField
-from tests.web.conftest import settings
+from tests.web.app_settings import app_settings
 
 
 def utterance(text="hello", **form):
-    return fields.utterance({"text": text, **form}, b"sample", settings(max_text_chars=20, max_audio_seconds=60))
+    return fields.utterance({"text": text, **form}, b"sample", app_settings(max_text_chars=20, max_audio_seconds=60))
 
 
 def test_defaults():
@@ -70,7 +70,7 @@ def test_text_is_measured_after_stripping():
 
 def test_no_text():
     with pytest.raises(BadRequest, match="text"):
-        fields.utterance({}, b"sample", settings())
+        fields.utterance({}, b"sample", app_settings())
 
 
 @pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("1", True), ("on", True), ("no", False), ("0", False)])
@@ -101,7 +101,7 @@ def test_any_text_gives_an_utterance_or_a_reason_that_does_not_repeat_it(name, t
     form = {"text": "hello", name: text}
     try:
         fields.streamed(form)
-        said = fields.utterance(form, b"", settings())
+        said = fields.utterance(form, b"", app_settings())
     except InvalidField as error:
         assert len(text) < 12 or text not in str(error)
         return

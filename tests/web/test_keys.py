@@ -7,7 +7,7 @@ import pytest
 
 from csm.settings import SettingsError
 from csm.web.keys import Key, Keyring
-from tests.web.conftest import settings
+from tests.web.app_settings import app_settings
 
 
 def line(name, key, expiry=""):
@@ -27,7 +27,7 @@ def path(tmp_path):
 
 
 def test_keys_of_the_environment_are_kept_as_digests_and_named_by_number():
-    ring = Keyring.from_settings(settings(api_keys="first,zweiter Schlüssel"))
+    ring = Keyring.from_settings(app_settings(api_keys="first,zweiter Schlüssel"))
     assert ring.name_of(b"first") == "key-1"
     assert ring.name_of("zweiter Schlüssel".encode()) == "key-2"
     assert ring.name_of(b"firs") is ring.name_of(b"") is None
@@ -98,4 +98,4 @@ def test_a_line_without_expiry():
 
 
 def test_no_keys_at_all():
-    assert not Keyring.from_settings(settings(api_keys="")).is_needed
+    assert not Keyring.from_settings(app_settings(api_keys="")).is_needed

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
+from tests import raw_http
 from tests.corpus.multipart import cases
-from tests.web import raw
-from tests.web.conftest import KEY
+from tests.web.requests import KEY
 from tests.web.test_gunicorn import speak, worker_pid
 
 SPOKEN = 200
@@ -25,7 +25,7 @@ def test_all_abuse_is_answered_as_foreseen(serve, seed):
     wrong = []
     for case in cases(seed, KEY):
         started = time.monotonic()
-        status = raw.ask(server.port, case.raw, timeout=12).status
+        status = raw_http.ask(server.port, case.raw, timeout=12).status
         allowed = case.expect | ({SPOKEN} if 415 in case.expect else set())
         if status not in allowed or time.monotonic() - started > 12:
             wrong.append((case.name, status, sorted(case.expect)))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.web import raw
-from tests.web.fakes import CHUNK
-from tests.web.test_clone import form
+from tests import raw_http
+from tests.web.fake_synthesizer import CHUNK
+from tests.web.requests import clone_form
 
 OWN = "http://localhost"
 STRANGE = "https://page.example"
@@ -13,7 +13,7 @@ OPEN = {"api_keys": ""}
 
 def post(client, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post("/clone-voice", data=form(), headers=named).status_code
+    return client.post("/clone-voice", data=clone_form(), headers=named).status_code
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_keys_are_enough(make_client):
 def test_dns_rebinding(serve):
     """A page of evil.example, whose name now points to this machine, sends what a browser would send for it."""
     server = serve(api_keys="")
-    rebound = raw.post(raw.form(), Host=f"evil.example:{server.port}", Origin=f"http://evil.example:{server.port}")
+    rebound = raw_http.post(raw_http.form(), Host=f"evil.example:{server.port}", Origin=f"http://evil.example:{server.port}")
     assert server.ask(rebound).status == 403
-    cross_site = raw.post(raw.form(), Host=f"127.0.0.1:{server.port}", Origin="https://evil.example")
+    cross_site = raw_http.post(raw_http.form(), Host=f"127.0.0.1:{server.port}", Origin="https://evil.example")
     assert server.ask(cross_site).status == 403
     assert not server.happened("begin")
-    own = raw.post(raw.form(), Host=f"127.0.0.1:{server.port}", Origin=f"http://127.0.0.1:{server.port}")
+    own = raw_http.post(raw_http.form(), Host=f"127.0.0.1:{server.port}", Origin=f"http://127.0.0.1:{server.port}")
     assert server.ask(own).body[44:] == 3 * CHUNK

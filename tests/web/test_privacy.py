@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.web import raw
-from tests.web.conftest import until
+from tests import raw_http
+from tests.polling import wait_until
 from tests.web.test_gunicorn import worker_pid
 
 CANARY = "CANARY-9f3c"
 
 
 def requests():
-    form, post = raw.form, raw.post
+    form, post = raw_http.form, raw_http.post
     yield post(form(f"chunks=2 {CANARY}", transcript=CANARY))
     yield post(form(f"chunks=2 {CANARY}", stream="false", transcript=CANARY))
     yield post(form(f"fail=Unforeseen {CANARY}"))
@@ -55,16 +55,16 @@ def test_a_canary_is_seen_nowhere(server):
 
 
 def test_a_request_is_logged_by_its_sizes(server):
-    server.ask(raw.post(raw.form("chunks=5", sample=b"12345"), X_Request_ID="find-me"))
-    line = until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
+    server.ask(raw_http.post(raw_http.form("chunks=5", sample=b"12345"), X_Request_ID="find-me"))
+    line = wait_until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
     for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "reference_bytes=5", "text_chars=8"):
         assert words in line
     assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
 
 
 def test_a_failure_is_logged_by_its_kind(server):
-    server.ask(raw.post(raw.form("fail=GenerationFailed"), X_Request_ID="why-not"))
-    line = until(lambda: [line for line in server.log.read_text().splitlines() if "why-not" in line])[0]
+    server.ask(raw_http.post(raw_http.form("fail=GenerationFailed"), X_Request_ID="why-not"))
+    line = wait_until(lambda: [line for line in server.log.read_text().splitlines() if "why-not" in line])[0]
     assert "status=500 outcome=failed" in line and "error=GenerationFailed" in line
 
 
@@ -77,8 +77,8 @@ def test_no_file_is_open_while_a_large_sample_is_spoken(server):
         return {target for target in targets if target.startswith("/") and "/dev/" not in target}
 
     before = files()
-    with raw.connect(server.port) as connection:
-        connection.sendall(raw.post(raw.form("chunks=1 pace=20", sample=bytes(900_000))))
-        until(lambda: server.happened("begin"))
+    with raw_http.connect(server.port) as connection:
+        connection.sendall(raw_http.post(raw_http.form("chunks=1 pace=20", sample=bytes(900_000))))
+        wait_until(lambda: server.happened("begin"))
         assert files() == before
-    until(lambda: server.happened("end"))
+    wait_until(lambda: server.happened("end"))

@@ -4,8 +4,7 @@ import pytest
 
 from csm import errors
 from csm.web.problems import STATUS, seconds
-from tests.web.conftest import KEY
-from tests.web.test_clone import form
+from tests.web.requests import KEY, clone_form
 
 
 def test_every_error_a_caller_may_see_has_a_status():
@@ -15,7 +14,7 @@ def test_every_error_a_caller_may_see_has_a_status():
 
 
 def test_a_problem_document(client):
-    answer = client.post("/clone-voice", data=form(temperature="3"), headers={**KEY, "X-Request-ID": "abc-1"})
+    answer = client.post("/clone-voice", data=clone_form(temperature="3"), headers={**KEY, "X-Request-ID": "abc-1"})
     assert answer.content_type == "application/problem+json"
     assert answer.json == {
         "type": "about:blank",
@@ -31,7 +30,7 @@ def test_a_problem_document(client):
 
 def test_the_unforeseen_leaks_nothing_but_is_found_in_the_log(client, caplog):
     with caplog.at_level(logging.INFO):
-        answer = client.post("/clone-voice", data=form("fail=Unforeseen CANARY"), headers=KEY)
+        answer = client.post("/clone-voice", data=clone_form("fail=Unforeseen CANARY"), headers=KEY)
     assert answer.status_code == 500
     for secret in ("CANARY", "/a/path", "internal", "RuntimeError", "Traceback"):
         assert secret not in answer.text

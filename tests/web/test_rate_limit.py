@@ -2,12 +2,11 @@ import time
 
 import pytest
 
-from tests.web.conftest import KEY
-from tests.web.test_clone import form
+from tests.web.requests import KEY, clone_form
 
 
 def post(client, key="secret", **options):
-    return client.post("/clone-voice", data=form(), headers={"X-API-Key": key}, **options)
+    return client.post("/clone-voice", data=clone_form(), headers={"X-API-Key": key}, **options)
 
 
 def statuses(client, count, **options):
@@ -69,12 +68,12 @@ def test_who_is_calling_behind_proxies(make_client, proxies, header, caller):
     client = make_client(api_keys="", rate_limit="1 per hour", trusted_proxies=proxies)
     options = {"environ_overrides": {"REMOTE_ADDR": "9.9.9.9"}}
     headers = {"X-Forwarded-For": header}
-    assert client.post("/clone-voice", data=form(), headers=headers, **options).status_code == 200
-    assert client.post("/clone-voice", data=form(), headers=headers, **options).status_code == 429
+    assert client.post("/clone-voice", data=clone_form(), headers=headers, **options).status_code == 200
+    assert client.post("/clone-voice", data=clone_form(), headers=headers, **options).status_code == 429
     # The quota just used up must be that of `caller`: seen directly, that address has none left.
     alone = {"X-Forwarded-For": ", ".join([caller] * proxies)} if proxies else {}
     direct = {"environ_overrides": {"REMOTE_ADDR": caller}}
-    assert client.post("/clone-voice", data=form(), headers=alone, **direct).status_code == 429
+    assert client.post("/clone-voice", data=clone_form(), headers=alone, **direct).status_code == 429
 
 
 def test_the_quota_is_asked_before_the_body_is_read(make_client, fake):

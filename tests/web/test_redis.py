@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.conftest import answers, free_port, until
-from tests.web.test_rate_limit import post, statuses
+from tests.polling import wait_until
+from tests.ports import free_port
+from tests.web.requests import clone_statuses, post_clone
 
 
 class Redis:
@@ -23,7 +24,7 @@ class Redis:
         self._process = subprocess.Popen(
             ["redis-server", *options, "--dir", str(self._folder)], stdout=subprocess.DEVNULL
         )
-        until(lambda: answers(self.port))
+        wait_until(lambda: answers(self.port))
 
     @property
     def pid(self) -> int:
@@ -52,8 +53,8 @@ def make_limited(make_client, redis):
 def test_one_quota_for_several_servers(make_limited, redis):
     redis.start()
     first, second = make_limited("3 per minute"), make_limited("3 per minute")
-    assert statuses(first, 2) + statuses(second, 2) == [200, 200, 200, 429]
-    answer = post(first)
+    assert clone_statuses(first, 2) + clone_statuses(second, 2) == [200, 200, 200, 429]
+    answer = post_clone(first)
     assert answer.status_code == 429
     assert 50 <= int(answer.headers["Retry-After"]) <= 61
 
@@ -61,22 +62,22 @@ def test_one_quota_for_several_servers(make_limited, redis):
 def test_the_limit_holds_when_redis_is_down_from_the_start(make_limited):
     client = make_limited("2 per minute")
     started = time.monotonic()
-    assert statuses(client, 3) == [200, 200, 429]
-    assert post(client).headers["Retry-After"]
+    assert clone_statuses(client, 3) == [200, 200, 429]
+    assert post_clone(client).headers["Retry-After"]
     assert time.monotonic() - started < 10
 
 
 def test_the_limit_holds_when_redis_goes_and_comes_back(make_limited, redis, caplog):
     redis.start()
     client = make_limited("2 per minute")
-    assert statuses(client, 1) == [200]
+    assert clone_statuses(client, 1) == [200]
     redis.stop()
-    assert statuses(client, 3) == [200, 200, 429], "counted anew in memory, and never without a limit"
+    assert clone_statuses(client, 3) == [200, 200, 429], "counted anew in memory, and never without a limit"
     assert "unreachable" in caplog.text
     redis.start()
     # Empty as it is, the new Redis has room: a 200 shows that it is asked again.
-    until(lambda: post(client).status_code == 200, 20)
-    assert statuses(client, 2) == [200, 429]
+    wait_until(lambda: post_clone(client).status_code == 200, 20)
+    assert clone_statuses(client, 2) == [200, 429]
 
 
 def test_a_redis_that_hangs_is_not_waited_for(make_limited, redis):
@@ -85,5 +86,5 @@ def test_a_redis_that_hangs_is_not_waited_for(make_limited, redis):
     with socket.create_server(("127.0.0.1", redis.port)):
         client = make_limited("2 per minute")
         started = time.monotonic()
-        assert statuses(client, 3) == [200, 200, 429]
+        assert clone_statuses(client, 3) == [200, 200, 429]
         assert time.monotonic() - started < 15

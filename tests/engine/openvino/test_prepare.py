@@ -17,7 +17,7 @@ from csm.engine.openvino.bundle import folder_of, open_bundle
 from csm.engine.openvino.prepare import DONE
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint, open_checkpoint
-from tests.checkpoints import save
+from tests.tiny_checkpoints import save
 
 HEAVY = ("nncf", "torch._dynamo", "transformers.modeling_utils", "transformers.models.mimi.modeling_mimi")
 

@@ -20,7 +20,7 @@ from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from csm.model.mimi.decoder import MimiDecoder
 from csm.speech.voice import Voice, conversation
-from tests.checkpoints import save
+from tests.tiny_checkpoints import save
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from csm.model.mimi.decoder import MimiDecoder, StreamingConvTranspose1d
 from csm.model.mimi.transformer import State
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 TOLERANCE = 1e-5
 WINDOW_FRAMES = 125
@@ -22,7 +22,7 @@ LONG = 300
 
 @pytest.fixture(scope="module")
 def codec() -> MimiModel:
-    return checkpoints.make().codec_model
+    return tiny_checkpoints.make().codec_model
 
 
 @pytest.fixture(scope="module")

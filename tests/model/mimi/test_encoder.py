@@ -6,7 +6,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from csm.model.hub import DEMO_FOLDER
 from csm.model.mimi.encoder import PIECE_SECONDS, MimiEncoder
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 PIECE = PIECE_SECONDS * 24_000
 AROUND_ITS_BORDERS = [PIECE - 1, PIECE, PIECE + 1, PIECE + 961, 3 * PIECE + 5000, 2 * PIECE - 960]
@@ -15,7 +15,7 @@ AROUND_ITS_BORDERS = [PIECE - 1, PIECE, PIECE + 1, PIECE + 961, 3 * PIECE + 5000
 @pytest.fixture(scope="module", params=["small", "demo"])
 def codec(request: pytest.FixtureRequest) -> MimiModel:
     if request.param == "small":
-        return checkpoints.make().codec_model
+        return tiny_checkpoints.make().codec_model
     return CsmForConditionalGeneration.from_pretrained(DEMO_FOLDER, dtype=torch.float32).eval().codec_model
 
 
@@ -49,7 +49,7 @@ def test_weights_are_shared_and_none_is_missing(codec: MimiModel) -> None:
 
 
 def test_another_codec_is_refused() -> None:
-    config = checkpoints.make().codec_model.config
+    config = tiny_checkpoints.make().codec_model.config
     for field, value in {"use_causal_conv": False, "pad_mode": "reflect", "hidden_act": "relu"}.items():
         with pytest.raises(ValueError, match="only"):
             MimiEncoder(type(config)(**config.to_dict() | {field: value}))

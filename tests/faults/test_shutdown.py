@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.running import LONG, running, speak
-from tests.web.conftest import answers, until
+from tests.polling import wait_until
+from tests.ports import is_listening
+from tests.real_server import LONG_FIELDS, clone_request, real_server
 
 pytestmark = pytest.mark.slow
 
@@ -18,23 +19,23 @@ def inside(server):
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_what_was_admitted_is_finished(tmp_path, count):
-    with running(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
-        speaking = [pool.submit(server.ask, speak(**(LONG | {"max_seconds": "2"}))) for _ in range(count)]
-        until(lambda: inside(server) == count)
+    with real_server(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
+        speaking = [pool.submit(server.ask, clone_request(**(LONG_FIELDS | {"max_seconds": "2"}))) for _ in range(count)]
+        wait_until(lambda: inside(server) == count)
         server.process.send_signal(signal.SIGTERM)
         answered = [future.result() for future in speaking]
         assert server.process.wait(30) == 0, server.log.read_text()
         assert [(answer.status, answer.is_complete) for answer in answered] == [(200, True)] * count
-        assert not answers(server.port)
+        assert not is_listening(server.port)
 
 
 def test_sigint_ends_it_at_once(tmp_path):
-    with running(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
-        speaking = [pool.submit(server.ask, speak(**LONG)) for _ in range(5)]
-        until(lambda: inside(server) == 5)
+    with real_server(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
+        speaking = [pool.submit(server.ask, clone_request(**LONG_FIELDS)) for _ in range(5)]
+        wait_until(lambda: inside(server) == 5)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: "Handling signal: term" in server.log.read_text())
+        wait_until(lambda: "Handling signal: term" in server.log.read_text())
         server.process.send_signal(signal.SIGINT)
         server.process.wait(10)
         assert not any(future.result().status == 200 and future.result().is_complete for future in speaking)
-        assert not answers(server.port)
+        assert not is_listening(server.port)

@@ -23,7 +23,7 @@ from transformers import (
 
 from recipes.demo_model.export import forget_cached_codebooks
 from recipes.demo_model.tokenizer import BYTES, CHAT_TEMPLATE
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 TEXT_VOCABULARY = 128_256
 IDS = {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001, "<|AUDIO|>": 128_002, "<|audio_eos|>": 128_003}
@@ -46,7 +46,7 @@ DEPTH_AUDIO = "depth_decoder.model.embed_tokens.weight"
 
 def today(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     """As we save it: today's names of all fields, one file, `processor_config.json`."""
-    model = checkpoints.make()
+    model = tiny_checkpoints.make()
     _give_real_ids(model)
     _count_codes(model.codec_model)
     model.to(dtype).save_pretrained(folder)

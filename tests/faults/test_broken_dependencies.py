@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from csm.audio.decode import ffmpeg_path
-from tests.running import ROOT, running, speak
-from tests.web.conftest import free_port
+from tests.paths import ROOT
+from tests.ports import free_port
+from tests.real_server import clone_request, real_server
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def decoder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, decoder):
     surroundings = {"IMAGEIO_FFMPEG_EXE": str(decoder / "ffmpeg")}
-    with running(tmp_path_factory.mktemp("decoder"), environment=surroundings) as server:
+    with real_server(tmp_path_factory.mktemp("decoder"), environment=surroundings) as server:
         yield server
 
 
@@ -48,7 +49,7 @@ def server(tmp_path_factory, decoder):
 def test_a_decoder_that_fails(server, decoder, fault, status):
     (decoder / fault).touch()
     started = time.monotonic()
-    assert server.ask(speak()).status == status
+    assert server.ask(clone_request()).status == status
     assert time.monotonic() - started < 30
     (decoder / fault).unlink()
     server.assert_serves()
@@ -56,7 +57,7 @@ def test_a_decoder_that_fails(server, decoder, fault, status):
 
 def test_a_decoder_that_vanishes_while_the_server_runs(server, decoder):
     (decoder / "ffmpeg").rename(decoder / "away")
-    answer = server.ask(speak())
+    answer = server.ask(clone_request())
     assert answer.status == 503 and b"decoder" in answer.body
     (decoder / "away").rename(decoder / "ffmpeg")
     server.assert_serves()
@@ -64,9 +65,9 @@ def test_a_decoder_that_vanishes_while_the_server_runs(server, decoder):
 
 def test_no_decoder_at_the_start(tmp_path):
     surroundings = {"IMAGEIO_FFMPEG_EXE": "/nonexistent/ffmpeg", "PATH": "/nonexistent"}
-    with running(tmp_path, environment=surroundings, healthy=False) as server:
+    with real_server(tmp_path, environment=surroundings, healthy=False) as server:
         assert "ffmpeg" in server.await_status("healthy", "unhealthy")["reason"]
-        assert server.ask(speak()).status == 503
+        assert server.ask(clone_request()).status == 503
 
 
 def truncated(weights: Path) -> None:
@@ -96,10 +97,10 @@ def test_damaged_weights(tmp_path, tiny, damage):
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(tiny(), checkpoint)
     damage(checkpoint / "model.safetensors")
-    with running(tmp_path, model=checkpoint, precision="float32", healthy=False) as server:
+    with real_server(tmp_path, model=checkpoint, precision="float32", healthy=False) as server:
         health = server.await_status("healthy", "unhealthy")
         assert health["status"] == "unhealthy" and health["reason"]
-        answer = server.ask(speak())
+        answer = server.ask(clone_request())
         assert answer.status == 503 and "retry-after" in answer.headers
         assert str(tmp_path).encode() not in answer.body
         assert server.get("/health/live").status == 200

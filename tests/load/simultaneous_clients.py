@@ -5,7 +5,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from tests.web import raw
+from tests import raw_http
 
 
 @dataclass(eq=False)
@@ -25,7 +25,7 @@ class Client:
     sent: float = 0.0
     first: float = 0.0
     last: float = 0.0
-    answer: raw.Answer = field(init=False)
+    answer: raw_http.Answer = field(init=False)
 
     @property
     def waited(self) -> float:
@@ -57,7 +57,7 @@ def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Clie
     """Send all requests at the same moment, each from an address of its own; return when all have been answered."""
     with selectors.DefaultSelector() as poller:
         clients = [
-            Client(raw.connect(port, seconds, f"127.0.6.{number}"), memoryview(raw.closing(request)))
+            Client(raw_http.connect(port, seconds, f"127.0.6.{number}"), memoryview(raw_http.closing(request)))
             for number, request in enumerate(requests)
         ]
         for client in clients:
@@ -67,7 +67,7 @@ def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Clie
         time.sleep(0.2)
         _converse(poller, time.monotonic() + seconds)
     for client in clients:
-        client.answer = raw.parse(client.received)
+        client.answer = raw_http.parse(client.received)
     return clients
 
 
