@@ -163,4 +163,3 @@ class FakeSynthesizer:
 def release_file(journal: Path) -> Path:
     """Return the file whose existence lets generations with `hold` go on."""
     return journal.with_suffix(".released")
-

@@ -16,8 +16,8 @@ def clone_form(text: str = "chunks=3", audio: bytes = b"sound", **fields: str) -
 
 
 def post_clone(client: FlaskClient, key: str = "secret", **options: Any) -> TestResponse:
-    """Send a valid request."""
-    return client.post("/clone-voice", data=clone_form(), headers={"X-API-Key": key}, **options)
+    """Send a valid request and read the whole answer."""
+    return client.post("/clone-voice", data=clone_form(), headers={"X-API-Key": key}, buffered=True, **options)
 
 
 def clone_statuses(client: FlaskClient, count: int, **options: Any) -> list[int]:

@@ -29,12 +29,12 @@ BODIES = {
     "field out of range": raw_http.form(temperature="9"),
     "broken off": raw_http.form()[:-20],
     "no form": b"rubbish",
-    "too large": raw_http.form(sample=bytes(300_000)),
+    "too large": raw_http.form(audio=bytes(300_000)),
 }
 
 
 class Body(io.BytesIO):
-    """A body that knows whether it was read."""
+    """A body that records whether it was read."""
 
     was_read = False
 
@@ -132,16 +132,16 @@ TestRequests.settings = effort(max_examples=40, stateful_step_count=25, deadline
         max_size=8,
     )
 )
-def test_nothing_is_held_once_all_threads_are_done(work: list[list[tuple[str, int]]]) -> None:
+def test_no_capacity_is_held_once_all_threads_are_done(work: list[list[tuple[str, int]]]) -> None:
     """Each thread is a client: it asks, reads some pieces and goes."""
     fake = FakeSynthesizer(CAPACITY)
     app = web.create_app(app_settings(max_upload_mb=0.1), fake)
-    most: list[int] = []
+    counts: list[int] = []
 
     def call(requests: list[tuple[str, int]]) -> None:
         for content, pieces in requests:
             answer = Answer.ask(app, BODIES[content])
-            most.append(fake.running)
+            counts.append(fake.running)
             for _ in range(pieces):
                 try:
                     next(answer.pieces)
@@ -154,11 +154,11 @@ def test_nothing_is_held_once_all_threads_are_done(work: list[list[tuple[str, in
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert max(most) <= CAPACITY
+    assert max(counts) <= CAPACITY
     assert fake.admission.reserved == fake.running == 0
 
 
-def test_a_handler_that_fails_unforeseen_holds_nothing(make_app, fake, monkeypatch) -> None:
+def test_an_unexpected_error_in_the_handler_releases_the_capacity(make_app, fake, monkeypatch) -> None:
     monkeypatch.setattr("csm.web.problems.problem", lambda *_args, **_kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Answer.ask(make_app(), BODIES["no form"])

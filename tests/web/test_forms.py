@@ -23,7 +23,7 @@ AUDIO = raw_http.part("audio", b"sound", "a.wav")
 TEXT = raw_http.part("text", b"chunks=1")
 
 
-def test_a_valid_body(post):
+def test_a_valid_body_is_accepted(post):
     assert post(AUDIO + TEXT + END).status_code == 200
 
 
@@ -53,7 +53,7 @@ def test_a_valid_body(post):
         (AUDIO + raw_http.part("audio\0", b"x", "b.wav") + TEXT + END, 400, "Only one file"),
     ],
 )
-def test_refused(post, fake, body, status, reason):
+def test_an_invalid_body_is_refused(post, fake, body, status, reason):
     answer = post(body)
     assert answer.status_code == status
     assert reason in answer.json["error"]
@@ -63,7 +63,7 @@ def test_refused(post, fake, body, status, reason):
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "a\0b.wav", "C:\\x", "", "x" * 5000, "-i http:", "\N{PILE OF POO}"]
 )
-def test_file_names_do_not_matter(post, fake, name):
+def test_any_file_name_is_accepted_and_ignored(post, fake, name):
     assert post(raw_http.part("audio", b"sound", name) + TEXT + END).status_code == 200
     assert name == "" or name not in repr(fake.spoken)
 
@@ -81,11 +81,11 @@ def test_file_names_do_not_matter(post, fake, name):
         ("", 415),
     ],
 )
-def test_other_content_types(post, content_type, status):
+def test_other_content_types_are_refused(post, content_type, status):
     assert post(AUDIO + TEXT + END, content_type).status_code == status
 
 
-def test_too_large(make_client):
+def test_a_body_over_the_limit_is_refused(make_client):
     client = make_client(max_upload_mb=0.1)
     body = AUDIO + raw_http.part("x", b"y" * 100_000) + TEXT + END
     answer = client.post("/clone-voice", data=body, content_type=raw_http.FORM_TYPE, headers=KEY)
@@ -94,7 +94,7 @@ def test_too_large(make_client):
 
 
 class Unreadable(io.RawIOBase):
-    """A body that must not be read."""
+    """A body whose reading fails the test."""
 
     def readinto(self, _buffer):
         raise AssertionError("the body was read")
@@ -103,7 +103,7 @@ class Unreadable(io.RawIOBase):
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), (KEY, 503)], ids=["without a key", "over capacity"])
-def test_a_request_refused_by_its_header_is_not_read(client, fake, headers, status):
+def test_the_body_of_a_request_refused_by_its_header_is_not_read(client, fake, headers, status):
     held = [fake.reserve() for _ in range(fake.capacity)]
     overrides = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "300000", "CONTENT_TYPE": raw_http.FORM_TYPE}
     with client.post("/clone-voice", headers=headers, environ_overrides=overrides) as answer:
@@ -112,7 +112,7 @@ def test_a_request_refused_by_its_header_is_not_read(client, fake, headers, stat
     assert fake.admission.reserved == len(held)
 
 
-def test_what_is_left_of_a_body_is_taken_in_under_gunicorn_but_not_for_ever(make_client, monkeypatch):
+def test_under_gunicorn_the_rest_of_a_refused_body_is_read_up_to_a_limit(make_client, monkeypatch):
     client = make_client(max_upload_mb=0.1)
     body = io.BytesIO(b"z" * 300_000)
     ours, theirs = socket.socketpair()
@@ -127,28 +127,28 @@ def test_what_is_left_of_a_body_is_taken_in_under_gunicorn_but_not_for_ever(make
         assert body.tell() == 100_000
 
 
-def test_a_large_sample_never_touches_a_disk(post, monkeypatch, fake):
+def test_large_reference_audio_makes_no_temporary_file(post, monkeypatch, fake):
     def refuse(*_args, **_kwargs):
         raise AssertionError("a temporary file was made")
 
     for name in ("SpooledTemporaryFile", "TemporaryFile", "NamedTemporaryFile", "mkstemp"):
         monkeypatch.setattr(tempfile, name, refuse)
     monkeypatch.setattr("werkzeug.formparser.SpooledTemporaryFile", refuse)
-    sample = bytes(range(256)) * 8000
-    assert post(raw_http.part("audio", sample, "a.wav") + TEXT + END).status_code == 200
-    assert fake.spoken[0].reference == sample
+    audio = bytes(range(256)) * 8000
+    assert post(raw_http.part("audio", audio, "a.wav") + TEXT + END).status_code == 200
+    assert fake.spoken[0].reference == audio
 
 
 @pytest.mark.parametrize("error", [OSError("chunk size is none"), ClientDisconnected()])
-def test_a_body_that_breaks_off_in_the_server(client, error):
-    class Torn(io.RawIOBase):
+def test_a_body_that_breaks_off_is_refused(client, error):
+    class BrokenOff(io.RawIOBase):
         def read(self, _size=-1):
             raise error
 
         def readinto(self, _buffer):
             raise error
 
-    overrides = {"wsgi.input": Torn(), "wsgi.input_terminated": True, "CONTENT_TYPE": raw_http.FORM_TYPE}
+    overrides = {"wsgi.input": BrokenOff(), "wsgi.input_terminated": True, "CONTENT_TYPE": raw_http.FORM_TYPE}
     answer = client.post("/clone-voice", headers=KEY, environ_overrides=overrides)
     assert answer.status_code == 400
     assert "final boundary" in answer.json["error"]

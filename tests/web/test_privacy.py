@@ -1,4 +1,4 @@
-"""What callers send appears in no log, no error and no file."""
+"""What clients send appears in no log, no error and no file."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from tests import raw_http
 from tests.polling import wait_until
-from tests.web.test_gunicorn import worker_pid
 
 CANARY = "CANARY-9f3c"
 
@@ -24,8 +23,8 @@ def requests():
         yield post(form(f"chunks=2 {CANARY}", **{name: CANARY}))
     yield post(form().replace(b"a.wav", CANARY.encode()))
     yield post(form().replace(b'"audio"', CANARY.encode()))
-    yield post(form(sample=CANARY.encode()))
-    yield post(form(sample=CANARY.encode())[:-20])
+    yield post(form(audio=CANARY.encode()))
+    yield post(form(audio=CANARY.encode())[:-20])
     yield post(form(), X_API_Key=CANARY)
     yield post(form(), Authorization=f"Bearer {CANARY}")
     yield post(form(), Authorization=CANARY, User_Agent=CANARY, Referer=CANARY, Cookie=CANARY, Origin=CANARY)
@@ -42,8 +41,8 @@ def requests():
     yield post(form(), X_Null=f"{CANARY}\0")
 
 
-def test_a_canary_is_seen_nowhere(server):
-    """Even at DEBUG, which is what the fixture's server logs at."""
+def test_what_a_client_sends_is_in_no_log_and_no_error(server):
+    """The shared server logs at DEBUG."""
     for request in requests():
         answer = server.ask(request)
         if b"application/problem+json" in answer.raw or answer.status == 200:
@@ -54,23 +53,23 @@ def test_a_canary_is_seen_nowhere(server):
     assert "secret" not in log
 
 
-def test_a_request_is_logged_by_its_sizes(server):
-    server.ask(raw_http.post(raw_http.form("chunks=5", sample=b"12345"), X_Request_ID="find-me"))
-    line = wait_until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
+def test_a_request_is_logged_with_sizes_and_durations(server):
+    server.ask(raw_http.post(raw_http.form("chunks=5", audio=b"12345"), X_Request_ID="find-me"))
+    line = server.log_lines("find-me")[0]
     for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "reference_bytes=5", "text_chars=8"):
         assert words in line
     assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
 
 
-def test_a_failure_is_logged_by_its_kind(server):
+def test_a_failed_request_is_logged_with_the_kind_of_its_error(server):
     server.ask(raw_http.post(raw_http.form("fail=GenerationFailed"), X_Request_ID="why-not"))
-    line = wait_until(lambda: [line for line in server.log.read_text().splitlines() if "why-not" in line])[0]
+    line = server.log_lines("why-not")[0]
     assert "status=500 outcome=failed" in line and "error=GenerationFailed" in line
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
-def test_no_file_is_open_while_a_large_sample_is_spoken(server):
-    folder = Path(f"/proc/{worker_pid(server)}/fd")
+def test_no_file_is_open_while_a_request_with_large_reference_audio_is_served(server):
+    folder = Path(f"/proc/{server.worker_pid}/fd")
 
     def files():
         targets = {str(link.readlink()) for link in list(folder.iterdir()) if link.is_symlink()}
@@ -78,7 +77,7 @@ def test_no_file_is_open_while_a_large_sample_is_spoken(server):
 
     before = files()
     with raw_http.connect(server.port) as connection:
-        connection.sendall(raw_http.post(raw_http.form("chunks=1 pace=20", sample=bytes(900_000))))
+        connection.sendall(raw_http.post(raw_http.form("chunks=1 hold=0", audio=bytes(900_000))))
         wait_until(lambda: server.happened("begin"))
         assert files() == before
     wait_until(lambda: server.happened("end"))
