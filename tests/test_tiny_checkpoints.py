@@ -1,4 +1,4 @@
-"""The fixtures and the shipped demo are what the rest of the tests take them for."""
+"""The tiny checkpoints and the demo model have the properties that other tests rely on."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_different_sounds_get_different_codes() -> None:
 
 
 @pytest.mark.parametrize("name", tiny_checkpoints.SIZES)
-def test_what_is_said_depends_on_the_first_position_of_the_prompt(name: str) -> None:
+def test_codes_depend_on_the_first_position_of_the_prompt(name: str) -> None:
     model = tiny_checkpoints.make(tiny_checkpoints.SIZES[name])
     prompts = torch.randint(0, 256, (2, 30), generator=torch.Generator().manual_seed(0))
     prompts[1, 1:] = prompts[0, 1:]
@@ -54,7 +54,7 @@ def test_what_is_said_depends_on_the_first_position_of_the_prompt(name: str) -> 
     assert (first != second).float().mean() > 0.2
 
 
-def test_same_seed_same_weights_and_the_callers_generator_is_untouched() -> None:
+def test_a_seed_gives_the_same_weights_and_leaves_torchs_generator_unchanged() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -64,14 +64,14 @@ def test_same_seed_same_weights_and_the_callers_generator_is_untouched() -> None
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
 
 
-def test_demo_generates_finite_audio_and_only_codes_that_its_codec_knows() -> None:
+def test_the_demo_model_generates_finite_audio_from_codes_of_its_codebook() -> None:
     model, codes, audio = _generate(DEMO, frames=10)
     assert codes.shape == (1, 10, model.config.num_codebooks)
     assert codes.max() < model.config.codec_config.codebook_size == model.config.vocab_size - 3
     assert torch.isfinite(audio).all() and audio.abs().max() > 0.01
 
 
-def test_demo_travels_in_small_float16_shards_and_says_whether_it_is_trained() -> None:
+def test_the_demo_model_has_small_float16_shards_and_says_whether_it_is_trained() -> None:
     shards = list(DEMO.glob("*.safetensors"))
     assert shards and all(shard.stat().st_size < 16e6 for shard in shards)
     assert sum(file.stat().st_size for file in DEMO.iterdir()) < 45e6

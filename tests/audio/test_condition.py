@@ -28,7 +28,7 @@ def loudness_by_ffmpeg(waveform):
     return float(re.findall(r"I: +(-[\d.]+) LUFS", report)[-1])
 
 
-def test_the_result_is_a_24_khz_reference(speech):
+def test_the_result_is_24_khz_mono_without_offset(speech):
     made = condition(speech, 30.0)
     assert made.sample_rate == SAMPLE_RATE
     assert made.samples.dtype == np.float32 and made.samples.flags.c_contiguous and made.samples.ndim == 1
@@ -81,7 +81,7 @@ def test_pauses_within_are_kept(speech):
     assert condition(changed(speech, twice), 30.0).seconds == pytest.approx(11.0, abs=0.3)
 
 
-def test_a_long_sample_ends_in_its_last_pause(speech):
+def test_a_long_recording_is_cut_in_its_last_pause(speech):
     pause = np.zeros(speech.sample_rate // 2, np.float32)
     many = np.concatenate([part for _ in range(4) for part in (speech.samples, pause)])
     made = condition(changed(speech, many), 18.0)
@@ -89,7 +89,7 @@ def test_a_long_sample_ends_in_its_last_pause(speech):
     assert np.abs(made.samples[-480:]).max() < 0.01
 
 
-def test_a_long_sample_without_pauses_is_cut_in_its_last_quarter(speech):
+def test_a_long_recording_without_pauses_is_cut_in_its_last_quarter(speech):
     rng = np.random.default_rng(0)
     made = condition(changed(speech, 0.1 * rng.standard_normal(20 * speech.sample_rate)), 8.0)
     assert 6.0 <= made.seconds <= 8.0

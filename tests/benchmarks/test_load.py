@@ -73,7 +73,7 @@ def answering():
         server.server_close()
 
 
-def test_samples_are_read_whole_however_the_answer_is_cut(answering, voices):
+def test_samples_split_between_packets_are_joined(answering, voices):
     samples = np.linspace(-1, 1, 999, dtype=np.float32)
     body = streaming_header(24_000) + pcm16(samples)
     url, seen = answering(200, [body[:50], body[50:301], body[301:]])
@@ -88,7 +88,7 @@ def test_samples_are_read_whole_however_the_answer_is_cut(answering, voices):
     ("status", "error", "words"),
     [(429, RefusedError, "429"), (503, RefusedError, "503"), (401, RuntimeError, "401 no valid key")],
 )
-def test_a_refusal_is_told_from_a_failure(answering, voices, status, error, words):
+def test_a_refusal_is_not_counted_as_a_failure(answering, voices, status, error, words):
     url, _ = answering(status, [b"no valid key"])
     with pytest.raises(error, match=words):
         [*http_client(url, "", voices)(HELLO)()]

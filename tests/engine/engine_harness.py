@@ -157,4 +157,3 @@ def collect(generation: Generation, patience: float = 30) -> tuple[list[Chunk], 
         if not isinstance(item, Chunk):
             return chunks, item
         chunks.append(item)
-

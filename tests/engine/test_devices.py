@@ -17,7 +17,7 @@ NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have a
 
 @pytest.fixture
 def no_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
-    """A torch that sees no CUDA device, and the error that tells why."""
+    """Make torch see no CUDA device, with the error that says why."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -32,7 +32,7 @@ def no_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A GPU of this name and capability, and a torch built for these architectures."""
+    """Make torch see a GPU, and be built for some architectures."""
 
     def present(name: str, capability: tuple[int, int], built: list[str]) -> None:
         for attribute, value in {
@@ -61,7 +61,7 @@ def test_an_old_driver_is_a_warning_under_auto_and_an_error_where_cuda_is_asked_
 @pytest.mark.parametrize(
     ("error", "hidden"), [(RuntimeError(NO_DRIVER), None), (RuntimeError("No CUDA GPUs are available"), "")]
 )
-def test_a_machine_without_a_gpu_or_with_a_hidden_one_is_not_warned_of(
+def test_without_a_gpu_or_with_a_hidden_one_there_is_no_warning(
     error: Exception, hidden: str | None, no_device: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_device(error)
@@ -93,7 +93,7 @@ def test_a_cpu_build_of_torch_beside_a_driver_is_named(
         ((9, 0), ["gfx942"], True),
     ],
 )
-def test_a_card_that_this_torch_has_no_kernels_for_is_named(
+def test_a_gpu_without_kernels_in_this_torch_is_named(
     capability: tuple[int, int], built: list[str], runs: bool, card: Callable[..., None]
 ) -> None:
     card("NVIDIA Abacus", capability, built)
@@ -121,14 +121,14 @@ def accelerator_error(code: int) -> Any:
 
 
 @pytest.mark.parametrize("code", [46, 214, 220, 700, 702, 710, 715, 719, 999])
-def test_a_fatal_code_ends_the_engine_whatever_its_message(code: int) -> None:
+def test_a_fatal_error_code_ends_the_engine(code: int) -> None:
     reason, told = describe_failure(accelerator_error(code))
     assert reason == "the device is lost: CUDA error: something"
     assert "CUDA" not in str(told)
 
 
 @pytest.mark.parametrize("code", [1, 2, 209, 701, 900])
-def test_other_codes_end_one_request_whatever_their_message(code: int) -> None:
+def test_other_error_codes_end_one_request(code: int) -> None:
     error = accelerator_error(code)
     error.args = ("CUDA error: device-side assert triggered",)
     assert not is_fatal(error)

@@ -1,4 +1,4 @@
-"""What breaks, breaks for the one request it belongs to; what is lost is reported; the next request succeeds."""
+"""An error ends only the requests it belongs to; a lost device is reported; the next request succeeds."""
 
 from collections.abc import Callable
 from inspect import isfunction
@@ -9,7 +9,7 @@ import torch
 
 from csm.engine.api import Chunk, Sampling
 from csm.engine.devices import describe_failure
-from csm.engine.runtimes.base import BAD_CODE
+from csm.engine.runtimes.base import BAD_CODE, Runtime
 from csm.errors import CsmError, GenerationFailed, InvalidRequest
 from tests.engine.engine_harness import (
     CALLS,
@@ -56,7 +56,9 @@ def equal(heard: list[Chunk], wanted: list[Chunk]) -> bool:
 
 
 @pytest.mark.parametrize("error", [OUT_OF_MEMORY, PASSING], ids=["out-of-memory", "other"])
-def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(engines: EngineFactory, error: Exception) -> None:
+def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(
+    engines: EngineFactory, error: Exception
+) -> None:
     wanted, broken = expected(engines, SHORT), set[str]()
     for number in range(1, 100):
         runtime = RecordingRuntime(engines.runtime, at_call(number, error))
@@ -79,7 +81,7 @@ def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(engines: 
 
 
 @pytest.mark.parametrize("text", STICKY)
-def test_a_lost_device_at_any_call_is_reported_and_nobody_is_left_waiting(engines: EngineFactory, text: str) -> None:
+def test_a_lost_device_at_any_call_is_reported_and_ends_all_requests(engines: EngineFactory, text: str) -> None:
     for number in (1, 2, 3, 4, 5, 7):
         runtime = RecordingRuntime(engines.runtime, at_call(number, RuntimeError(text)))
         engine = engines(runtime=runtime, slots=1, patience=20)
@@ -93,7 +95,7 @@ def test_a_lost_device_at_any_call_is_reported_and_nobody_is_left_waiting(engine
 
 
 @pytest.mark.parametrize("name", ["load_prefix", "prefill", "save_prefix", "join"])
-def test_an_error_while_a_newcomers_prompt_is_read_does_not_touch_who_speaks(engines: EngineFactory, name: str) -> None:
+def test_an_error_during_prefill_does_not_affect_running_requests(engines: EngineFactory, name: str) -> None:
     wanted, broken = expected(engines, LONG), [False]
 
     def fail(_: int, called: str) -> None:
@@ -118,7 +120,7 @@ def test_an_error_while_a_newcomers_prompt_is_read_does_not_touch_who_speaks(eng
     assert engine.failure() is None
 
 
-def test_an_error_in_a_frame_fails_all_that_the_frame_was_for_and_who_waits_goes_on(engines: EngineFactory) -> None:
+def test_an_error_in_a_frame_fails_the_running_requests_and_waiting_ones_go_on(engines: EngineFactory) -> None:
     wanted, broken = expected(engines, SHORT), [True]
 
     def fail(_: int, name: str) -> None:
@@ -133,7 +135,7 @@ def test_an_error_in_a_frame_fails_all_that_the_frame_was_for_and_who_waits_goes
     assert equal(list(waiting), wanted)
 
 
-def test_a_state_that_is_not_a_number_ends_its_own_request_only(engines: EngineFactory) -> None:
+def test_a_nan_ends_its_own_request_only(engines: EngineFactory) -> None:
     wanted = [expected(engines, request) for request in (LONG, SHORT)]
     engine = engines(SteppedEngine)
     good, bad = LONG.start(engine), LONG.start(engine)
@@ -141,7 +143,7 @@ def test_a_state_that_is_not_a_number_ends_its_own_request_only(engines: EngineF
         engine.step()
     engines.runtime.state.x[1] = float("nan")
     engine.step()
-    # The longer row keeps the cells of the failed one in view of the next in its place.
+    # The longer row keeps the cells of the failed one within the length of the batch.
     after = SHORT.start(engine)
     engine.run_dry()
     assert isinstance(collect(bad)[1], GenerationFailed)
@@ -150,7 +152,7 @@ def test_a_state_that_is_not_a_number_ends_its_own_request_only(engines: EngineF
         assert end is None and equal(heard, chunks)
 
 
-def test_a_failed_row_does_not_poison_the_cells_of_a_shorter_one_after_it(engines: EngineFactory) -> None:
+def test_a_shorter_request_after_a_failed_one_does_not_see_its_cells(engines: EngineFactory) -> None:
     wanted = expected(engines, SHORT)
     engine = engines(SteppedEngine, slots=2)
     long = Request("A very long text indeed, much longer than all the others.", frames=40)
@@ -166,12 +168,12 @@ def test_a_failed_row_does_not_poison_the_cells_of_a_shorter_one_after_it(engine
     assert collect(good)[1] is None and isinstance(collect(bad)[1], GenerationFailed)
 
 
-class Garbled(RecordingRuntime):
-    """A runtime whose first row says an impossible code in its second frame.
+class BadCodeRuntime(RecordingRuntime):
+    """A runtime whose first row gets an impossible code in its second frame.
 
     Args:
         runtime: the real one.
-        code: to be said.
+        code: the impossible code.
     """
 
     def __init__(self, runtime: Any, code: int) -> None:
@@ -191,7 +193,7 @@ class Garbled(RecordingRuntime):
 @pytest.mark.parametrize("code", [BAD_CODE, 64, 2050, 10**9, -7])
 def test_an_impossible_code_ends_its_own_request_only(engines: EngineFactory, code: int) -> None:
     wanted = expected(engines, LONG)
-    engine = engines(SteppedEngine, Garbled(engines.runtime, code))
+    engine = engines(SteppedEngine, BadCodeRuntime(engines.runtime, code))
     # Both are of one voice: the second joins before the first frame is made.
     bad, good = Request("A.", frames=9).start(engine), LONG.start(engine)
     engine.run_dry()
@@ -201,8 +203,8 @@ def test_an_impossible_code_ends_its_own_request_only(engines: EngineFactory, co
     assert engine.failure() is None
 
 
-class Muffled:
-    """Mimi's decoder, but broken for some time."""
+class FailingDecoder:
+    """Mimi's decoder, but failing while `broken` is true."""
 
     def __init__(self, decoder: Any, error: Exception) -> None:
         self._decoder, self._error, self.broken = decoder, error, True
@@ -223,7 +225,7 @@ class WithDecoder(RecordingRuntime):
 
 
 def test_a_codec_that_runs_out_of_memory_fails_the_request_and_the_next_succeeds(engines: EngineFactory) -> None:
-    decoder = Muffled(engines.runtime.decoder, OUT_OF_MEMORY)
+    decoder = FailingDecoder(engines.runtime.decoder, OUT_OF_MEMORY)
     engine = engines(runtime=WithDecoder(engines.runtime, decoder), patience=20)
     with pytest.raises(GenerationFailed, match="memory"):
         LONG.run(engine)
@@ -234,7 +236,9 @@ def test_a_codec_that_runs_out_of_memory_fails_the_request_and_the_next_succeeds
 
 
 def test_a_device_lost_in_the_codec_is_reported(engines: EngineFactory) -> None:
-    engine = engines(runtime=WithDecoder(engines.runtime, Muffled(engines.runtime.decoder, RuntimeError(STICKY[0]))))
+    engine = engines(
+        runtime=WithDecoder(engines.runtime, FailingDecoder(engines.runtime.decoder, RuntimeError(STICKY[0])))
+    )
     with pytest.raises(GenerationFailed):
         LONG.run(engine)
     assert "device is lost" in engine.failure()
@@ -252,15 +256,15 @@ def test_a_device_lost_in_the_codec_is_reported(engines: EngineFactory) -> None:
         (InvalidRequest("as it is"), False, "as it is"),
     ],
 )
-def test_what_ends_one_generation_is_told_from_what_ends_the_engine(error: Exception, fatal: bool, told: str) -> None:
+def test_errors_that_end_one_generation_differ_from_those_that_end_the_engine(
+    error: Exception, fatal: bool, told: str
+) -> None:
     reason, shown = describe_failure(error)
     assert (reason is not None) == fatal
     assert isinstance(shown, CsmError) and told in str(shown)
     assert shown is error or shown.__cause__ is error
 
 
-def test_all_calls_of_a_runtime_are_watched() -> None:
-    from csm.engine.runtimes.base import Runtime
-
+def test_the_recording_runtime_records_every_method() -> None:
     asked = {name for name, part in vars(Runtime).items() if isfunction(part) and not name.startswith("_")}
     assert asked == set(CALLS)

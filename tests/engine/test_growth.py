@@ -1,4 +1,4 @@
-"""Whatever was said, nothing of it stays but the voices that the cache has room for."""
+"""The engine keeps nothing of past requests but the voices that its cache has room for."""
 
 import gc
 import weakref
@@ -16,7 +16,7 @@ VOICE_BYTES = 100_000
 
 
 def speak(engine: SteppedEngine, count: int, voices: int, after: Callable[[], None] = lambda: None) -> None:
-    """Two callers at a time, every fifth of whom leaves before the end."""
+    """Run two requests at a time and cancel every tenth."""
     for number in range(0, count, 2):
         pair = [Request("Go.", n % voices, Sampling(seed=n), 2).start(engine) for n in (number, number + 1)]
         if number % 10 == 0:
@@ -34,12 +34,12 @@ def tensor_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """Without what is free: how much of that the heap holds on to depends on all the tests before."""
+    """Return resident memory after returning free memory to the system."""
     memory_tuning.trim()
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_generations_are_forgotten_when_they_are_done(engines: EngineFactory) -> None:
+def test_finished_generations_are_not_kept(engines: EngineFactory) -> None:
     engine = engines(SteppedEngine)
     generations = [Request(frames=2, speaker=n).start(engine) for n in range(3)]
     engine.run_dry()
@@ -47,13 +47,13 @@ def test_generations_are_forgotten_when_they_are_done(engines: EngineFactory) ->
         collect(generation)
     left = weakref.WeakSet(generations)
     del generations, generation
-    # The sound thread lets go of its last work when the next one comes.
+    # The codec's thread keeps its last job until the next one comes.
     speak(engine, 2, 1)
     gc.collect()
     assert len(left) == 0
 
 
-def test_tensors_do_not_add_up(engines: EngineFactory) -> None:
+def test_the_memory_of_tensors_does_not_grow(engines: EngineFactory) -> None:
     engine = engines(SteppedEngine, voice_bytes=VOICE_BYTES)
     speak(engine, 40, 20)
     before = tensor_bytes()

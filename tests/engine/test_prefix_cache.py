@@ -81,7 +81,7 @@ def test_a_voice_is_encoded_once(encoder: Encoder) -> None:
         [],
     ],
 )
-def test_whatever_the_prompt_depends_on_makes_another_voice(encoder: Encoder, other: list[Turn]) -> None:
+def test_a_change_of_anything_in_the_prompt_makes_another_voice(encoder: Encoder, other: list[Turn]) -> None:
     cache = PrefixCache(10 * BYTES, encoder)
     assert cache.get([turn(1)]) is not cache.get(other)
 
@@ -118,7 +118,7 @@ def test_a_voice_larger_than_the_capacity_is_served_and_not_kept(encoder: Encode
     assert len(cache) == 0
 
 
-def test_many_who_ask_at_once_wait_for_one_encoding(encoder: Encoder) -> None:
+def test_simultaneous_requests_for_a_voice_wait_for_one_encoding(encoder: Encoder) -> None:
     cache = PrefixCache(10 * BYTES, encoder)
     encoder.pause.clear()
     with ThreadPoolExecutor(8) as pool:
@@ -158,7 +158,7 @@ def answer(engine: SteppedEngine, request: Request) -> list[list[int]]:
     return codes(chunks).tolist()
 
 
-def test_the_second_request_with_a_voice_reads_only_its_text(engines: EngineFactory) -> None:
+def test_the_second_request_with_a_voice_prefills_only_its_text(engines: EngineFactory) -> None:
     runtime = RecordingRuntime(engines.runtime)
     engine = engines(SteppedEngine, runtime)
     request = Request("The same voice, a new text.", frames=4, sampling=GREEDY)
@@ -173,7 +173,7 @@ def test_the_second_request_with_a_voice_reads_only_its_text(engines: EngineFact
     assert second == first
 
 
-def test_a_voice_forgotten_while_in_use_serves_its_users_to_the_end(engines: EngineFactory) -> None:
+def test_a_voice_evicted_while_in_use_serves_its_requests_to_the_end(engines: EngineFactory) -> None:
     wanted = [answer(engines(SteppedEngine), Request(speaker=speaker, frames=6)) for speaker in (0, 1)]
     engine = engines(SteppedEngine, voice_bytes=1)
     running, waiting = (Request(speaker=speaker, frames=6).start(engine) for speaker in (0, 1))
@@ -183,7 +183,7 @@ def test_a_voice_forgotten_while_in_use_serves_its_users_to_the_end(engines: Eng
     assert engine.voices.size == 0
 
 
-def test_two_who_come_at_once_with_a_new_voice_read_it_once(engines: EngineFactory) -> None:
+def test_two_simultaneous_requests_prefill_a_new_voice_once(engines: EngineFactory) -> None:
     runtime = RecordingRuntime(engines.runtime)
     engine = engines(SteppedEngine, runtime)
     for _ in range(2):
@@ -192,7 +192,7 @@ def test_two_who_come_at_once_with_a_new_voice_read_it_once(engines: EngineFacto
     assert runtime.count("encode") == runtime.count("save_prefix") == runtime.count("load_prefix") == 1
 
 
-def test_the_cache_holds_no_more_bytes_than_it_may(engines: EngineFactory) -> None:
+def test_the_cache_holds_no_more_bytes_than_its_limit(engines: EngineFactory) -> None:
     engine = engines(SteppedEngine)
     answer(engine, Request(speaker=0, frames=1))
     one = engine.voices.size
@@ -204,4 +204,7 @@ def test_the_cache_holds_no_more_bytes_than_it_may(engines: EngineFactory) -> No
 
 
 def test_conversations_are_made_of_the_same_voice() -> None:
-    assert make_conversation("a").context[0].audio.samples.tolist() == make_conversation("b").context[0].audio.samples.tolist()
+    assert (
+        make_conversation("a").context[0].audio.samples.tolist()
+        == make_conversation("b").context[0].audio.samples.tolist()
+    )

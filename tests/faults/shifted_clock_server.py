@@ -1,7 +1,7 @@
-"""Run as a program: the real server, on a machine whose clock on the wall is as wrong as a file says.
+"""Run as a program: the real server, with a system clock that a file shifts.
 
-Clocks that cannot be set are left alone, as they are by those who set the other. Argument: the file, which holds the
-seconds to the true time and may change at any moment.
+Monotonic clocks are left alone, as they are when somebody sets the time. Argument: the file, which holds the seconds to
+the true time and may change at any moment.
 """
 
 import sys
@@ -11,14 +11,14 @@ from pathlib import Path
 TRUE_TIME, TRUE_TIME_NS = time.time, time.time_ns
 
 
-def bewitch(file: Path) -> None:
-    """Before anything else is imported that may keep a clock of its own."""
+def shift_clock(file: Path) -> None:
+    """Shift `time.time`; call it before modules are imported that keep a reference to it."""
     time.time = lambda: TRUE_TIME() + int(file.read_text())
     time.time_ns = lambda: TRUE_TIME_NS() + 10**9 * int(file.read_text())
 
 
 if __name__ == "__main__":
-    bewitch(Path(sys.argv[1]))
+    shift_clock(Path(sys.argv[1]))
     from csm.server import main
 
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Disks that take nothing, read-only or full: the server starts and serves, for it needs to write nothing."""
+"""Disks are read-only or full: the server starts and serves, because it writes nothing."""
 
 import shlex
 import sys
@@ -54,11 +54,11 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield server
 
 
-def test_it_serves(server: RealServer) -> None:
+def test_the_server_serves(server: RealServer) -> None:
     server.assert_serves()
 
 
-def test_a_large_sample_needs_no_disk_either(server: RealServer, minute: bytes) -> None:
+def test_large_reference_audio_needs_no_disk(server: RealServer, minute: bytes) -> None:
     answer = server.ask(clone_request(minute, "voice.wav"))
     assert (answer.status, answer.is_complete) == (200, True)
 
@@ -71,7 +71,7 @@ def minute() -> bytes:
     return synthetic_speech(seconds=95)
 
 
-def test_no_room_for_a_compiled_model_is_said(tmp_path: Path) -> None:
+def test_health_says_that_there_is_no_space_for_a_prepared_model(tmp_path: Path) -> None:
     command = inside(FULL, sys.executable, str(ROOT / "sesame_server.py"))
     with real_server(tmp_path, command, healthy=False, precision="int8") as server:
         health = server.await_status("healthy", "unhealthy")

@@ -1,7 +1,4 @@
-"""Run as a program: the real server, but every request that it takes on leaves something behind.
-
-The leak is put in from outside, after the fork: it shows that a soak would see one.
-"""
+"""Run as a program: the real server with a leak in every request, to show that the soak test finds one."""
 
 import itertools
 import os
@@ -16,11 +13,11 @@ from csm.server import application, serve
 from csm.settings import load
 
 LEAK_BYTES = 250_000
-"""As if a sample were kept; less would first fill the holes that loading the model leaves in the heap."""
+"""About the size of reference audio; less would first fill free memory that loading the model left in the heap."""
 
 
 def leak() -> None:
-    """Let each request keep memory, and every fifth a descriptor and a thread."""
+    """Let each request leak memory, and every fifth one a descriptor and a thread."""
     from csm.speech.synthesizer import CsmSynthesizer
 
     tight, kept, calls = CsmSynthesizer.speak, list[Any](), itertools.count(1)
@@ -36,6 +33,7 @@ def leak() -> None:
 
 
 def main() -> None:
+    """Serve with the settings of the environment."""
     settings = load(env_file=None)
     log.configure(settings.log_level)
 

@@ -1,4 +1,4 @@
-"""Many clients in one thread: a client that takes its time must not pass for a server that does."""
+"""Many clients in one thread, so that a slow client is not mistaken for a slow server."""
 
 import selectors
 import socket
@@ -10,7 +10,7 @@ from tests import raw_http
 
 @dataclass(eq=False)
 class Client:
-    """One connection, opened before anybody sends.
+    """One connection, opened before any client sends.
 
     Attributes:
         unsent: what is left of the request.
@@ -29,11 +29,11 @@ class Client:
 
     @property
     def waited(self) -> float:
-        """Seconds from the last byte of the request, or from when it could be sent no more, to the first answered."""
+        """Seconds from the last byte of the request that could be sent to the first byte of the answer."""
         return max(0.0, self.first - self.sent)
 
     def send(self) -> bool:
-        """Whether all has been sent."""
+        """Send what the socket takes; return whether all has been sent."""
         try:
             self.unsent = self.unsent[self.connection.send(self.unsent) :]
         except (BrokenPipeError, ConnectionResetError):
@@ -42,7 +42,7 @@ class Client:
         return not self.unsent
 
     def receive(self) -> bool:
-        """Whether all has been received."""
+        """Receive what has come; return whether the answer has ended."""
         try:
             data = self.connection.recv(65536)
         except ConnectionResetError:
@@ -54,7 +54,7 @@ class Client:
 
 
 def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Client]:
-    """Send all requests at the same moment, each from an address of its own; return when all have been answered."""
+    """Send all requests at the same time, each from an address of its own; return when all have been answered."""
     with selectors.DefaultSelector() as poller:
         clients = [
             Client(raw_http.connect(port, seconds, f"127.0.6.{number}"), memoryview(raw_http.closing(request)))
@@ -63,7 +63,7 @@ def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Clie
         for client in clients:
             client.connection.setblocking(False)
             poller.register(client.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
-        # Until the server has taken all connections in, so that none of them waits for its turn to be accepted.
+        # Time for the server to accept all connections, so that no request waits for its turn to be accepted.
         time.sleep(0.2)
         _converse(poller, time.monotonic() + seconds)
     for client in clients:

@@ -1,4 +1,4 @@
-"""What comes out of the socket is what `transformers` makes of the same sample and text, sample for sample."""
+"""The audio of an answer equals what `transformers` generates for the same reference audio and text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +57,7 @@ def expected(one_thread: None) -> NDArray[np.float32]:
     return output.audio[0].numpy()
 
 
-def heard(server: RealServer) -> NDArray[np.int16]:
+def generated(server: RealServer) -> NDArray[np.int16]:
     form = {"text": TEXT, "transcript": TRANSCRIPT, "temperature": "0", "max_seconds": str(FRAMES * 0.08)}
     answer = server.ask(clone_request(**form))
     assert (answer.status, answer.is_complete) == (200, True)
@@ -71,13 +71,13 @@ def same(heard: NDArray[np.int16], expected: NDArray[np.float32]) -> bool:
 
 def test_the_csm_engine_over_http_equals_transformers(server: RealServer, expected: NDArray[np.float32]) -> None:
     assert server.health()["engine"] == "csm"
-    assert same(heard(server), expected)
-    # Again, from the voice that is now kept.
-    assert same(heard(server), expected)
+    assert same(generated(server), expected)
+    # Again, from the cached voice.
+    assert same(generated(server), expected)
 
 
 @pytest.mark.slow
-def test_the_reference_engine_over_http_equals_transformers(tmp_path: Path, expected: NDArray[np.float32]) -> None:
+def test_the_transformers_engine_over_http_equals_transformers(tmp_path: Path, expected: NDArray[np.float32]) -> None:
     with real_server(tmp_path, engine="transformers") as server:
         assert server.health()["engine"] == "transformers"
-        assert same(heard(server), expected)
+        assert same(generated(server), expected)

@@ -17,7 +17,7 @@ from tests.speech.utterances import speak, speech_settings, utterance
 
 
 @pytest.mark.parametrize("engine", ["csm", "transformers"])
-def test_a_checkpoint_speaks_through_either_engine(engine: str, tiny: Callable[..., Path]) -> None:
+def test_a_checkpoint_generates_with_either_engine(engine: str, tiny: Callable[..., Path]) -> None:
     synthesizer = build(speech_settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
     try:
         assert synthesizer.status().state == "healthy"
@@ -30,7 +30,7 @@ def test_a_checkpoint_speaks_through_either_engine(engine: str, tiny: Callable[.
         synthesizer.close()
 
 
-def test_the_demo_says_that_it_is_one() -> None:
+def test_the_status_names_the_demo_model() -> None:
     synthesizer = build(speech_settings())
     try:
         details = synthesizer.status().details
@@ -72,7 +72,7 @@ def test_health_says_why_frames_run_without_graphs(tiny: Callable[..., Path], mo
 
 
 @pytest.mark.parametrize("engine", ["csm", "transformers"])
-def test_nothing_is_noticed_where_nothing_is_amiss(engine: str, tiny: Callable[..., Path]) -> None:
+def test_health_has_no_notice_without_a_reason(engine: str, tiny: Callable[..., Path]) -> None:
     synthesizer = build(speech_settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
     try:
         assert "notice" not in synthesizer.status().details
@@ -86,7 +86,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "words"), [({"device": "cuda:99"}, "CSM_DEVICE"), ({"device": "mps"}, "Metal")])
-def test_a_device_that_is_not_there_is_refused(given: dict[str, str], words: str, tiny: Callable[..., Path]) -> None:
+def test_a_missing_device_is_refused(given: dict[str, str], words: str, tiny: Callable[..., Path]) -> None:
     with pytest.raises(ModelUnavailable, match=words):
         build(speech_settings(model=str(tiny()), **given))
 

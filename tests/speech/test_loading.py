@@ -1,4 +1,4 @@
-"""The port answers before the model is there, and says why when it will never be."""
+"""The server answers before the model is loaded, and says why when it cannot be."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from tests.speech.utterances import speak, speech_settings, utterance
 
 
 class Builder:
-    """Builds when it is allowed to, or fails."""
+    """Builds a synthesizer once it is allowed to, or fails."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.allowed, self.error, self.engine = threading.Event(), error, FakeEngine()
@@ -37,7 +37,7 @@ def builder() -> Iterator[Builder]:
     made.allowed.set()
 
 
-def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
+def test_the_status_is_loading_then_healthy(builder: Builder) -> None:
     loading = LoadingSynthesizer(speech_settings(), builder)
     status = loading.status()
     assert (status.state, status.model, status.device) == ("loading", "demo", None) and status.reason
@@ -56,7 +56,7 @@ def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
         (RuntimeError("in /a/secret/path"), "RuntimeError"),
     ],
 )
-def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error: Exception, words: str) -> None:
+def test_a_model_that_cannot_be_loaded_makes_the_status_unhealthy_with_the_reason(error: Exception, words: str) -> None:
     builder = Builder(error)
     builder.allowed.set()
     loading = LoadingSynthesizer(speech_settings(), builder)
@@ -78,7 +78,7 @@ def test_draining_while_loading_never_becomes_healthy(builder: Builder) -> None:
         loading.reserve()
 
 
-def test_closing_while_loading_closes_the_model_when_it_comes(builder: Builder) -> None:
+def test_closing_while_loading_closes_the_model_once_it_is_loaded(builder: Builder) -> None:
     loading = LoadingSynthesizer(speech_settings(), builder)
     loading.close()
     builder.allowed.set()
@@ -96,7 +96,7 @@ def test_drain_and_close_reach_the_model(builder: Builder) -> None:
     assert builder.engine.is_closed
 
 
-def test_it_needs_no_torch_before_it_loads() -> None:
+def test_torch_is_not_imported_before_loading() -> None:
     code = "import csm.speech.loading, sys; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
@@ -113,7 +113,7 @@ loading.close()
 """
 
 
-def test_what_was_loaded_is_no_work_for_the_garbage_collector() -> None:
+def test_the_loaded_model_is_frozen_for_the_garbage_collector() -> None:
     command = [sys.executable, "-c", SETTLED]
     said = subprocess.run(command, cwd=ROOT, timeout=120, check=True, capture_output=True, text=True)
     state, frozen, left = said.stdout.split()

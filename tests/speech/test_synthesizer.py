@@ -1,4 +1,4 @@
-"""From an upload to PCM over an engine that does as it is told."""
+"""From reference audio and text to PCM, with a fake engine."""
 
 import struct
 import threading
@@ -43,7 +43,7 @@ def reserved(synthesizer: CsmSynthesizer) -> int:
     return synthesizer._admission.reserved
 
 
-def test_chunks_leave_as_pcm_as_they_come(synthesizer: CsmSynthesizer) -> None:
+def test_each_chunk_of_the_engine_is_one_chunk_of_pcm(synthesizer: CsmSynthesizer) -> None:
     chunks = list(speak(synthesizer, utterance()))
     assert [len(chunk) for chunk in chunks] == [3840, 3840]
     assert struct.unpack("<h", chunks[1][:2]) == (round(32767 / 8),)
@@ -59,13 +59,13 @@ def test_the_conversation_is_the_voice_then_the_text_in_one_role(
     assert 1.0 < heard.audio.seconds <= 2.2
 
 
-def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_a_voice_without_transcript_is_a_turn_without_text(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     list(speak(synthesizer, utterance(transcript=None)))
     assert engine.calls[0].conversation.context[0].text == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "max_seconds", "most", "frames"),
+    ("text", "max_seconds", "setting", "frames"),
     [
         ("Hello there.", 90.0, 90.0, round(longest_seconds("Hello there.") * 12.5)),
         ("word " * 300, 90.0, 90.0, 1125),
@@ -75,20 +75,20 @@ def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSyn
     ],
 )
 def test_frames_are_capped_by_text_request_and_settings(
-    engine: FakeEngine, text: str, max_seconds: float, most: float, frames: int
+    engine: FakeEngine, text: str, max_seconds: float, setting: float, frames: int
 ) -> None:
-    synthesizer = CsmSynthesizer(speech_settings(max_audio_seconds=most), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(max_audio_seconds=setting), engine, {})
     list(speak(synthesizer, utterance(text, max_seconds=max_seconds)))
     assert engine.calls[0].max_frames == frames
 
 
-def test_sampling_is_the_clients(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_sampling_is_taken_from_the_request(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     list(speak(synthesizer, utterance(temperature=0.3, top_k=7, seed=2**63 - 1)))
     sampling = engine.calls[0].sampling
     assert (sampling.temperature, sampling.top_k, sampling.seed) == (0.3, 7, 2**63 - 1)
 
 
-def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_without_a_seed_every_request_gets_a_random_one(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     for _ in range(8):
         list(speak(synthesizer, utterance()))
     seeds = {call.sampling.seed for call in engine.calls}
@@ -96,14 +96,14 @@ def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, e
 
 
 @pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
-def test_a_turn_that_ends_before_it_began_is_tried_again_with_another_seed(silent: int) -> None:
+def test_a_generation_without_frames_is_tried_again_with_another_seed(silent: int) -> None:
     engine = FakeEngine(silent=silent)
     chunks = list(speak(CsmSynthesizer(speech_settings(), engine, {}), utterance(seed=2**63 - 1)))
     assert len(chunks) == 2
     assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
 
 
-def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
+def test_after_the_last_attempt_the_error_says_what_to_do() -> None:
     engine = FakeEngine(silent=ATTEMPTS)
     synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     with pytest.raises(GenerationFailed, match="rephrase"):
@@ -122,7 +122,7 @@ def test_the_engine_asks_whether_the_client_is_disconnected(synthesizer: CsmSynt
     speaking.close()
 
 
-def test_slots_and_queue_are_served_and_the_rest_refused_at_once() -> None:
+def test_requests_over_slots_and_queue_are_refused() -> None:
     engine = FakeEngine(slots=2)
     synthesizer = CsmSynthesizer(speech_settings(queue=3), engine, {})
     speaking = [speak(synthesizer, utterance()) for _ in range(5)]
@@ -196,7 +196,7 @@ def test_capacity_is_free_again_when_the_engine_fails(kind: type[CsmError], chun
     assert reserved(synthesizer) == 0
 
 
-def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_the_status_counts_running_and_waiting_requests(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     idle = synthesizer.status()
     assert (idle.state, idle.model, idle.device, idle.running, idle.waiting) == ("healthy", "demo", "cpu", 0, 0)
     assert idle.details["demo"] is True and idle.reason is None
@@ -211,7 +211,7 @@ def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine
         one.close()
 
 
-def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
+def test_draining_refuses_new_requests_and_finishes_running_ones(
     synthesizer: CsmSynthesizer, engine: FakeEngine
 ) -> None:
     speaking = speak(synthesizer, utterance())
@@ -226,7 +226,7 @@ def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
     assert engine.is_closed
 
 
-def test_a_lost_device_makes_it_unhealthy() -> None:
+def test_a_lost_device_makes_the_synthesizer_unhealthy() -> None:
     engine = FakeEngine(lost="the device is lost: some error")
     synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     assert (synthesizer.status().state, synthesizer.status().reason) == ("unhealthy", engine.lost)
@@ -258,17 +258,17 @@ def test_many_threads_share_the_capacity() -> None:
 
 
 class Decoding:
-    """The real decoder, but one that can be stopped; notes how many are at work."""
+    """The real decoder, but one that waits for `go`; counts how many decode at once."""
 
     def __init__(self) -> None:
         self.go, self.lock = threading.Event(), threading.Lock()
-        self.now = self.most = 0
+        self.now = self.peak = 0
 
     def __call__(self, data: bytes, max_seconds: float) -> Waveform:
         with self.lock:
             self.now += 1
-            self.most = max(self.most, self.now)
-        assert self.go.wait(30)
+            self.peak = max(self.peak, self.now)
+        assert self.go.wait(120)
         with self.lock:
             self.now -= 1
         return decode(data, max_seconds)
@@ -276,14 +276,16 @@ class Decoding:
 
 @pytest.fixture
 def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
-    """A decoder that waits for permission, in a synthesizer that has two of them."""
+    """Put `Decoding` in the place of the decoder, of which two may run at once."""
     decoding = Decoding()
     monkeypatch.setattr("csm.speech.synthesizer.decode", decoding)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     return decoding
 
 
-def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> None:
+def test_as_many_files_as_processors_are_decoded_at_once_and_waiting_requests_can_be_cancelled(
+    decoding: Decoding,
+) -> None:
     synthesizer = CsmSynthesizer(speech_settings(queue=9), FakeEngine(), {})
     with ThreadPoolExecutor(5) as pool:
         heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(5)]
@@ -293,10 +295,10 @@ def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> 
         assert reserved(synthesizer) == 5
         decoding.go.set()
         assert all(len(one.result()) == 2 for one in heard)
-    assert decoding.most == 2 and reserved(synthesizer) == 0
+    assert decoding.peak == 2 and reserved(synthesizer) == 0
 
 
-def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
+def test_waiting_too_long_for_a_decoder_is_a_missed_deadline(decoding: Decoding) -> None:
     synthesizer = CsmSynthesizer(speech_settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
     with ThreadPoolExecutor(2) as pool:
         heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(2)]
@@ -307,16 +309,16 @@ def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
         assert all(len(one.result()) == 2 for one in heard)
 
 
-def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) -> None:
-    """Not held for the minutes that an answer may take."""
-    upload = Upload(synthetic_speech())
-    kept = weakref.ref(upload)
-    speaking = speak(synthesizer, utterance(reference=upload))
-    del upload
+def test_the_reference_audio_is_released_once_it_is_decoded(synthesizer: CsmSynthesizer) -> None:
+    """It is not kept for the minutes that an answer may take."""
+    audio = WeaklyReferenceable(synthetic_speech())
+    kept = weakref.ref(audio)
+    speaking = speak(synthesizer, utterance(reference=audio))
+    del audio
     next(speaking)
     assert kept() is None
     speaking.close()
 
 
-class Upload(bytearray):
-    """Bytes that can be watched."""
+class WeaklyReferenceable(bytearray):
+    """Bytes that weak references can point to."""

@@ -22,18 +22,18 @@ from csm.speech.text import SPECIAL_TOKEN, clean, longest_seconds
         ("", ""),
     ],
 )
-def test_what_the_model_reads(text: str, cleaned: str) -> None:
+def test_text_is_cleaned(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
 @given(st.text(alphabet=st.sampled_from("<|>AUDIO_ \u200b\n")))
-def test_nothing_that_looks_like_a_special_token_is_left(text: str) -> None:
+def test_no_special_token_is_left(text: str) -> None:
     once = clean(text)
     assert not SPECIAL_TOKEN.search(once)
     assert clean(once) == once
 
 
-def test_longer_texts_and_digits_may_take_longer() -> None:
+def test_the_longest_duration_grows_with_text_and_digits() -> None:
     assert 1 < longest_seconds("Yes.") < 5
     sentence = "The quick brown fox jumps over the lazy dog."
     # People take about three seconds for it.

@@ -80,7 +80,7 @@ def damaged_index(folder: Path) -> None:
         (damaged_index, "list of the weights' files"),
     ],
 )
-def test_weights_that_are_not_whole_fail_by_name_with_a_remedy(
+def test_incomplete_weights_fail_with_their_name_and_a_remedy(
     damage: Callable[[Path], None], words: str, folder: Path
 ) -> None:
     damage(folder)

@@ -15,7 +15,7 @@ def line(name, key, expiry=""):
 
 
 def write(path, *lines):
-    """As an operator's tool would: a new file in the place of the old."""
+    """Replace the file by a new one, as an operator's tool would."""
     fresh = path.with_suffix(".new")
     fresh.write_text("".join(lines))
     os.replace(fresh, path)

@@ -176,7 +176,7 @@ def test_a_device_that_is_lost_while_capturing_ends_the_start(make: Callable[...
         make(Capturing(lambda number: lost))
 
 
-def test_what_the_check_leaves_behind_is_not_heard(
+def test_the_check_of_the_graphs_does_not_change_later_audio(
     engines: EngineFactory, runtime: TorchRuntime, padded: CudaRuntime
 ) -> None:
     assert not padded.kv_cache.store.any()
@@ -203,7 +203,9 @@ def test_slots_are_as_many_as_the_free_memory_holds(
     assert made.rows == rows and made.kv_cache.store.shape[2] == rows
 
 
-def test_weights_that_do_not_fit_are_told_with_the_remedy(micro: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_do_not_fit_are_reported_with_the_remedy(
+    micro: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def load(*_: Any) -> Any:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8 GiB.")
 
@@ -256,19 +258,19 @@ class Driver:
         return type("Stream", (), {"device": device, "wait_stream": lambda *_: None})()
 
 
-def test_a_capture_listens_to_the_device_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_uses_the_device_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, device = Driver(monkeypatch), torch.device("cuda:1")
     cuda_graphs(device)(lambda: driver.launch(device))
     assert driver.recorded == ["kernel"]
     assert driver.current == torch.device("cuda:0")
 
 
-def test_attention_is_not_left_to_cudnn_and_sounds_are_not_rounded(padded: CudaRuntime) -> None:
+def test_attention_does_not_use_cudnn_and_the_codec_does_not_use_tf32(padded: CudaRuntime) -> None:
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_prompts_are_read_whole_where_nobody_waits(engines: EngineFactory, padded: CudaRuntime) -> None:
+def test_prompts_are_prefilled_whole_in_an_idle_engine(engines: EngineFactory, padded: CudaRuntime) -> None:
     assert padded.idle_prefill_chunk == padded.positions
     assert padded.prefill_chunk > TorchRuntime.prefill_chunk
     assert Placement(torch.device("cuda"), "bfloat16").dtype == torch.bfloat16

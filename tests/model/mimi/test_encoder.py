@@ -25,14 +25,14 @@ def noise(samples: int) -> torch.Tensor:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("samples", [13, 1920, 1921, 24_000, 1920 * 9 - 1, *AROUND_ITS_BORDERS])
-def test_the_codes_of_mimi_one_frame_for_each_begun_80_ms(codec: MimiModel, samples: int) -> None:
+def test_the_codes_equal_those_of_mimi_with_one_frame_for_each_begun_80_ms(codec: MimiModel, samples: int) -> None:
     made = MimiEncoder.from_model(codec)(noise(samples))
     assert torch.equal(made, codec.encode(noise(samples)[None, None]).audio_codes[0].T)
     assert made.shape == (-(-samples // 1920), codec.config.num_quantizers)
 
 
 @torch.inference_mode()
-def test_no_more_is_convolved_at_once_than_a_piece_and_its_past(codec: MimiModel) -> None:
+def test_convolutions_run_over_one_piece_and_its_past_at_a_time(codec: MimiModel) -> None:
     encoder, lengths = MimiEncoder.from_model(codec), []
     encoder.convolutions.register_forward_hook(lambda _, given, __: lengths.append(given[0].shape[-1]))
     encoder(noise(30 * 24_000))
