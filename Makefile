@@ -46,8 +46,9 @@ fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 
 soak: $(DEV_STAMP)  ## watch a server's memory under load for ten minutes (SECONDS=3600 for longer)
 	$(RUN) -m pytest tests/load/test_soak.py -m slow --soak-seconds $(or $(SECONDS),600)
 
-check: $(DEV_STAMP)  ## lint, types, import rules, Dockerfile
+check: $(DEV_STAMP)  ## lint, format, types, import rules, Dockerfile
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint Dockerfile
@@ -73,7 +74,7 @@ audit: $(DEV_STAMP)  ## look for known vulnerabilities in what is installed
 	$(VENV)/bin/pip-audit --skip-editable
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build results clone.wav
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info results clone.wav
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN):
@@ -82,9 +83,9 @@ $(RUN):
 
 # Most of what torch and transformers bring is never imported, so nothing is compiled before it is (--no-compile).
 # Importing the pair right away turns a mismatch of torch and torchaudio into an error here instead of at the first request.
-$(SERVE_STAMP): requirements.txt | $(RUN)
+$(SERVE_STAMP): requirements.txt pyproject.toml | $(RUN)
 	@echo "Installing into $(VENV): about 6 GB with PyPI's CUDA build of torch; README, Installation, has a smaller way"
-	$(RUN) -m pip install --disable-pip-version-check --no-compile -r requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --editable .
 	$(RUN) -c 'import torch, torchaudio'
 	@touch $@
 

@@ -14,7 +14,7 @@ REFERENCE = {"cpu": "float32", "cuda": "bfloat16"}
 
 
 def main() -> None:
-    """Measure, print the table, write JSON and plot."""
+    """Measure all candidates, print the table, and write the JSON file and the plot."""
     args = parse()
     kind = args.device.partition(":")[0]
     default_streams = [1, 8, 16, 32, 64] if kind == "cuda" else [1, 2, 4]
@@ -35,13 +35,13 @@ def main() -> None:
 
 
 def prepare(candidate: Candidate, plan: Plan) -> None:
-    """Start once while the memory is free: the first start compiles, which takes more than serving does."""
+    """Start a candidate once while memory is free: its first start compiles, which takes more memory than serving."""
     with Worker(candidate, plan) as worker:
         say(f"{candidate.name}: first start after {worker.ready['loaded_after']:.0f} s")
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--work", type=Path, default=cache / "csm-bench", help="checkpoint and compiled models (6 GB)")

@@ -34,7 +34,7 @@ def random_checkpoint(config: CsmConfig) -> RandomCheckpoint:
 
 
 def full_size_config() -> CsmConfig:
-    """The configuration of `sesame/csm-1b`; only the ids of special tokens are those of the demo's tokenizer."""
+    """Return the configuration of `sesame/csm-1b`, with the ids of the demo tokenizer's special tokens."""
     demo = CsmConfig.from_pretrained(DEMO_FOLDER)
     scaling = {"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0}
     backbone = {"high_freq_factor": 0.5, "low_freq_factor": 0.125, "original_max_position_embeddings": 1024}
@@ -50,7 +50,7 @@ def full_size_config() -> CsmConfig:
 
 
 def tiny_config() -> CsmConfig:
-    """CSM's shape at a size that a CPU runs many times faster than speech: eight codebooks, two layers each."""
+    """Return a configuration that a CPU runs many times faster than speech: eight codebooks, two layers each."""
     config = full_size_config().to_dict()
     stack = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     stack |= {"num_key_value_heads": 2, "head_dim": 16, "num_codebooks": 8, "vocab_size": 131}

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.load`: how much a running server can take, as its listeners hear it.
+"""`python -m benchmarks.load`: how many requests a second a server answers without gaps for listeners.
 
-Requests of mixed lengths, in voices that return and voices that are new, arrive by chance at growing rates, and none
+Requests of mixed lengths, in voices that return and voices that are new, arrive at random at increasing rates, and none
 waits for another's answer (`benchmarks.open_loop`). The server's quota and queue must allow them: start it with
 CSM_RATE_LIMIT="1000000 per minute".
 """
@@ -31,7 +31,7 @@ RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class Voices:
-    """References cut from one recording at random; the server takes each cut for another voice.
+    """Random cuts of one recording; the server takes each cut for another voice.
 
     Args:
         path: of the recording, some ten seconds long.
@@ -50,7 +50,7 @@ class Voices:
 
 
 def http_client(url: str, key: str, voices: Voices) -> Client:
-    """Ask a server over HTTP, a connection for each request."""
+    """Return a client that calls a server over HTTP, with one connection for each request."""
     address = urlsplit(url)
     connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
 
@@ -92,7 +92,7 @@ def samples(answer: http.client.HTTPResponse) -> Iterator[NDArray[np.float32]]:
 
 
 def main() -> None:
-    """Try the rates, print the table, write JSON."""
+    """Try the rates, print the table, and write the JSON file."""
     args = parse()
     client = http_client(args.url, args.key, Voices(args.recording))
     try:

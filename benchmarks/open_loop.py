@@ -1,4 +1,4 @@
-"""Requests that arrive by chance and wait for no other's answer.
+"""Requests that arrive at random and wait for no other's answer.
 
 The loop is open: arrivals are drawn beforehand (a Poisson process), and every time is counted from when a request was
 due. A closed loop, in which a caller sends its next request once the last was answered, sends less while the server is
@@ -37,7 +37,7 @@ RETURNING_VOICES, NEW_VOICE_SHARE = 4, 0.2
 
 
 class RefusedError(Exception):
-    """The server had no room, and said so."""
+    """The server refused the request, because it was at capacity."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def orders(rate: float, seconds: float, seed: int) -> list[Order]:
 
 
 def offer(client: Client, requests: Sequence[Order], sample_rate: int) -> list[Answer]:
-    """Send every request when it is due, whatever became of those before; return once all are over."""
+    """Send every request when it is due, without waiting for earlier ones; return when all have ended."""
     sends, answers = [client(order) for order in requests], [Answer() for _ in requests]
     began, threads = monotonic(), []
     for order, send, answer in zip(requests, sends, answers, strict=True):
@@ -126,7 +126,7 @@ def _hear(send: Send, answer: Answer, due: float, sample_rate: int) -> None:
 
 
 def sweep(client: Client, plan: Sweep, sample_rate: int) -> Iterator[dict[str, Any]]:
-    """Try growing rates; the last row is the first at which somebody was refused, failed or interrupted."""
+    """Try increasing rates; the last row is the first at which a request was refused, failed or interrupted."""
     began = monotonic()
     for rate in plan.rates:
         if monotonic() - began + 2 * plan.seconds > plan.until:
@@ -139,7 +139,10 @@ def sweep(client: Client, plan: Sweep, sample_rate: int) -> Iterator[dict[str, A
 
 
 def engine_client(engine: Engine, seconds: float = 5.0) -> Client:
-    """Ask an engine without HTTP; texts last as long as they would be spoken, because random weights never end."""
+    """Return a client that calls an engine without HTTP.
+
+    Answers last as long as their texts would take to say, because a model with random weights never ends by itself.
+    """
 
     def prepare(order: Order) -> Send:
         never: Callable[[], bool] = lambda: False  # noqa: E731

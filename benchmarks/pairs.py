@@ -1,4 +1,4 @@
-"""Candidates against the reference: both loaded, taking turns, so that a machine's mood hits both alike."""
+"""Candidates against the reference: both are loaded and alternate, so that other load on the machine affects both."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class Result:
-    """What was seen of one candidate.
+    """Measurements of one candidate.
 
     Attributes:
         candidate: which.
@@ -108,7 +108,7 @@ class Worker:
             self._process.kill()
 
     def run(self, frames: int, voices: list[int]) -> dict[str, Any]:
-        """One job with as many streams as voices."""
+        """Run one job with as many streams as voices."""
         job = {"streams": len(voices), "frames": frames, "voices": voices}
         if self._process.stdin is None:
             raise RuntimeError("the worker has no standard input")
@@ -125,7 +125,7 @@ class Worker:
 
 
 def compare(candidate: Candidate, reference: Worker, plan: Plan) -> Result:
-    """Measure one candidate, the reference taking every other turn."""
+    """Measure one candidate, alternating with the reference."""
     with Worker(candidate, plan) as worker:
         result = Result(candidate, worker.ready)
         worker.run(frames=3, voices=[0])
@@ -141,5 +141,5 @@ def compare(candidate: Candidate, reference: Worker, plan: Plan) -> Result:
 
 
 def say(message: str) -> None:
-    """Progress, on standard error."""
+    """Print progress on standard error."""
     print(message, file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from csm.verify.speaking import leading
 
 
 def codes(engine: str, folder: Path, device: str, frames: int) -> list[list[int]]:
-    """The first frames `[frames, codebooks]` that an engine says greedily in a voice of three seconds."""
+    """Return the first frames `[frames, codebooks]` that an engine generates greedily from a voice of three seconds."""
     say(f"{engine} on {device}: {folder.name}")
     settings = load(
         None, model=str(folder), engine=engine, precision="float32", device=device, slots=1, deadline_seconds=3600
@@ -23,7 +23,7 @@ def codes(engine: str, folder: Path, device: str, frames: int) -> list[list[int]
 
 
 def agree(folder: Path, device: str, frames: int) -> bool:
-    """Compare, print, and tell whether every code is the same."""
+    """Print a comparison of codes; return whether all are equal."""
     # Products in reduced precision would differ between the two for no fault of either.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     ours, theirs = (codes(engine, folder, device, frames) for engine in ("csm", "transformers"))
@@ -33,7 +33,7 @@ def agree(folder: Path, device: str, frames: int) -> bool:
 
 
 def main() -> None:
-    """Exit with 1 where codes differ."""
+    """Compare both engines; exit with status 1 if codes differ."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=DEMO_FOLDER, help="a folder; the demo by default")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""What listeners hear of answers that arrive in pieces: when sound begins, and where it stops in between."""
+"""Playback of answers that arrive in pieces: when audio starts, and where it stops in between."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What became of one request; times in seconds from when it was due.
+    """The outcome of one request; times are in seconds from when it was due.
 
     Attributes:
         late: how much too late it was sent.
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Playback:
-    """What a player that had this answer did.
+    """How a player would have played one answer.
 
     Attributes:
         audible: seconds from the request to the first audible sample, as played.
@@ -37,7 +37,7 @@ class Playback:
 
 
 def play(answer: Answer, buffer: float) -> Playback:
-    """Play an answer as its pieces came.
+    """Simulate playback of an answer whose pieces arrived as recorded.
 
     The player begins once it holds `buffer` seconds or the answer is over, and goes on as soon as a piece comes after
     it had run dry.
@@ -60,7 +60,7 @@ def play(answer: Answer, buffer: float) -> Playback:
 
 
 def summary(answers: Sequence[Answer], buffer: float) -> dict[str, Any]:
-    """What the listeners of one run went through."""
+    """Summarise what the listeners of one run heard."""
     heard = [answer for answer in answers if answer.outcome == "played"]
     playbacks = [play(answer, buffer) for answer in heard]
     refused = sum(answer.outcome == "refused" for answer in answers)
@@ -84,7 +84,7 @@ def summary(answers: Sequence[Answer], buffer: float) -> dict[str, Any]:
 
 
 def is_clean(row: dict[str, Any]) -> bool:
-    """Whether everybody was served and heard everything without a gap."""
+    """Return whether every request was served and played without a gap."""
     return bool(row["requests"] and row["played"] == row["requests"] and not row["underruns"])
 
 

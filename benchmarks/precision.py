@@ -1,7 +1,7 @@
 """`python -m benchmarks.precision`: what quantising the weights does to the distributions that codes are drawn from.
 
-Float32 speaks; then every precision is asked, frame by frame, for its distribution of each code given the codes
-that float32 drew. Printed per precision: the mean KL divergence from float32's distribution, and how often both
+Codes are drawn in float32. Then every precision gives, frame by frame, its distribution of each code after those
+codes. Printed for each precision: the mean KL divergence from float32's distribution, and how often both
 find the same code likeliest.
 """
 
@@ -31,7 +31,7 @@ TEMPERATURE, TOP_K, SEED = 0.9, 50, 0
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """What float32 said.
+    """Codes drawn in float32, and the inputs that led to them.
 
     Attributes:
         inputs: of the backbone, `[positions, dim]`: the prompt, then all frames but the last.
@@ -69,7 +69,7 @@ def speak(
 
 
 class Quantised:
-    """Backbone and depth decoder as the CPU runtime has them.
+    """Backbone and depth decoder as the CPU runtime runs them.
 
     Args:
         backbone: whose weights are quantised.
@@ -86,20 +86,20 @@ class Quantised:
         )
 
     def logits(self, speech: Speech) -> Tensor:
-        """`[frames, codebooks, codes]`, given what was said."""
+        """Return the logits `[frames, codebooks, codes]`, given the codes that were said."""
         states = graph_states(self._backbone, speech.inputs, speech.start)
         return torch.from_numpy(self._scores([states.numpy(), speech.codes.numpy()])[0].copy())
 
 
 def divergence(exact: Tensor, other: Tensor) -> tuple[float, float]:
-    """Mean KL divergence in nats, and the share of draws in which both have the same likeliest code."""
+    """Return the mean KL divergence in nats, and the share of draws in which both have the same likeliest code."""
     p, q = (torch.log_softmax(logits / TEMPERATURE, dim=-1) for logits in (exact, other))
     kl = (p.exp() * (p - q)).sum(dim=-1).mean()
     return float(kl), float((exact.argmax(-1) == other.argmax(-1)).float().mean())
 
 
 def main() -> None:
-    """Speak, compare, print a table."""
+    """Generate speech, compare the precisions, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=DEMO_FOLDER, help="a folder; the demo by default")
     parser.add_argument("--frames", type=int, default=25)

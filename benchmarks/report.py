@@ -18,7 +18,7 @@ READS_PER_FRAME = 4.553e9
 
 
 def bandwidth() -> float:
-    """Bytes per second that this machine's cores read from memory, measured on 1 GB; CPU only."""
+    """Measure how many bytes per second the CPU's cores read from memory, on 1 GB."""
     data = torch.ones(256_000_000)
     best = 0.0
     for _ in range(5):
@@ -29,7 +29,7 @@ def bandwidth() -> float:
 
 
 def rows(results: list[Result], bytes_per_second: float) -> list[dict[str, Any]]:
-    """One line per candidate."""
+    """Return one row of the table for each candidate."""
     table = []
     for result in results:
         cold, cached = (median(run["first_audio"][0] for run in runs) for runs in (result.cold, result.cached))
@@ -53,7 +53,7 @@ def rows(results: list[Result], bytes_per_second: float) -> list[dict[str, Any]]
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Markdown; `xN` is the speed of N streams together, in seconds of sound per second."""
+    """Return the table as Markdown; `xN` is the speed of N streams together, in seconds of audio per second."""
     heads = list(lines[0])
     cells = [heads, ["---"] * len(heads)]
     cells += [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in line.values()] for line in lines]
@@ -61,7 +61,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def write(results: list[Result], lines: list[dict[str, Any]], folder: Path) -> None:
-    """`bench.json` with every turn, and `bench.png`."""
+    """Write `bench.json`, which has every turn, and `bench.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     everything = {"hardware": hardware(), "table": lines, "results": [asdict(result) for result in results]}
     (folder / "bench.json").write_text(json.dumps(everything, indent=1))

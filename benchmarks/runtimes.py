@@ -63,7 +63,7 @@ class Runtime:
 
 
 def runtimes() -> list[Runtime]:
-    """All that are compared; the first is what the others are held against."""
+    """Return all runtimes to compare; the first is the one that the others are compared with."""
     four, both = 0.5 + 2 / GROUP, (1, STEPS)
     return [
         Runtime("torch float32", 4, eager),
@@ -87,7 +87,7 @@ def runtimes() -> list[Runtime]:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A runtime that is ready, and what was seen of it.
+    """A runtime that can be called, and its measurements.
 
     Attributes:
         runtime: which.
@@ -105,7 +105,7 @@ class Entry:
 
 
 def prepare(stack: Stack, x: np.ndarray, chosen: list[Runtime]) -> tuple[list[Entry], list[str]]:
-    """Runtimes that are ready to be called, and why the others are not."""
+    """Build the runtimes; return those that can be called, and for the others the reason."""
     ready, skipped, exact = [], [], eager(copy.deepcopy(stack))(x)
     for runtime in chosen:
         for steps in runtime.steps:
@@ -121,12 +121,12 @@ def prepare(stack: Stack, x: np.ndarray, chosen: list[Runtime]) -> tuple[list[En
 
 
 def relative_error(values: np.ndarray, exact: np.ndarray) -> float:
-    """Root mean square of the difference, in terms of the exact values' own."""
+    """Return the root mean square of the difference, relative to that of the exact values."""
     return float(np.linalg.norm(values - exact) / np.linalg.norm(exact))
 
 
 def take_turns(ready: list[Entry], x: np.ndarray, rounds: int) -> None:
-    """Time 31 steps of each in every round."""
+    """Time 31 steps of each runtime in every round."""
     for turn in range(rounds):
         say(f"round {turn + 1} of {rounds}")
         for entry in ready:
@@ -140,7 +140,7 @@ def take_turns(ready: list[Entry], x: np.ndarray, rounds: int) -> None:
 
 
 def row(entry: Entry, first: Entry, weights: int) -> dict[str, Any]:
-    """A line of the table; `times` is how often as fast as the first, as the median over rounds."""
+    """Return a row of the table; `times` is the speed relative to the first runtime, as the median over rounds."""
     seconds = median(entry.seconds)
     return {
         "runtime": entry.runtime.name,
@@ -155,7 +155,7 @@ def row(entry: Entry, first: Entry, weights: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Build, time, print a table, write JSON."""
+    """Build and time the runtimes, print a table, and write the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--layers", type=int, default=Sizes.layers, help="fewer for a try")

@@ -1,4 +1,4 @@
-"""What a step of the depth decoder reads, alone, and the ways to run it on a CPU.
+"""The matrix products of one step of the depth decoder, and the ways to run them on a CPU.
 
 A step at batch 1 is mostly its products, and those mostly the reading of their weights. So here is a stack of just
 those products, random, in CSM-1B's sizes, with norms, SwiGLU and residuals but without attention.
@@ -27,7 +27,7 @@ Call = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the depth decoder; the defaults are CSM-1B's."""
+    """Sizes of the depth decoder; the defaults are CSM-1B's."""
 
     layers: int = 4
     dim: int = 1024
@@ -37,7 +37,7 @@ class Sizes:
 
 
 class Layer(nn.Module):
-    """The four products of a block; in attention's place, the query goes straight on."""
+    """The four products of a block, without attention: the query takes the place of its result."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Layer(nn.Module):
         self.gate_up, self.down = linear(sizes.dim, 2 * sizes.hidden), linear(sizes.hidden, sizes.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[1, 1, dim]`, unchanged in shape."""
+        """Run one block; input and result are `[1, 1, dim]`."""
         x = x + self.out(self.qkv(norm(x))[..., : x.shape[-1]])
         gate, up = self.gate_up(norm(x)).chunk(2, dim=-1)
         result: Tensor = x + self.down(F.silu(gate) * up)
@@ -63,7 +63,7 @@ class Stack(nn.Module):
         self.weights = sum(p.numel() for p in self.parameters())
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[1, 1, dim]` to `[1, steps, vocab]`."""
+        """Run all steps on an input `[1, 1, dim]`; return logits `[1, steps, vocab]`."""
         logits = []
         for _ in range(self.steps):
             for layer in self.layers:
@@ -74,19 +74,19 @@ class Stack(nn.Module):
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """Random weights that keep the size of what they multiply."""
+    """Return a linear layer with random weights that preserve the scale of their input."""
     product = nn.Linear(inputs, outputs, bias=False).requires_grad_(False)
     product.weight.normal_(0, inputs**-0.5)
     return product
 
 
 def norm(x: Tensor) -> Tensor:
-    """RMSNorm with all scales 1."""
+    """Apply RMSNorm with all scales 1."""
     return x * torch.rsqrt(x.pow(2).mean(dim=-1, keepdim=True) + 1e-5)
 
 
 def grouped(weight: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
-    """Symmetric quantisation: codes `[outputs, inputs]` around zero, and scales `[outputs, inputs / group]`."""
+    """Quantise symmetrically; return codes `[outputs, inputs]` around zero, and scales `[outputs, inputs / group]`."""
     blocks = weight.view(len(weight), -1, group)
     scales = blocks.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
     return (blocks / scales).round().view_as(weight), scales[..., 0]
@@ -101,7 +101,7 @@ class Int8Linear(nn.Module):
         self.weight, self.scales = codes.to(torch.int8), scales[:, 0].contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `nn.Linear`."""
+        """Compute the product, as `nn.Linear.forward` does."""
         result: Tensor = torch.ops.aten._weight_int8pack_mm(x[0], self.weight, self.scales)[None]
         return result
 
@@ -116,13 +116,13 @@ class Int4Linear(nn.Module):
         self.scales = torch.stack([scales.T, torch.zeros_like(scales.T)], dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `nn.Linear`."""
+        """Compute the product, as `nn.Linear.forward` does."""
         result: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x[0], self.weight, GROUP, self.scales)[None]
         return result
 
 
 def eager(stack: Stack, dtype: torch.dtype = torch.float32) -> Call:
-    """PyTorch without a graph."""
+    """Return a call that runs the stack in PyTorch without a graph."""
     module = stack.to(dtype)
 
     @torch.inference_mode()
@@ -134,7 +134,7 @@ def eager(stack: Stack, dtype: torch.dtype = torch.float32) -> Call:
 
 
 def swapped(stack: Stack, product: Callable[[nn.Linear], nn.Module]) -> Call:
-    """PyTorch with another product in every place."""
+    """Return a call that runs the stack in PyTorch with every linear layer replaced."""
     for parent in list(stack.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
@@ -143,7 +143,7 @@ def swapped(stack: Stack, product: Callable[[nn.Linear], nn.Module]) -> Call:
 
 
 def dynamic_int8(stack: Stack, library: str) -> Call:
-    """PyTorch's own dynamic quantisation."""
+    """Return a call that runs the stack with PyTorch's own dynamic quantisation."""
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = library
     try:
@@ -157,7 +157,10 @@ def dynamic_int8(stack: Stack, library: str) -> Call:
 
 
 def openvino(stack: Stack, precision: str, activations: int = 0) -> Call:
-    """OpenVINO as the server uses it; int8 `activations` share a scale in groups of that size, 0 keeps them float."""
+    """Return a call that runs the stack in OpenVINO, as the server does.
+
+    Activations are quantised to int8 in groups of size `activations` that share a scale; 0 keeps them float.
+    """
     graph = export.quantise(export.trace(stack, [torch.zeros(stack.shape)], [[]]), precision)
     properties = device_properties(precision) | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": activations}
     request = ov.Core().compile_model(graph, "CPU", properties).create_infer_request()
@@ -165,7 +168,7 @@ def openvino(stack: Stack, precision: str, activations: int = 0) -> Call:
 
 
 def onnxruntime(stack: Stack, quantise: Callable[[Any], Any]) -> Call:
-    """ONNX Runtime on as many threads as torch."""
+    """Return a call that runs the stack in ONNX Runtime, on as many threads as torch."""
     runtime = import_module("onnxruntime")
     with warnings.catch_warnings():
         # The exporter uses what its own library deprecated.
@@ -181,12 +184,15 @@ def onnxruntime(stack: Stack, quantise: Callable[[Any], Any]) -> Call:
 
 
 def onnx_float(model: Any) -> Any:
-    """Unchanged."""
+    """Return the model unchanged."""
     return model
 
 
 def onnx_int8(model: Any) -> Any:
-    """Weights int8 by output, activations quantised on the way; 7 bits, which cannot overflow without VNNI."""
+    """Quantise weights to int8 per output, and activations dynamically.
+
+    Weights have 7 bits, so that sums cannot overflow on processors without VNNI.
+    """
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         import_module("onnxruntime.quantization").quantize_dynamic(
             model, file.name, per_channel=True, reduce_range=True
@@ -195,7 +201,7 @@ def onnx_int8(model: Any) -> Any:
 
 
 def onnx_blocks(model: Any, bits: int, level: int) -> Any:
-    """Weights of `bits` in groups; `level` 1 keeps activations in float32, 4 quantises them to int8."""
+    """Quantise weights to `bits` in groups; `level` 1 keeps activations in float32, 4 quantises them to int8."""
     tools = import_module("onnxruntime.quantization.matmul_nbits_quantizer")
     tools.logger.setLevel("WARNING")
     quantiser = tools.MatMulNBitsQuantizer(model, bits=bits, block_size=GROUP, is_symmetric=True, accuracy_level=level)
@@ -204,5 +210,5 @@ def onnx_blocks(model: Any, bits: int, level: int) -> Any:
 
 
 def onnxruntime_blocks(stack: Stack, bits: int, level: int) -> Call:
-    """ONNX Runtime with `onnx_blocks`."""
+    """Return a call that runs the stack in ONNX Runtime after `onnx_blocks`."""
     return onnxruntime(stack, lambda model: onnx_blocks(model, bits, level))

@@ -1,4 +1,4 @@
-"""What engines are asked to say here: many streams at once, timed, or one greedily, for its codes."""
+"""Jobs for engines: many streams at once, timed, or a greedy one, for its codes."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def voice(seed: int, seconds: float, rate: int) -> Voice:
 
 
 def run(engine: Engine, job: Job) -> dict[str, Any]:
-    """Serve all streams of a job at once; what one of them raises ends the job."""
+    """Run all streams of a job at once; an exception in one of them ends the job."""
 
     def call(stream: int) -> list[tuple[float, int]]:
         reference = voice(job.voices[stream], job.seconds, engine.info.sample_rate)

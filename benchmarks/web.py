@@ -33,13 +33,13 @@ SECONDS = len(CHUNK) / 2 / SAMPLE_RATE
 
 
 class Instant:
-    """A synthesizer that has said everything already; see `csm.speech.api.Synthesizer`."""
+    """A synthesizer that takes no time; see `csm.speech.api.Synthesizer`."""
 
     def __init__(self, chunks: int) -> None:
         self._chunks, self._admission = chunks, Admission(1, 8)
 
     def status(self) -> Status:
-        """Healthy."""
+        """Return a healthy status."""
         return Status("healthy", "instant")
 
     def reserve(self) -> Reservation:
@@ -56,10 +56,10 @@ class Instant:
                 yield CHUNK
 
     def drain(self) -> None:
-        """Nothing runs."""
+        """Do nothing: no generation is running."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no device to release."""
 
 
 def serve(settings: Settings, chunks: int) -> None:
@@ -78,7 +78,7 @@ def serve(settings: Settings, chunks: int) -> None:
 
 
 def call(connection: http.client.HTTPConnection, body: bytes, content_type: str) -> tuple[float, float]:
-    """Seconds to the first sound and to the end of one answer."""
+    """Send one request; return the seconds to its first audio and to its end."""
     began = perf_counter()
     headers = {"Content-Type": content_type, "Authorization": f"Bearer {KEY}"}
     connection.request("POST", "/clone-voice", body, headers)
@@ -92,7 +92,7 @@ def call(connection: http.client.HTTPConnection, body: bytes, content_type: str)
 
 
 def measure(port: int, sample: bytes, chunks: int, count: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of each request to its first sound, and of each of its further chunks."""
+    """Return, for each request, the milliseconds to its first audio and those for each further chunk."""
     text, audio = {"text": "The quick brown fox jumps over the lazy dog."}, ("voice.webm", sample, "audio/webm")
     prepared = requests.Request("POST", "http://127.0.0.1", data=text, files={"audio": audio}).prepare()
     assert isinstance(prepared.body, bytes)
@@ -105,7 +105,7 @@ def measure(port: int, sample: bytes, chunks: int, count: int) -> tuple[list[flo
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the results."""
     arguments = _parse()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

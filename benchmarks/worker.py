@@ -1,4 +1,4 @@
-"""One engine in a process of its own, so that its memory is its own; takes jobs as JSON lines, answers likewise."""
+"""One engine in its own process, so that its memory can be measured; reads jobs and writes results as JSON lines."""
 
 import argparse
 import contextlib
@@ -20,14 +20,14 @@ from csm.speech.build import make_engine
 
 
 class Memory:
-    """The most that this process had resident since it was last asked, in GB, and on CUDA at all."""
+    """Peak resident memory in GB since the last call, and peak CUDA memory since the start."""
 
     def __init__(self) -> None:
         self._most = 0.0
         threading.Thread(target=self._watch, daemon=True).start()
 
     def most(self) -> dict[str, float]:
-        """As of now; then it counts anew."""
+        """Return the maximum until now, and start a new one."""
         most, self._most = max(self._most, self._now()), 0.0
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
         return {"resident_gb": most, "cuda_peak_gb": peak / 1e9}

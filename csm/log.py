@@ -26,7 +26,7 @@ class Formatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line, without the traceback that `format` may append."""
+        """Return the line without the traceback that `format` may append."""
         record.message = record.message.replace("\n", "\\n")
         return super().formatMessage(record) + "".join(
             f" {name}={_value(value)}" for name, value in getattr(record, "fields", {}).items()
@@ -63,10 +63,10 @@ def gunicorn(level: str) -> dict[str, Any]:
 
 
 class WithoutRequests(logging.Filter):
-    """Cuts what clients sent out of gunicorn's messages."""
+    """Removes what clients sent from gunicorn's messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the record, changed where it is about a request."""
+        """Keep every record; rewrite those about a request."""
         if record.msg.startswith(("Invalid request", "Error handling request", "Socket error processing request")):
             kind = record.msg.replace("%s", "").partition(" from ip=")[0].strip(". ")
             error = record.exc_info[1] if record.exc_info else None
@@ -81,7 +81,7 @@ def fields(**values: Any) -> Mapping[str, Any]:
 
 
 def redacted_traceback(error: BaseException) -> str:
-    """Return what went wrong where, without the messages of the errors: they might quote the client."""
+    """Return the class of an error and where it was raised, without its message, which might quote the client."""
     causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < 5:

@@ -56,7 +56,7 @@ def main() -> int:
         log.configure(settings.log_level)
         web.check(settings)
         hub.check(settings)
-        _check_port(settings)
+        check_port(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1
@@ -83,7 +83,7 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
     from gunicorn.app.base import BaseApplication
 
     class Application(BaseApplication):  # type: ignore[misc]
-        """How gunicorn is run from Python, by its documentation."""
+        """Runs gunicorn from Python, as its documentation shows."""
 
         def load_config(self) -> None:
             """Take the options given here, and no configuration file or command line."""
@@ -99,11 +99,15 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
             stop: Any = signal.getsignal(signal.SIGTERM)
 
             def drain(number: int, frame: Any) -> None:
-                """Let /health say so while gunicorn finishes what runs."""
+                """Report `draining` in /health while gunicorn finishes the running requests."""
                 synthesizer.drain()
                 stop(number, frame)
 
             signal.signal(signal.SIGTERM, drain)
+            # At once. gunicorn's own handler waits for a lock that the interrupted code may hold, and Python's exit
+            # for all threads, that is for all streams.
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, lambda *_: os._exit(0))
             return app
 
     Application().run()
@@ -140,13 +144,11 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "accesslog": None,
         "logconfig_dict": log.gunicorn(settings.log_level),
-        # SIGINT and SIGQUIT end the worker at once: Python's own exit would wait for all threads, that is all streams.
-        "worker_int": lambda worker: os._exit(0),
     }
 
 
 def watch_device(synthesizer: Synthesizer) -> None:
-    """End the process once the device is lost, so that gunicorn starts a new worker; else never return."""
+    """Wait until the device is lost, then end the process, so that gunicorn starts a new worker."""
     while not (status := synthesizer.status()).details.get("restart"):
         time.sleep(0.5)
     deadline = time.monotonic() + DEVICE_LOST_SECONDS
@@ -161,8 +163,12 @@ def _address(settings: Settings) -> str:
     return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
-def _check_port(settings: Settings) -> None:
-    """Raise OSError, with a remedy, if the address cannot be listened on: gunicorn would try five times first."""
+def check_port(settings: Settings) -> None:
+    """Check that the address can be listened on, which gunicorn would try five times first.
+
+    Raises:
+        OSError: it cannot; the message says what to do.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

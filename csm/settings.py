@@ -165,7 +165,7 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
 
 
 def variables() -> tuple[str, ...]:
-    """Names of all environment variables that are ours."""
+    """Return the names of all environment variables that are settings."""
     return tuple(PREFIX + name.upper() for name in Settings.model_fields)
 
 
@@ -190,7 +190,7 @@ def _refuse_misspelt(names: list[str]) -> None:
 
 
 def _describe(error: Any) -> str:
-    """One line for one failed field, without echoing values: they may be keys."""
+    """Return one line about an invalid field, without its value, which may be a key."""
     where = "".join(str(part).upper() for part in error["loc"][:1])
     name = where if not where or where.startswith(PREFIX) or where == "PORT" else PREFIX + where
     message = error["msg"].removeprefix("Value error, ")

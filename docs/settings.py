@@ -28,23 +28,23 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 
 def env_example() -> str:
-    """The text that `.env.example` should have."""
+    """Return the text that `.env.example` should have."""
     return HEAD + "".join(f"\n# {description}\n#{name}={default}\n" for name, default, description in rows())
 
 
 def table() -> str:
-    """The settings table that the README should have."""
+    """Return the settings table that the README should have."""
     lines = (f"| `{name}` | {f'`{default}`' if default else ''} | {about} |\n" for name, default, about in rows())
     return "| variable | default | |\n|---|---|---|\n" + "".join(lines)
 
 
 def readme() -> str:
-    """The README with its table replaced by the one it should have."""
+    """Return the README with the table that it should have."""
     return TABLE.sub(lambda _: table(), README.read_text())
 
 
 def _spell(default: object) -> str:
-    """A default as one would write it in a file of variables."""
+    """Return a default as it is written in a dotenv file."""
     if default is None or default == ():
         return ""
     if isinstance(default, bool | float):

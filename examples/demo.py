@@ -1,4 +1,4 @@
-"""Hear it work: start the server, clone a sample's voice over HTTP, write `clone.wav`, stop the server.
+"""A demonstration: start the server, clone a sample's voice over HTTP, write `clone.wav`, stop the server.
 
 `make demo`, or `python examples/demo.py [what to say]`. Uses the model embedded in the repository unless `CSM_MODEL`
 names another one, needs no network then, and nothing but the standard library on the client's side, so it also shows
@@ -62,7 +62,7 @@ class Server:
     log: Path
 
     def alive(self) -> bool:
-        """Whether the process still runs."""
+        """Return whether the process is still running."""
         return self.process.poll() is None
 
 
@@ -107,7 +107,7 @@ def wait_until_healthy(server: Server, seconds: float = START_SECONDS) -> dict[s
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
@@ -202,7 +202,7 @@ def _free_port() -> int:
 
 
 def _health(port: int) -> tuple[int, dict[str, object]]:
-    """Status and body of `/health`; status 0 while nothing listens."""
+    """Return status and body of `/health`; status 0 while nothing listens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.closing(connection):
         try:
@@ -214,7 +214,7 @@ def _health(port: int) -> tuple[int, dict[str, object]]:
 
 
 def _multipart(sample: bytes, filename: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
-    """The body of a form with one file, and its content type (RFC 7578)."""
+    """Return the body of a form with one file, and its content type (RFC 7578)."""
     boundary = uuid.uuid4().hex
     part = f'--{boundary}\r\nContent-Disposition: form-data; name="{{}}"{{}}\r\n\r\n'
     body = b"".join(part.format(name, "").encode() + value.encode() + b"\r\n" for name, value in fields.items())

@@ -1,4 +1,4 @@
-"""The device itself: its name, its memory, how fast it copies, how long work on it takes, what a frame launches."""
+"""The device: its name and memory, its copy bandwidth, timing of work on it, and the kernels that a frame launches."""
 
 import gc
 import itertools
@@ -50,7 +50,7 @@ def release(device: torch.device) -> None:
 
 
 def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> list[float]:
-    """Time each of several runs of `work` on the device, after two that are not counted."""
+    """Time several runs of `work` on the device, after two that are not counted."""
     for _ in range(2):
         work()
     if device.type != "cuda":
@@ -91,7 +91,7 @@ def launches(work: Callable[[], Any], device: torch.device) -> int:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations that compute something, as opposed to another view of a tensor."""
+    """Counts operations that compute something, not those that only view a tensor."""
 
     def __init__(self) -> None:
         super().__init__()

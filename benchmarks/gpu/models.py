@@ -1,4 +1,4 @@
-"""What a stage runs: a checkpoint, runtimes and engines on the device that was asked for."""
+"""Checkpoints, runtimes and engines for the stages, on the device that was asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def padded_frame(frame: Callable[[], Tensor]) -> Graph:
 
 @dataclass(frozen=True)
 class Models:
-    """Makes what a stage asks for.
+    """Makes checkpoints, runtimes and engines on one device.
 
     Attributes:
         device: of torch.
@@ -43,7 +43,7 @@ class Models:
         return "bfloat16"
 
     def checkpoint(self) -> Checkpoint:
-        """Random weights, made on the device when they are loaded."""
+        """Return a checkpoint of random weights, which are made on the device when they are loaded."""
         return random_checkpoint(tiny_config() if self.is_tiny else full_size_config())
 
     def runtime(self, checkpoint: Checkpoint, precision: str, rows: int) -> CudaRuntime:

@@ -1,4 +1,4 @@
-"""What a stage finds out, told piece by piece: a stage that is stopped, or whose device dies, keeps what it had."""
+"""Results of a stage, written one by one: if the stage is stopped or its device fails, those before are kept."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 class Notes:
-    """The results of one stage, a JSON line each.
+    """The results of one stage, one JSON line each.
 
     Args:
         sink: where the lines go.
@@ -26,7 +26,7 @@ class Notes:
         return self._end - monotonic()
 
     def tell(self, name: str, value: Any) -> None:
-        """Record one result; a dot in its name makes it a part of another."""
+        """Record one result; a dot in its name makes it part of another."""
         print(json.dumps([name, value]), file=self._sink, flush=True)
 
     def measure(self, name: str, work: Callable[[], Any]) -> None:
@@ -36,7 +36,7 @@ class Notes:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Record a failure inside as that of one part, and let the stage go on."""
+        """Record an exception as the failure of one part, and let the stage continue."""
         try:
             yield
         except Exception as error:
@@ -45,13 +45,13 @@ class Notes:
 
 
 def describe(error: BaseException) -> str:
-    """One line for one error."""
+    """Return an error as one line."""
     first = str(error).strip().splitlines()[:1]
     return f"{type(error).__name__}: {first[0] if first else 'no message'}"
 
 
 def put(results: dict[str, Any], name: str, value: Any) -> None:
-    """Store a result under its dotted name; what is no dictionary and stands in the way goes to `told` in its place."""
+    """Store a result under its dotted name; a value in the way that is not a dictionary moves to its key `told`."""
     *path, last = name.split(".")
     for part in path:
         inner = results.setdefault(part, {})

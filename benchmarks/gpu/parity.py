@@ -1,4 +1,4 @@
-"""Whether the device computes what it should: captured graphs against eager frames, and both against `transformers`."""
+"""Correctness on the device: captured graphs against eager frames, and both against `transformers`."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from csm.engine.runtimes.torch import TorchRuntime
 
 
 class Bench:
-    """A runtime whose rows can be put back to where they were, so that two ways to make one frame can be compared.
+    """A runtime whose rows can be reset, so that two ways to make the same frame can be compared.
 
     Args:
         runtime: with or without graphs.
@@ -29,7 +29,7 @@ class Bench:
             runtime.prefill(self._x[start : min(start + runtime.prefill_chunk, length - 1)], start)
 
     def seat(self, rows: int, top_k: int) -> None:
-        """Let each row begin behind a prompt of its own length, with a draw of its own."""
+        """Start each row after a prompt of its own length, with its own seed."""
         for row in range(rows):
             end = max(self._length - 1 - 3 * row, 1)
             self.runtime.join(row, end, self._x[end], Sampling(seed=row, temperature=0.9, top_k=top_k))
@@ -42,7 +42,7 @@ class Bench:
         return codes, self.runtime.kv_cache.store[:, :, index, positions].movedim(2, 0).clone()
 
     def eager(self, rows: int, length: int, top_k: int) -> Tensor:
-        """The frame without graphs."""
+        """Make a frame without graphs."""
         return TorchRuntime.frame(self.runtime, rows, length, top_k)
 
 

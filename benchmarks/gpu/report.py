@@ -1,4 +1,4 @@
-"""A run as tables and a plot; whatever is missing from it is left out of them."""
+"""Tables and a plot of a run; missing results are left out."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ def tables(content: dict[str, Any]) -> str:
 
 
 def results(stages: dict[str, Any], stage: str) -> dict[str, Any]:
-    """What one stage told; empty where it did not run."""
+    """Return the results of one stage, or an empty dictionary if it did not run."""
     told: dict[str, Any] = stages.get(stage, {}).get("results", {})
     return told
 
 
 def floor(stages: dict[str, Any], size: dict[str, float]) -> float | None:
-    """Seconds that reading so many bytes takes at the bandwidth measured in the same run."""
+    """Return the seconds that reading so many bytes takes at the bandwidth measured in the same run."""
     bandwidth = results(stages, "device").get("bandwidth", {}).get("median")
     return sum(size.values()) / bandwidth if bandwidth and size else None
 
@@ -36,7 +36,7 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def _range(spread: Any, factor: float = 1.0) -> str | None:
-    """The median and the range that was seen, or why there is none."""
+    """Return the median and the range that was measured, or why there is none."""
     if not isinstance(spread, dict) or "median" not in spread:
         return str(spread["failed"]) if isinstance(spread, dict) and "failed" in spread else None
     median, least, most = (spread[name] * factor for name in ("median", "least", "most"))
@@ -44,7 +44,7 @@ def _range(spread: Any, factor: float = 1.0) -> str | None:
 
 
 def _list(told: Any) -> list[Any]:
-    """A list that a stage told piece by piece, whether it came to its end or not."""
+    """Return a list that a stage reported item by item, even if the stage did not finish."""
     told = told.get("told", []) if isinstance(told, dict) else told
     return told if isinstance(told, list) else []
 

@@ -1,4 +1,4 @@
-"""Runs stages in processes of their own, within a budget, and keeps a file of all that they have told so far."""
+"""Runs each stage in its own process, within a budget of time, and writes all results so far to a file."""
 
 import json
 import os
@@ -19,7 +19,7 @@ LEAST_SECONDS = 20.0
 
 
 class Report:
-    """What is known, as a JSON file that is whole at any moment.
+    """The results so far, as a JSON file that is complete at any moment.
 
     Args:
         path: of the file.
@@ -44,7 +44,7 @@ class Report:
 
 
 class Runner:
-    """Gives each stage the time it may take and what is left of the budget, whichever is less.
+    """Gives each stage its own limit of time, or the rest of the budget if that is less.
 
     Args:
         report: that is filled.
@@ -97,7 +97,7 @@ class Runner:
 
 
 def _failed_parts(results: dict[str, Any], inside: str = "") -> list[str]:
-    """Names of the parts that `Notes.part` has recorded as failed."""
+    """Return the names of the parts that `Notes.part` has recorded as failed."""
     found = []
     for name, value in results.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The stages of a run, in order of worth; each runs in a process of its own and may fail without the others."""
+"""The stages of a run, in order of importance; each runs in its own process and may fail alone."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ def look(models: Models, effort: Effort, notes: Notes) -> None:
 
 
 def graphs(models: Models, effort: Effort, notes: Notes) -> None:
-    """Start with four rows, compare every graph with eager frames, time and count one frame."""
+    """Start with four rows, compare every graph with eager frames, and time one frame and count its launches."""
     runtime, _ = _start(models, effort, notes, (PARITY_ROWS,))
     with notes.part("each"):
         compared: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ def graphs(models: Models, effort: Effort, notes: Notes) -> None:
 
 
 def speed(models: Models, effort: Effort, notes: Notes) -> None:
-    """Time streams, first audio and `transformers`, taking turns in one process."""
+    """Time streams, first audio and `transformers`, alternating in one process."""
     checkpoint, precision = models.checkpoint(), models.precision
     runtime, rows = _start(models, effort, notes, effort.streams)
     counts = [count for count in effort.streams if count <= rows]
@@ -124,7 +124,7 @@ def exact(models: Models, effort: Effort, notes: Notes) -> None:
 
 
 def load(models: Models, effort: Effort, notes: Notes) -> None:
-    """Let requests arrive by chance at growing rates; the engine alone, without HTTP."""
+    """Let requests arrive at random at increasing rates, at the engine without HTTP."""
     checkpoint, slots = models.checkpoint(), min(16, max(effort.streams))
     runtime = models.runtime(checkpoint, models.precision, slots)
     engine = models.engine(checkpoint, runtime, models.precision, slots)
@@ -144,7 +144,7 @@ STAGES: Mapping[str, Callable[[Models, Effort, Notes], None]] = MappingProxyType
 
 
 def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -> tuple[CudaRuntime, int]:
-    """Build the runtime that serves, with as many rows as fit; tell what that took of time and memory."""
+    """Build the runtime with as many rows as fit; record the time and memory that took."""
     notes.tell("start.imports", time.time() - effort.began)
     notes.tell("memory.before", device.memory(models.device))
     notes.tell("precision", models.precision)
@@ -174,7 +174,7 @@ def _frame_alone(runtime: CudaRuntime, streams: int, models: Models, effort: Eff
 
 
 def _first_audio(engine: Any, times: int) -> dict[str, Any]:
-    """Measure seconds to the first chunk for voices never heard and, in between, for one heard before."""
+    """Measure the seconds to the first chunk, for new voices and, alternating with them, for a cached one."""
     kinds: dict[str, list[float]] = {"new": [], "cached": []}
     for turn in range(times):
         for kind, seed in (("new", 1000 + turn), ("cached", 0)):

@@ -46,7 +46,7 @@ def check(settings: Settings) -> None:
 
 
 def fetch(settings: Settings) -> Path:
-    """The folder that holds the checkpoint, downloading it first where needed (several GB, with progress bars).
+    """Return the folder of the checkpoint, downloading it first if needed (several GB, with progress bars).
 
     Raises:
         ModelUnavailable: it cannot be had; the message says what to do.
@@ -54,7 +54,7 @@ def fetch(settings: Settings) -> Path:
     folder = local_folder(settings)
     if folder is not None:
         return folder
-    return Path(_explained(settings, lambda: _download(settings.model, settings.revision)))
+    return Path(_explained(settings, lambda: snapshot_download(**_selection(settings))))
 
 
 def fetch_file(settings: Settings, name: str) -> Path:
@@ -66,18 +66,31 @@ def fetch_file(settings: Settings, name: str) -> Path:
     return Path(_explained(settings, lambda: hf_hub_download(settings.model, name, revision=settings.revision)))
 
 
-def _download(name: str, revision: str | None) -> str:
-    config = _configuration(name, revision)
+def missing_bytes(settings: Settings) -> int:
+    """Return how many bytes `fetch` would download.
+
+    Raises:
+        ModelUnavailable: the Hub cannot be asked; the message says what to do.
+    """
+    if local_folder(settings) is not None:
+        return 0
+    files = _explained(settings, lambda: snapshot_download(**_selection(settings), dry_run=True))
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def _selection(settings: Settings) -> dict[str, Any]:
+    """Return the arguments of `snapshot_download` that select what is needed."""
+    config = _configuration(settings.model, settings.revision)
     # CSM-1B's repository also holds the weights in their original layout: as many gigabytes again, never read.
     named = config.get("transformers_weights")
     weights = f"{named.partition('.')[0]}{WEIGHTS}" if named else WEIGHTS
-    return snapshot_download(
-        name,
-        revision=revision,
-        allow_patterns=[*CONFIGURATION, weights],
+    return {
+        "repo_id": settings.model,
+        "revision": settings.revision,
+        "allow_patterns": [*CONFIGURATION, weights],
         # Prompt recordings of the upstream repository; the checkpoint does not need them.
-        ignore_patterns=["prompts/*", "transformers/prompts/*"],
-    )
+        "ignore_patterns": ["prompts/*", "transformers/prompts/*"],
+    }
 
 
 def refuse_original_layout(config: Mapping[str, Any]) -> None:
@@ -102,7 +115,7 @@ def _configuration(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def local_folder(settings: Settings) -> Path | None:
-    """The folder meant by `CSM_MODEL`, or None when it names a repository.
+    """Return the folder that `CSM_MODEL` names, or None if it names a repository.
 
     Raises:
         ModelUnavailable: it looks like a path, but there is no checkpoint.
@@ -143,7 +156,7 @@ def _explained(settings: Settings, download: Callable[[], T]) -> T:
 
 
 def _unreachable(name: str, error: Exception) -> str:
-    """huggingface_hub says "not in the cache" of everything it has no error of its own for, such as a wrong token."""
+    """Explain an error that `huggingface_hub` raises for whatever it has no class for, such as a wrong token."""
     if isinstance(error.__cause__, HfHubHTTPError):
         return _refused(name, error.__cause__)
     return (

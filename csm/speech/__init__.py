@@ -1,4 +1,4 @@
-"""What to say, and in whose voice."""
+"""Speech: a text and a voice in, PCM out."""
 
 from csm.speech.api import SAMPLE_RATE, State, Status, Synthesizer, Utterance
 

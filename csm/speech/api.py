@@ -1,4 +1,4 @@
-"""What the HTTP layer sees of speech: plain data and one protocol, free of torch."""
+"""The interface of speech for the HTTP layer: plain data and one protocol, without torch."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -59,10 +59,10 @@ class Status:
 
 
 class Synthesizer(Protocol):
-    """Text and a voice in, sound out. The only object that `csm.web` talks to."""
+    """Text and a voice in, audio out. The only object that `csm.web` calls."""
 
     def status(self) -> Status:
-        """The present state; never blocks, never waits for the model."""
+        """Return the current state without blocking or waiting for the model."""
 
     def reserve(self) -> Reservation:
         """Reserve capacity for one request; cheap enough to be asked before its body is read.
@@ -90,7 +90,7 @@ class Synthesizer(Protocol):
         """
 
     def drain(self) -> None:
-        """Take nothing new on; what runs may finish."""
+        """Accept no new requests; let running ones finish."""
 
     def close(self) -> None:
         """Stop everything and release the device."""

@@ -42,7 +42,7 @@ def build(settings: Settings) -> CsmSynthesizer:
 
 
 def make_engine(settings: Settings, folder: Path) -> Engine:
-    """The engine that the settings ask for, on the checkpoint in `folder`."""
+    """Return the engine that the settings ask for, on the checkpoint in `folder`."""
     checkpoint, placement = open_checkpoint(folder), place(settings)
     if settings.engine == "transformers":
         return TransformersEngine(checkpoint, placement, settings.deadline_seconds)
@@ -63,7 +63,7 @@ def make_engine(settings: Settings, folder: Path) -> Engine:
 
 
 def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placement) -> Runtime:
-    """The model on its device, in the precision asked for.
+    """Load the model onto its device, in the chosen precision.
 
     Raises:
         ModelUnavailable: quantised weights are asked for, but OpenVINO is not installed.
@@ -85,7 +85,7 @@ def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placemen
 
 
 def warm_up(engine: Engine) -> None:
-    """Generate a few frames from a second of silence, so that the first caller does not pay for first times."""
+    """Generate a few frames from a second of silence, so that no request waits for first-time initialisation."""
     rate = engine.info.sample_rate
     voice = Voice(Waveform(np.zeros(rate, np.float32), rate), "Warm.")
     never: Callable[[], bool] = lambda: False  # noqa: E731

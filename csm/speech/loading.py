@@ -1,4 +1,4 @@
-"""A synthesizer that is there at once and loads its model behind the scenes.
+"""A synthesizer that answers at once and loads its model in the background.
 
 Free of torch until the loading thread begins: the port answers while the rest is imported.
 """
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class LoadingSynthesizer:
-    """Stands in for the synthesizer that `build` makes; see `csm.speech.api.Synthesizer`.
+    """Stands in for the synthesizer that `build` makes until it is loaded; see `csm.speech.api.Synthesizer`.
 
     Args:
         settings: of the server.

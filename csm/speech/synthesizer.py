@@ -1,4 +1,4 @@
-"""The whole road from an upload to sound, above the engine."""
+"""From reference audio and text to PCM: everything between the HTTP layer and the engine."""
 
 import logging
 import os
@@ -96,7 +96,7 @@ class CsmSynthesizer:
 
     @contextmanager
     def _turn(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
-        """One of few at a time: a flood of uploads must not become a flood of ffmpegs and of minutes of samples."""
+        """Hold one of a few turns to decode: many uploads at once must not start as many ffmpeg processes."""
         deadline = time.monotonic() + self._settings.deadline_seconds
         while not self._decoders.acquire(timeout=0.25):
             if is_disconnected():
@@ -115,7 +115,7 @@ class CsmSynthesizer:
     def _chunks(
         self, said: Conversation, utterance: Utterance, frames: int, is_disconnected: Callable[[], bool]
     ) -> Iterator[Chunk]:
-        """The chunks of the first attempt that says anything at all."""
+        """Yield the chunks of the first attempt that produces any audio."""
         seed = secrets.randbits(63) if utterance.seed is None else utterance.seed
         for attempt in range(ATTEMPTS):
             sampling = Sampling((seed + attempt) % 2**63, utterance.temperature, utterance.top_k)

@@ -1,4 +1,4 @@
-"""What the model is asked to read, and how long reading it may take."""
+"""Cleaning of text, and how long saying it may take."""
 
 import re
 import unicodedata
@@ -16,9 +16,9 @@ GRACE_SECONDS = 2.0
 
 
 def clean(text: str) -> str:
-    """Text as the tokenizer should see it: no special tokens, no control characters, single spaces.
+    """Return the text without special tokens and control characters, and with single spaces.
 
-    Special tokens in a caller's text would open turns and audio places of their own.
+    Special tokens in a client's text would open turns and audio positions of their own.
     """
     text = unicodedata.normalize("NFC", text)
     while SPECIAL_TOKEN.search(text):
@@ -28,6 +28,6 @@ def clean(text: str) -> str:
 
 
 def longest_seconds(text: str) -> float:
-    """The longest that saying `text` can reasonably take; a generation beyond it has lost its way."""
+    """Return the longest time in seconds that saying `text` can take; a longer generation is babble."""
     digits = sum(c.isdigit() for c in text)
     return GRACE_SECONDS + SECONDS_PER_CHARACTER * (len(text) - digits) + SECONDS_PER_DIGIT * digits

@@ -1,4 +1,4 @@
-"""A voice, and the conversation that makes the model go on in it."""
+"""A voice, and the conversation that makes the model continue in it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ ROLE = "0"
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """A conditioned sample and its words.
+    """Conditioned reference audio and its transcript.
 
     Attributes:
         waveform: 24 kHz, levelled and trimmed.
@@ -23,7 +23,7 @@ class Voice:
 
 
 def conversation(voice: Voice, text: str) -> Conversation:
-    """The reference turn, then the turn to be said.
+    """Return the reference turn followed by the turn to generate.
 
     Without a transcript the reference turn has no words. The model then takes up the sound of the voice but
     aligns less well; a made-up transcript is worse, because the model learns from it that words and sound

@@ -1,1 +1,1 @@
-"""Is this installation right? `python -m csm.verify` holds it against values that are known of the model."""
+"""`python -m csm.verify`: compares an installation with known values of the model."""

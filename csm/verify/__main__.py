@@ -135,7 +135,7 @@ def _recording(plan: Plan, report: Report, folder: Path, golden: Golden | None) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify what the command line and the settings name; the exit status."""
+    """Verify what the command line and the settings name; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m csm.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

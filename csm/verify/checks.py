@@ -1,4 +1,4 @@
-"""What a model does, held against what is known of it; each check gives one finding."""
+"""Checks of what a model does against known values; each gives one finding."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ LEAST_ENCODED = 0.75
 
 
 def check_prompt(checkpoint: Checkpoint, golden: Golden | None) -> Finding:
-    """Hold our token ids against the known ones, and against the chat template that comes with the checkpoint."""
+    """Compare our token ids with the known ones, and with the chat template that comes with the checkpoint."""
     found: dict[str, bool] = {}
     if golden:
         turn = Turn(golden.prompt["role"], golden.prompt["text"])
@@ -95,7 +95,7 @@ def check_agreement(precision: str, share: float | None, golden: Golden | None, 
 
 
 def check_encoder(encoded: list[list[int]], golden: Golden) -> Finding:
-    """Hold the first codes of the known recording against the known ones."""
+    """Compare the first codes of the known recording with the known ones."""
     pairs = [
         (frame[book], code)
         for book, known in enumerate(golden.encoder["codebooks"])

@@ -1,4 +1,4 @@
-"""One precision, in a process of its own: what it says, how well it agrees, how fast it is, how much memory it takes.
+"""One precision, in its own process: its codes, their agreement, its speed and its memory.
 
     python -m csm.verify.examine JOB
 

@@ -1,4 +1,4 @@
-"""Are the files of a checkpoint whole, and those that were published?"""
+"""Whether the files of a checkpoint are whole, and are those that were published."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ HASHED_ALWAYS = 100_000_000
 
 @dataclass(frozen=True)
 class Weights:
-    """What the headers of the weights' files say.
+    """Facts from the headers of the weights' files.
 
     Attributes:
         files: by name, their sizes in bytes.
@@ -40,7 +40,7 @@ class Weights:
 
 
 def check_files(folder: Path, golden: Golden | None, thorough: bool) -> tuple[Finding, Weights]:
-    """Hold a checkpoint's files against their own headers and, where they are known, against the published ones.
+    """Compare a checkpoint's files with their own headers and, where they are known, with the published ones.
 
     Args:
         folder: of the checkpoint.
@@ -100,7 +100,7 @@ def read_headers(folder: Path) -> Weights:
 
 
 def _expected(folder: Path) -> dict[str, str]:
-    """By tensor, the file that holds it; one file without an index is expected under the name of no tensor."""
+    """Return the file that holds each tensor; without an index, the only file under an empty name."""
     named = json.loads((folder / "config.json").read_text()).get("transformers_weights")
     index = folder / (named or "model.safetensors.index.json")
     if index.suffix == ".json" and (named or index.is_file()):
@@ -110,7 +110,7 @@ def _expected(folder: Path) -> dict[str, str]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """By tensor, its type, shape and place; and the length that the file must have.
+    """Return type, shape and offsets of each tensor, and the length that the file must have.
 
     The format: the length of a header in 8 bytes, the header in JSON, and the tensors at offsets that it names.
 

@@ -1,4 +1,4 @@
-"""What is known of a model, to hold an installation against."""
+"""Known values of a model, to compare an installation with."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What was found: lines on the terminal as they come, and a file to attach to a bug report."""
+"""The report: lines on the terminal as results come, and a file to attach to a bug report."""
 
 import json
 import platform
@@ -45,7 +45,7 @@ class Finding:
 
 
 class Report:
-    """All findings. The file is rewritten at each, so that it is there even when the process is ended.
+    """All findings. The file is rewritten after each, so that it exists even if the process is killed.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""What an engine says, and when: for comparing engines, precisions and machines."""
+"""Times and codes of a generation, for comparing engines, precisions and machines."""
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile

@@ -1,4 +1,4 @@
-"""One log line per request: who, what size, how long, how it ended; never what was said."""
+"""One log line for each request: who, what size, how long, how it ended; never what was said."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 @dataclass
 class Access:
-    """What is noted about one request.
+    """What is logged about one request.
 
     Attributes:
         id: the request's id.

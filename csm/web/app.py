@@ -53,7 +53,7 @@ def synthesizer_of(app: Flask) -> Synthesizer:
 
 
 def check(settings: Settings) -> None:
-    """Find mistakes in keys and limits before anything slow starts.
+    """Check keys and rate limit before anything slow starts.
 
     Raises:
         SettingsError: with the variable and the remedy.

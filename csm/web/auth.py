@@ -1,4 +1,4 @@
-"""Nothing but `/health*` answers without a key, not even to say that a page does not exist."""
+"""Authentication: nothing but `/health*` answers without a key, not even to say that a page does not exist."""
 
 from collections.abc import Iterator
 

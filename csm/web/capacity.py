@@ -1,4 +1,4 @@
-"""Reserve capacity for a request that speaks, before its body is read and counted against a quota."""
+"""Capacity is reserved for each request that speaks, before its body is read and its quota is charged."""
 
 from flask import Flask, Response, g, request
 

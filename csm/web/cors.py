@@ -44,7 +44,7 @@ def install(app: Flask, settings: Settings) -> None:
             raise Forbidden(ORIGIN_HELP)
 
     def preflight() -> Response | None:
-        """Browsers send preflights without the key, so they are answered before it is asked for."""
+        """Answer a preflight before the key is checked: browsers send preflights without it."""
         asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         return Response(status=204, headers=ALLOWED) if asks and is_allowed() else None
 
@@ -63,7 +63,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a `Host` header names this machine, whatever a name server says."""
+    """Return whether a `Host` header names this machine, without asking a name server."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback

@@ -47,7 +47,7 @@ def watch(environ: Environ) -> Callable[[], bool]:
 
 @contextlib.contextmanager
 def read_deadline(environ: Environ, seconds: float) -> Iterator[threading.Event]:
-    """Within the context, end reads from the client after so many seconds; yields whether that happened.
+    """End reads from the client after so many seconds; yield an event that tells whether that happened.
 
     The receiving side of the socket is closed. A timeout of the socket would not do: it starts anew with every byte.
     """
@@ -71,7 +71,7 @@ def read_deadline(environ: Environ, seconds: float) -> Iterator[threading.Event]
 
 
 def limit_writes(environ: Environ, seconds: int) -> None:
-    """Let a write to the client fail when the client takes in nothing for so many seconds."""
+    """Make a write to the client fail if the client accepts no data for so many seconds."""
     if (connection := client_socket(environ)) is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 

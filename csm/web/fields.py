@@ -59,7 +59,7 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
 
 
 def streamed(form: Mapping[str, str]) -> bool:
-    """Whether the answer may leave before its length is known; the default.
+    """Return whether the answer is to be streamed, which is the default.
 
     Raises:
         InvalidField: neither true nor false.

@@ -1,4 +1,4 @@
-"""Who may call: keys known only by their SHA-256, with names and dates of expiry.
+"""API keys: known only by their SHA-256, with names and dates of expiry.
 
 API keys are long and random, so a plain fast hash protects them; a slow one would only serve attackers of the CPU.
 `printf %s "$KEY" | sha256sum` makes the middle part of a line.

@@ -1,4 +1,4 @@
-"""How often a client may ask: by key, or by address where there are no keys."""
+"""Rate limits: by key, or by address where there are no keys."""
 
 import contextlib
 import ipaddress
@@ -42,7 +42,7 @@ def install(app: Flask, settings: Settings) -> Limiter:
 
 
 def check(settings: Settings) -> None:
-    """Find mistakes in the limit and its storage; connects to nothing.
+    """Check the limit and its storage without connecting to anything.
 
     Raises:
         SettingsError: with the variable and the remedy.

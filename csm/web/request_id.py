@@ -1,4 +1,4 @@
-"""A name for every request, in the answer and in the log."""
+"""An id for every request, in the answer and in the log."""
 
 import random
 import re

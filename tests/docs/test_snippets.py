@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import wave
+from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
@@ -80,6 +81,36 @@ def test_python_says_what_is_wrong(served, checkout):
     assert "key" in done.stderr and "Traceback" not in done.stderr
 
 
+def csm_command(folder) -> dict[str, str]:
+    """Put `csm` on the path as an installation would; return the environment."""
+    return {"PATH": program(folder, "csm", f'exec "{sys.executable}" -m csm "$@"'), "PYTHONPATH": str(readme.ROOT)}
+
+
+def test_say_with_a_model_of_its_own(checkout, tmp_path):
+    done = bash(readme.block("bash", "say"), checkout, **csm_command(tmp_path / "bin"))
+    assert done.returncode == 0, done.stderr
+    assert seconds(checkout / "clone.wav") > 0.3
+
+
+def test_say_through_a_server(served, checkout, tmp_path):
+    done = bash(readme.block("bash", "say-url", served.address), checkout, **csm_command(tmp_path / "bin"))
+    assert done.returncode == 0, done.stderr
+    assert seconds(checkout / "clone.wav") > 0.3
+
+
+def test_the_python_api(checkout):
+    code = ["-c", readme.block("python", "api")]
+    environment = os.environ | {"PYTHONPATH": str(readme.ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *code], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split("\n")[:-1]
+    assert lines[:3] == ["0.08 s", "0.16 s", "0.32 s"] and all(line.endswith(" s") for line in lines)
+    with wave.open(str(checkout / "clone.wav")) as wav:
+        assert wav.getframerate() == 24_000 and wav.getnframes() > 7_200
+
+
 def test_exact_sizes_on_request(served, checkout):
     """What the API table says of `stream`."""
     code = readme.block("bash", "curl", served.address).replace("-o clone.wav", '-F "stream=false" -o clone.wav')
@@ -99,7 +130,7 @@ def test_verify(checkout):
     assert json.loads((checkout / "csm-verify.json").read_text())["verdict"] == "passed"
 
 
-def test_the_keys_file_lets_its_key_in(checkout, monkeypatch):
+def test_the_keys_file_accepts_its_key(checkout, monkeypatch):
     for name in variables():
         monkeypatch.delenv(name, raising=False)
     done = bash(readme.block("bash", "keys-file"), checkout)
@@ -126,6 +157,21 @@ def test_docker(checkout, tmp_path):
     assert image.environment["HF_HOME"].startswith(volume + "/")
     assert [run[index + 1] for index, word in enumerate(run) if word == "--env"] == ["HF_TOKEN", "CSM_API_KEYS"]
     assert len((checkout / "key").read_text().strip()) == 48
+
+
+def test_an_image_with_the_weights(checkout, tmp_path):
+    """Linted; and its command with the demo model in place of gigabytes."""
+    text = readme.block("dockerfile", "weights")
+    (tmp_path / "Dockerfile").write_text(text)
+    hadolint = Path(sys.executable).with_name("hadolint")
+    linted = subprocess.run([hadolint, "--ignore", "DL3006", tmp_path / "Dockerfile"], capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
+    image = Dockerfile(text)
+    assert image.all("FROM") == ["csm-server"] and image.environment.keys() == {"CSM_MODEL"}
+    _, *command = json.loads(image.last("RUN"))
+    environment = os.environ | {"CSM_MODEL": "demo", "CSM_HOST": "0.0.0.0", "PYTHONPATH": str(readme.ROOT)}
+    done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("demo is in "), done.stderr
 
 
 def test_docker_for_a_cpu(checkout, tmp_path):

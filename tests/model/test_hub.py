@@ -131,6 +131,22 @@ def test_exactly_the_needed_files_of_a_repository_are_fetched_and_load(
     assert not caplog.records
 
 
+def test_what_is_missing_is_counted_in_bytes(online: fake_hub.Hub, tmp_path: Path) -> None:
+    needed = ("config.json", "tokenizer.json", "chat_template.jinja", "transformers.safetensors.index.json")
+    needed += tuple(name for name in fake_hub.FILES if name.startswith("transformers-"))
+    address = {"HF_ENDPOINT": online.address}
+    before = ask(
+        {"good/model": ["missing_bytes"], "demo": ["missing_bytes"], "gated/model": ["missing_bytes"]},
+        tmp_path,
+        **address,
+    )
+    # The configuration is downloaded to learn which weights are needed.
+    assert before["missing_bytes good/model"] == str(sum(len(fake_hub.FILES[name]) for name in needed[1:]))
+    assert before["missing_bytes demo"] == "0" and before["missing_bytes gated/model"].startswith("REFUSED")
+    ask({"good/model": ["fetch"]}, tmp_path, **address)
+    assert ask({"good/model": ["missing_bytes"]}, tmp_path, **address) == {"missing_bytes good/model": "0"}
+
+
 def test_the_original_layout_is_refused_before_its_gigabytes_are_fetched(
     layout: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_the_namespace_is_read_only(image, data, tmp_path):
-    """The stage itself: what would be refused in a container is refused here."""
+    """Writes that a container would refuse are refused here."""
     folders = ["/mnt/app", "/mnt", "/tmp", "/var/tmp", str(tmp_path), "/mnt/data", "/mnt/tmp"]
     probe = "for place; do touch $place/probe 2>/dev/null && echo $place; done; id -u"
     log = tmp_path / "log"
@@ -125,3 +125,11 @@ def test_the_health_check_fails_while_nothing_is_ready():
     check = json.loads(ours.last("HEALTHCHECK").split("CMD", 1)[1])
     result = subprocess.run([sys.executable, *check[1:]], env={"PORT": str(demo._free_port())}, capture_output=True)
     assert result.returncode != 0
+
+
+def test_the_doctor_finds_nothing_to_do(image, data, tmp_path):
+    log = tmp_path / "log"
+    doctor = [sys.executable, "-m", "csm", "doctor"]
+    status = container(image, data, log, doctor, CSM_MODEL="demo", CSM_API_KEYS=KEY, CSM_DEVICE="cpu").wait(60)
+    assert status == 0, log.read_text()
+    assert "GB free in /mnt/data" in log.read_text()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -229,6 +230,26 @@ def test_sigterm_lets_answers_finish_and_is_told_on_kept_connections(serve: Serv
     assert not is_listening(server.port)
 
 
+WITHOUT_PATIENCE = """
+from csm import server
+from tests.web.serve_fake_synthesizer import main
+options = server.gunicorn_options
+server.gunicorn_options = lambda settings: options(settings) | {"graceful_timeout": 2}
+main()
+"""
+
+
+def test_after_the_graceful_timeout_an_unfinished_answer_breaks_off(serve: Serve) -> None:
+    """Nothing releases the held generation: waiting for its answer would take for ever."""
+    server = serve(program=("-c", WITHOUT_PATIENCE))
+    with ThreadPoolExecutor(1) as pool:
+        speaking = pool.submit(server.ask, clone_request("hold=1"))
+        wait_until(lambda: server.happened("begin"))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(90) == 0
+        assert not speaking.result().is_complete
+
+
 def test_sigterm_ends_a_server_whose_connections_are_idle(serve: Serve) -> None:
     """Within less than `graceful_timeout`, 180 s: idle connections are not waited for."""
     server = serve()
@@ -251,6 +272,28 @@ def test_sigint_ends_the_server_without_finishing_answers(serve: Serve, first_si
         server.process.wait(90)
         assert not speaking.result().is_complete
     assert not is_listening(server.port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_worker_whose_main_loop_is_busy(serve: Serve, number: int) -> None:
+    """New connections keep the main loop busy with its locks, which a signal may interrupt."""
+    server = serve()
+    over = threading.Event()
+
+    def connect_again_and_again() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                server.get("/health/live")
+
+    with ThreadPoolExecutor(20) as pool:
+        for _ in range(20):
+            pool.submit(connect_again_and_again)
+        wait_until(server.health)
+        server.process.send_signal(number)
+        try:
+            server.process.wait(90)
+        finally:
+            over.set()
 
 
 def test_a_killed_worker_is_replaced(serve: Serve) -> None:

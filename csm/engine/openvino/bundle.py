@@ -92,15 +92,25 @@ def open_bundle(settings: Settings, checkpoint: Checkpoint, precision: str) -> B
     Raises:
         ModelUnavailable: the weights cannot be read, or the disk is full.
     """
-    folder = folder_of(settings, checkpoint, precision)
-    if not (folder / DONE).exists():
-        prepare_in_subprocess(checkpoint, precision, folder, settings.log_level)
+    folder = prepared_folder(settings, checkpoint, precision)
     try:
         return _read(checkpoint.config, folder, precision)
     except OSError as error:
         raise ModelUnavailable(
             f"the prepared model cannot be read ({error.strerror}): delete CSM_CACHE_DIR, it is made anew"
         ) from error
+
+
+def prepared_folder(settings: Settings, checkpoint: Checkpoint, precision: str) -> Path:
+    """Return the folder of a checkpoint's bundle, after making the bundle where it is missing.
+
+    Raises:
+        ModelUnavailable: the weights cannot be read, or there is no room for the bundle.
+    """
+    folder = folder_of(settings, checkpoint, precision)
+    if not (folder / DONE).exists():
+        prepare_in_subprocess(checkpoint, precision, folder, settings.log_level)
+    return folder
 
 
 def folder_of(settings: Settings, checkpoint: Checkpoint, precision: str) -> Path:
@@ -143,10 +153,13 @@ def _compile(path: Path, weights: MappedFile, precision: str) -> ov.CompiledMode
 
 
 def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
-    """Hash what the bundle depends on; weights by name, size and time, because hashing gigabytes takes too long."""
+    """Hash what the bundle depends on; weights by name, size and time, because hashing gigabytes takes too long.
+
+    The time is in whole seconds, because the layers of container images keep no fractions.
+    """
     parts: list[object] = [FORMAT, precision, ov.__version__]
     for path in sorted(checkpoint.folder.iterdir()):
         if path.suffix in (".safetensors", ".json"):
             status = path.stat()
-            parts.append((path.name, status.st_size, status.st_mtime_ns))
+            parts.append((path.name, status.st_size, int(status.st_mtime)))
     return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest() + f"-{precision}"

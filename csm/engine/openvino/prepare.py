@@ -34,7 +34,8 @@ from csm.model.depth_decoder import DepthDecoder
 from csm.model.mimi.decoder import MimiDecoder
 from csm.model.mimi.encoder import MimiEncoder
 
-logger = logging.getLogger(__name__)
+# Not `__name__`: that is `__main__` where this is run.
+logger = logging.getLogger("csm.engine.openvino.prepare")
 
 FORMAT = 3
 """Version of the bundle; increase it when what is written here changes."""

@@ -1,1 +1,1 @@
-"""One module a resource."""
+"""Routes: one module for each resource."""

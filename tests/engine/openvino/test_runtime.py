@@ -1,5 +1,6 @@
 """The CPU runtime against eager PyTorch, on tiny checkpoints compiled for real."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -136,6 +137,18 @@ def test_a_bundle_is_made_once(checkpoint: Checkpoint, cache: Path) -> None:
     made = (folder / DONE).stat().st_mtime_ns
     bundle_of(checkpoint, cache, "int8")
     assert (folder / DONE).stat().st_mtime_ns == made
+
+
+def test_a_checkpoint_from_the_layer_of_an_image_is_the_same(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    given = settings.load(None, cache_dir=tmp_path)
+    folder = folder_of(given, checkpoint, "int8")
+    weights = next(checkpoint.folder.glob("*.safetensors"))
+    seconds = int(weights.stat().st_mtime)
+    os.utime(weights, (seconds, seconds))  # layers keep whole seconds
+    assert folder_of(given, checkpoint, "int8") == folder
+    os.utime(weights, (seconds + 1, seconds + 1))
+    assert folder_of(given, checkpoint, "int8") != folder
+    os.utime(weights, (seconds, seconds))
 
 
 @pytest.mark.slow

@@ -1,0 +1,165 @@
+"""The Python API: load a model, give it a voice and a text, get or stream the speech.
+
+    model = csm.load("sesame/csm-1b")
+    speech = model.say("Hello.", voice="voice.m4a", transcript="What is said in voice.m4a.")
+
+Import `load` and `CSM` from `csm`.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from csm import settings
+from csm.audio.waveform import Samples, Waveform
+from csm.errors import InvalidRequest
+from csm.speech.api import SAMPLE_RATE, Synthesizer, Utterance
+from csm.speech.build import build
+
+VoiceFile = str | os.PathLike[str] | bytes
+"""A recording of one speaker: the path of a file in any common format, or its content."""
+
+
+class CSM:
+    """A loaded model, made by `load`. Thread-safe; as a context manager it closes itself.
+
+    Args:
+        synthesizer: what speaks.
+        max_seconds: longest result where a call names none.
+
+    Attributes:
+        sample_rate: of all speech, in Hz.
+    """
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, synthesizer: Synthesizer, max_seconds: float) -> None:
+        self._synthesizer, self._max_seconds = synthesizer, max_seconds
+
+    @classmethod
+    def from_settings(cls, chosen: settings.Settings) -> "CSM":
+        """Load the model that settings describe; see `load`."""
+        return cls(build(chosen), chosen.max_audio_seconds)
+
+    def say(
+        self,
+        text: str,
+        voice: VoiceFile,
+        transcript: str | None = None,
+        *,
+        temperature: float = 0.9,
+        top_k: int = 50,
+        seed: int | None = None,
+        max_seconds: float | None = None,
+    ) -> Waveform:
+        """Return the text, spoken in a voice, once all of it is generated.
+
+        Args:
+            text: what to say, in English.
+            voice: 5 to 15 s of clean speech. A voice that was used before is not encoded again while it is in the
+                cache, whose size is the setting `voice_cache_mb`.
+            transcript: the words of the recording; of all arguments, it improves the likeness most.
+            temperature: 0 to 2; 0 always takes the likeliest code.
+            top_k: 1 to 2051; the number of likeliest codes that each draw chooses from.
+            seed: makes the result repeatable; None draws a fresh one.
+            max_seconds: longest result; None takes the setting `max_audio_seconds`.
+
+        Returns:
+            float32 samples `[samples]` within -1..1, at `sample_rate`.
+
+        Raises:
+            OSError: the file of the voice cannot be read.
+            csm.errors.CsmError: the recording or an argument cannot be used, generation failed, or more calls are
+                made at once than the settings `slots` and `queue` allow.
+        """
+        chunks = self.stream(
+            text, voice, transcript, temperature=temperature, top_k=top_k, seed=seed, max_seconds=max_seconds
+        )
+        return Waveform(np.concatenate(list(chunks)), SAMPLE_RATE)
+
+    def stream(
+        self,
+        text: str,
+        voice: VoiceFile,
+        transcript: str | None = None,
+        *,
+        temperature: float = 0.9,
+        top_k: int = 50,
+        seed: int | None = None,
+        max_seconds: float | None = None,
+    ) -> Generator[Samples, None, None]:
+        """Yield the text, spoken in a voice, while it is generated; for the arguments see `say`.
+
+        Nothing is done before the first chunk is asked for. Closing the iterator stops the generation.
+
+        Yields:
+            float32 samples `[samples]` within -1..1, at `sample_rate`: 80 ms first, up to 640 ms later.
+
+        Raises:
+            OSError, csm.errors.CsmError: as `say`.
+        """
+        utterance = Utterance(
+            text=text,
+            reference=voice if isinstance(voice, bytes) else Path(voice).read_bytes(),
+            transcript=transcript,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            max_seconds=self._max_seconds if max_seconds is None else max_seconds,
+        )
+        _check(utterance)
+        synthesizer = self._synthesizer
+        with closing(synthesizer.speak(utterance, synthesizer.reserve(), lambda: False)) as pieces:
+            for pcm in pieces:
+                yield np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
+
+    def close(self) -> None:
+        """Stop all generations and release the device."""
+        self._synthesizer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load(model: str | None = None, **fields: Any) -> CSM:
+    """Load a model, after downloading it if needed, and warm it up.
+
+    Args:
+        model: Hub repository, local folder, or `demo`; None takes the variable `CSM_MODEL`, else `sesame/csm-1b`.
+        fields: of `csm.settings.Settings`, such as `device="cpu"`, `precision="int8"` or `slots=1`. They take
+            precedence over the variables `CSM_…`. A file `.env` is not read.
+
+    Raises:
+        csm.settings.SettingsError: a setting is unknown or out of range.
+        csm.errors.ModelUnavailable: the model cannot be fetched, read or run here; the message names the remedy.
+    """
+    known = settings.Settings.model_fields
+    if unknown := sorted(fields.keys() - known):
+        raise settings.SettingsError(f"unknown setting {unknown[0]}: known are {', '.join(known)}")
+    # Nothing is listened on, so a CSM_HOST that demands keys demands none here.
+    return CSM.from_settings(
+        settings.load(None, **{"host": "127.0.0.1"} | fields | ({"model": model} if model else {}))
+    )
+
+
+def _check(utterance: Utterance) -> None:
+    """Refuse what the HTTP form refuses.
+
+    Raises:
+        InvalidRequest: a number is out of range.
+    """
+    if not 0 <= utterance.temperature <= 2:
+        raise InvalidRequest("temperature must be a number from 0 to 2")
+    if not 1 <= utterance.top_k <= 2051:
+        raise InvalidRequest("top_k must be a whole number from 1 to 2051")
+    if utterance.seed is not None and not 0 <= utterance.seed < 2**63:
+        raise InvalidRequest("seed must be a whole number from 0 to 2**63 - 1")
+    if not utterance.max_seconds > 0:
+        raise InvalidRequest("max_seconds must be more than 0")

@@ -1,0 +1,112 @@
+"""A client of POST /clone-voice."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from csm.audio.wav import HEADER_BYTES
+
+TIMEOUT = 300.0
+"""Seconds without a byte from the server: more than it lets a request wait for its first audio."""
+
+PIECE = 65536
+
+
+class RemoteError(Exception):
+    """The server cannot be reached or refused the request; the message is meant for the user."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Reports redirects as errors: followed, they would carry the key to another server, and lose the form."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
+
+
+def stream(url: str, key: str | None, voice: bytes, fields: Mapping[str, object]) -> Iterator[bytes]:
+    """Yield what a server says, as 16-bit PCM at 24 kHz in pieces of any length.
+
+    Args:
+        url: of the server, such as `https://voice.example.com`.
+        key: of the server, or None.
+        voice: the content of a recording.
+        fields: of the form, beside the recording.
+
+    Raises:
+        RemoteError: there is no server, it refused, or it broke off.
+    """
+    body, content_type = _form(voice, fields)
+    headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {key}"} if key else {})
+    with _open(urllib.request.Request(f"{url.rstrip('/')}/clone-voice", body, headers)) as answer:
+        try:
+            head = answer.read(HEADER_BYTES)
+            if head[:4] != b"RIFF" or head[24:28] != (24_000).to_bytes(4, "little"):
+                raise RemoteError(f"{url} did not answer with WAV at 24 kHz: is it this server?")
+            while piece := answer.read1(PIECE):
+                yield piece
+        except (http.client.HTTPException, OSError) as error:
+            raise RemoteError(f"{url} broke off before the end ({type(error).__name__}): try again") from None
+
+
+def health(url: str) -> dict[str, Any]:
+    """Return what a server says of itself, whatever its state.
+
+    Raises:
+        RemoteError: no server of ours answers there.
+    """
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            content = answer.read(PIECE)
+    except urllib.error.HTTPError as error:
+        content = error.read(PIECE)
+    except (http.client.HTTPException, OSError) as error:
+        raise RemoteError(f"{url} cannot be reached: {error}") from None
+    try:
+        document: dict[str, Any] = json.loads(content)
+        return {"status": document["status"], "model": document["model"]} | document
+    except (ValueError, TypeError, KeyError):
+        raise RemoteError(f"{url}/health is not that of this server") from None
+
+
+@contextmanager
+def _open(request: urllib.request.Request) -> Iterator[http.client.HTTPResponse]:
+    try:
+        answer = urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise RemoteError(_explain(error)) from None
+    except urllib.error.URLError as error:
+        raise RemoteError(f"{request.full_url} cannot be reached: {error.reason}") from None
+    except (http.client.HTTPException, OSError) as error:
+        raise RemoteError(f"{request.full_url} cannot be reached: {error or type(error).__name__}") from None
+    with answer:
+        yield answer
+
+
+def _explain(error: urllib.error.HTTPError) -> str:
+    """Tell why the server refused, in its own words if it has any."""
+    if (target := error.headers.get("Location")) is not None:
+        return f"the server answered {error.code}: use the address {target.removesuffix('/clone-voice')}"
+    reason = error.reason
+    try:
+        problem = json.loads(error.read(PIECE))
+        reason = problem.get("detail") or problem.get("error") or reason
+    except (ValueError, AttributeError, http.client.HTTPException, OSError):
+        pass
+    wait = error.headers.get("Retry-After")
+    return f"the server answered {error.code}: {reason}" + (f" (try again in {wait} s)" if wait else "")
+
+
+def _form(voice: bytes, fields: Mapping[str, object]) -> tuple[bytes, str]:
+    """Return the body of a form, and its content type (RFC 7578)."""
+    boundary = uuid.uuid4().hex
+    parts = [b'Content-Disposition: form-data; name="audio"; filename="voice"\r\n\r\n' + voice]
+    for name, value in fields.items():
+        parts.append(f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode())
+    body = b"".join(b"--%s\r\n%s\r\n" % (boundary.encode(), part) for part in parts)
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

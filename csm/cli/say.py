@@ -1,0 +1,130 @@
+"""`csm say`: one text in one voice, by a model that is loaded here or by a running server."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from csm.audio.wav import header, pcm16, streaming_header
+from csm.cli.player import Player, PlayerError
+from csm.cli.progress import Progress
+from csm.cli.remote import RemoteError, stream
+from csm.errors import CsmError
+from csm.speech.api import SAMPLE_RATE
+
+KEY = "VOICE_SERVER_KEY"
+"""Variable with the key of a server. The server would refuse a name that begins with CSM_ as a misspelt setting."""
+
+OPTIONS = ("transcript", "temperature", "top_k", "seed", "max_seconds")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Say what the command line asks for; return the exit status."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.output is None and not args.play:
+        parser.error("name a file with --output, or listen with --play")
+    if args.output is not None and not args.output.parent.is_dir():
+        parser.error(f"--output: there is no folder {args.output.parent}")
+    if args.url and not args.url.startswith(("http://", "https://")):
+        parser.error("--url must begin with http:// or https://")
+    # Here, because it takes a while, which --help can do without.
+    from csm.settings import SettingsError
+
+    try:
+        _say(args)
+    except SettingsError as error:
+        return _fail(str(error), 2)
+    except (CsmError, RemoteError, PlayerError) as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="csm say",
+        description="Say a text in the voice of a recording, by a model that is loaded here (CSM_MODEL and the other "
+        "settings apply), or with --url by a running server.",
+    )
+    parser.add_argument("--voice", required=True, type=Path, help="recording of the speaker: 5 to 15 s of clean speech")
+    parser.add_argument("--text", required=True, help="what to say, in English; - reads it from standard input")
+    parser.add_argument("--transcript", help="the words of the recording: the voice becomes more alike")
+    parser.add_argument("-o", "--output", type=Path, help="WAV file to write; - writes to standard output")
+    parser.add_argument("--play", action="store_true", help="play it while it is generated")
+    speaker = parser.add_mutually_exclusive_group()
+    speaker.add_argument("--model", help="to load here: Hub repository, local folder or `demo`, in place of CSM_MODEL")
+    speaker.add_argument("--url", help="of a running server to use instead, such as http://127.0.0.1:5000")
+    parser.add_argument("--key", help=f"of that server; by default the variable {KEY}, which others cannot see")
+    parser.add_argument("--consent", action="store_true", help="state to that server that the speaker has agreed")
+    parser.add_argument("--seed", type=int, help="makes the result repeatable")
+    parser.add_argument("--temperature", type=float, help="0 to 2, by default 0.9")
+    parser.add_argument("--top-k", type=int, help="codes to choose from at each draw, 1 to 2051, by default 50")
+    parser.add_argument("--max-seconds", type=float, help="longest result")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
+    return parser
+
+
+def _say(args: argparse.Namespace) -> None:
+    text = sys.stdin.read() if args.text == "-" else args.text
+    voice = args.voice.read_bytes()
+    options = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    player = Player() if args.play else None
+    to_stdout = args.output == Path("-")
+    if to_stdout:
+        sys.stdout.buffer.write(streaming_header(SAMPLE_RATE))
+    progress = None if args.quiet else Progress(sys.stderr, text)
+    pcm = bytearray()
+    with closing(_remote(args, text, voice, options) if args.url else _local(args, text, voice, options)) as pieces:
+        for piece in pieces:
+            pcm += piece
+            if player:
+                player.feed(piece)
+            if to_stdout:
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+            if progress:
+                progress.update(len(pcm))
+    if args.output and not to_stdout:
+        args.output.write_bytes(header(SAMPLE_RATE, len(pcm)) + pcm)
+    if progress:
+        progress.finish("played" if args.output is None else "written" if to_stdout else str(args.output))
+    if player:
+        player.finish()
+
+
+def _remote(
+    args: argparse.Namespace, text: str, voice: bytes, options: dict[str, object]
+) -> Generator[bytes, None, None]:
+    fields = {"text": text, **options} | ({"consent": "true"} if args.consent else {})
+    yield from stream(args.url, args.key or os.environ.get(KEY), voice, fields)
+
+
+def _local(args: argparse.Namespace, text: str, voice: bytes, options: Any) -> Generator[bytes, None, None]:
+    from csm import settings
+
+    # Nothing is listened on, so a CSM_HOST that demands keys demands none here; and one text needs one slot.
+    chosen = settings.load(host="127.0.0.1", slots=1, **({"model": args.model} if args.model else {}))
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("csm").setLevel(logging.ERROR if args.quiet else logging.INFO)
+    if not args.quiet:
+        print(f"loading {chosen.model}", file=sys.stderr)
+    # Imports torch, which takes seconds.
+    from transformers.utils.logging import disable_progress_bar
+
+    from csm.api import CSM
+
+    disable_progress_bar()
+    with CSM.from_settings(chosen) as model:
+        for samples in model.stream(text, voice, **options):
+            yield pcm16(samples)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"csm say: {message}", file=sys.stderr)
+    return status
