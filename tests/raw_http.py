@@ -33,7 +33,7 @@ def post(body: bytes, path: str = "/clone-voice", version: str = "1.1", **header
 
 def clone_request(text: str = "chunks=3", **fields: str) -> bytes:
     """Return a valid request to `/clone-voice`; `text` is a script of `FakeSynthesizer`."""
-    return post(form(text, **fields))
+    return post(form(text, b"sound", **fields))
 
 
 @dataclass

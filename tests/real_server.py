@@ -31,7 +31,7 @@ LONG_FIELDS = {
 """A generation that goes on for long: so high a temperature makes an early end unlikely."""
 
 
-def clone_request(audio: bytes | None = None, filename: str = "voice.webm", **fields: str) -> bytes:
+def clone_request(audio: bytes | None = None, filename: str = "voice.webm", /, **fields: str) -> bytes:
     """Return a request to `/clone-voice`, by default for two frames in the voice of `VOICE`."""
     content = VOICE.read_bytes() if audio is None else audio
     parts = [raw_http.part("audio", content, filename)]
@@ -83,8 +83,7 @@ class RealServer:
 
     def await_status(self, *states: str) -> dict[str, Any]:
         """Wait until `/health` says one of these and return it."""
-        health = wait_until(lambda: (h := self.health()).get("status") in states and h, START_SECONDS)
-        return dict(health)
+        return wait_until(lambda: health if (health := self.health()).get("status") in states else {}, START_SECONDS)
 
     def await_idle(self, seconds: float = 60) -> None:
         """Wait until slots and queue are empty."""

@@ -71,8 +71,8 @@ def test_every_argument_counts(model: csm.CSM) -> None:
 
 @pytest.mark.parametrize("kind", [str, Path, lambda path: path.read_bytes()])
 def test_a_voice_is_a_path_or_bytes(model: csm.CSM, kind: Callable[[Path], Any]) -> None:
-    said = [model.say("Hello.", voice, seed=1, max_seconds=0.16).samples for voice in (VOICE, kind(VOICE))]
-    assert np.array_equal(*said)
+    first, second = [model.say("Hello.", voice, seed=1, max_seconds=0.16).samples for voice in (VOICE, kind(VOICE))]
+    assert np.array_equal(first, second)
 
 
 def test_a_stream_that_is_closed_stops_its_generation() -> None:
@@ -80,9 +80,10 @@ def test_a_stream_that_is_closed_stops_its_generation() -> None:
     with csm.CSM(CsmSynthesizer(speech_settings(), engine, {}), max_seconds=90) as model:
         stream = model.stream("Hello.", REFERENCE_AUDIO)
         next(stream)
-        assert not engine.calls[0].closed and model._synthesizer.status().running == 1
+        [call] = engine.calls
+        assert [call.closed, model._synthesizer.status().running] == [False, 1]
         stream.close()
-        assert engine.calls[0].closed and model._synthesizer.status().running == 0
+        assert [call.closed, model._synthesizer.status().running] == [True, 0]
     assert engine.is_closed
 
 

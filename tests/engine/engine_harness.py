@@ -15,7 +15,6 @@ from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import Placement
 from csm.engine.request import Generation
-from csm.errors import CsmError
 from csm.model.conversation import Conversation, Tokenizer, Turn
 
 CPU = Placement(torch.device("cpu"), "float32")
@@ -146,7 +145,7 @@ def samples(chunks: list[Chunk]) -> NDArray[np.float32]:
     return np.concatenate([chunk.samples for chunk in chunks])
 
 
-def collect(generation: Generation, patience: float = 30) -> tuple[list[Chunk], CsmError | None]:
+def collect(generation: Generation, patience: float = 30) -> tuple[list[Chunk], BaseException | None]:
     """Return the chunks of a generation, even of one that was closed, and the error that ended it."""
     chunks: list[Chunk] = []
     while True:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from csm.engine import devices
 from csm.engine.devices import describe_failure, is_fatal, place
 from csm.errors import ModelUnavailable
 from tests.speech.utterances import speech_settings
@@ -75,7 +74,7 @@ def test_a_cpu_build_of_torch_beside_a_driver_is_named(
     has_driver: bool, no_device: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_device(AssertionError("Torch not compiled with CUDA enabled"))
-    monkeypatch.setattr(devices.Path, "exists", lambda path: has_driver)
+    monkeypatch.setattr("csm.engine.devices.Path.exists", lambda path: has_driver)
     notice = place(speech_settings(device="auto")).notice
     assert ("CPU build" in notice) if has_driver and notice else notice is None
 
@@ -115,7 +114,7 @@ def test_a_device_number_beyond_the_last_is_refused(card: Callable[..., None]) -
 
 def accelerator_error(code: int) -> Any:
     """As torch raises it: the number is an attribute."""
-    error: Any = torch.AcceleratorError("CUDA error: something\nMore.")  # type: ignore[attr-defined]
+    error: Any = torch.AcceleratorError("CUDA error: something\nMore.")
     error.error_code = code
     return error
 

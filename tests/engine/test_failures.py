@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from csm.engine.api import Chunk, Sampling
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import describe_failure
 from csm.engine.runtimes.base import BAD_CODE, Runtime
 from csm.errors import CsmError, GenerationFailed, InvalidRequest
@@ -44,6 +45,10 @@ def at_call(wanted: int, error: Exception) -> Callable[[int, str], None]:
     return fail
 
 
+def until_idle(engine: CsmEngine) -> None:
+    wait_until(lambda: engine.running == 0)
+
+
 def expected(engines: EngineFactory, request: Request) -> list[Chunk]:
     engine = engines(SteppedEngine)
     generation = request.start(engine)
@@ -69,7 +74,7 @@ def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(
             broken.add(runtime.calls[number - 1][0])
             assert "secret" not in str(told)
             assert ("memory" in str(told)) == (error is OUT_OF_MEMORY)
-            wait_until(lambda engine=engine: engine.running == 0)
+            until_idle(engine)
             assert engine.failure() is None
             assert equal(SHORT.run(engine), wanted)
             engine.close()
@@ -87,7 +92,7 @@ def test_a_lost_device_at_any_call_is_reported_and_ends_all_requests(engines: En
         engine = engines(runtime=runtime, slots=1, patience=20)
         with pytest.raises(GenerationFailed):
             LONG.run(engine)
-        wait_until(lambda engine=engine: engine.failure() is not None)
+        wait_until(engine.failure)
         assert "device is lost" in engine.failure() and "\n" not in engine.failure()
         with pytest.raises(GenerationFailed, match="stopped"):
             SHORT.start(engine)

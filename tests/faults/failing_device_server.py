@@ -64,7 +64,7 @@ def install_faults(orders: Path) -> None:
         waited = 0
         return FAULTS[name](healthy, self, *given)
 
-    TorchRuntime.step = step  # type: ignore[method-assign]
+    TorchRuntime.step = step  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:

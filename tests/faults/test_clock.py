@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[R
     folder = tmp_path_factory.mktemp("clocked")
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     (folder / "keys").write_text(key("secret") + key("until-tomorrow", tomorrow) + key("often") + key("seldom"))
-    settings = {"api_keys": "", "api_keys_file": folder / "keys", "rate_limit": "20 per hour", "slots": 1}
+    keys = {"api_keys": "", "api_keys_file": folder / "keys"}
+    settings: dict[str, Any] = {**keys, "rate_limit": "20 per hour", "slots": 1}
     command = (sys.executable, str(ROOT / "tests/faults/shifted_clock_server.py"), str(clock.file))
     with real_server(folder, command, **settings) as server:
         yield server

@@ -1,6 +1,7 @@
 """Redis, which keeps the quotas, is killed, hangs and comes back under the real server: requests are still served."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[RealServer]:
-    settings = {"api_keys": "secret,other", "rate_limit": "8 per hour", "rate_limit_storage": redis.uri}
+    settings: dict[str, Any] = {"api_keys": "secret,other", "rate_limit": "8 per hour", "rate_limit_storage": redis.uri}
     with real_server(tmp_path_factory.mktemp("quotas"), **settings) as server:
         yield server
 

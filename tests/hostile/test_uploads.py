@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def server(folders):
     home, temporary = folders
     surroundings = {"TMPDIR": str(temporary)}
     # Voices are kept within bounds of their own, which are not the question here.
-    settings = {"slots": 1, "queue": 2, "voice_cache_mb": 8, "log_level": "WARNING"}
+    settings: dict[str, Any] = {"slots": 1, "queue": 2, "voice_cache_mb": 8, "log_level": "WARNING"}
     with real_server(home, environment=surroundings, **settings) as server:
         server.assert_serves()
         yield server

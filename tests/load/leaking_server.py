@@ -29,7 +29,7 @@ def leak() -> None:
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         return tight(self, *given)
 
-    CsmSynthesizer.speak = speak  # type: ignore[method-assign]
+    CsmSynthesizer.speak = speak  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:

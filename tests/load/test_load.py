@@ -7,6 +7,7 @@ import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ SECONDS = "2"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The real server, on the port of an nginx in front of it."""
-    settings = {"slots": SLOTS, "queue": QUEUE, "log_level": "WARNING", "trusted_proxies": 1}
+    settings: dict[str, Any] = {"slots": SLOTS, "queue": QUEUE, "log_level": "WARNING", "trusted_proxies": 1}
     with (
         real_server(tmp_path_factory.mktemp("load"), **settings) as server,
         nginx_proxy(tmp_path_factory.mktemp("nginx"), server.port, tls=False) as proxy,

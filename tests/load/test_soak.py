@@ -1,6 +1,7 @@
 """Soak test: whatever clients do, the server keeps nothing of it."""
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def watched(tmp_path, pytestconfig):
     """Send traffic to a server for some time and return the outcomes and its growth."""
 
     def watch(command, seconds):
-        settings = {"slots": 2, "queue": 8, "voice_cache_mb": 4, "log_level": "WARNING"}
+        settings: dict[str, Any] = {"slots": 2, "queue": 8, "voice_cache_mb": 4, "log_level": "WARNING"}
         with real_server(tmp_path, command, **settings) as server:
             pid = server.worker_pid
             traffic = soak.Traffic(

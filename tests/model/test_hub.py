@@ -132,7 +132,12 @@ def test_exactly_the_needed_files_of_a_repository_are_fetched_and_load(
 
 
 def test_what_is_missing_is_counted_in_bytes(online: fake_hub.Hub, tmp_path: Path) -> None:
-    needed = ("config.json", "tokenizer.json", "chat_template.jinja", "transformers.safetensors.index.json")
+    needed: tuple[str, ...] = (
+        "config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "transformers.safetensors.index.json",
+    )
     needed += tuple(name for name in fake_hub.FILES if name.startswith("transformers-"))
     address = {"HF_ENDPOINT": online.address}
     before = ask(

@@ -9,6 +9,7 @@ import sys
 import threading
 import wave
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ class Answer(BaseHTTPRequestHandler):
     """Answers a form with a streamed WAV of one second, and keeps what it was sent."""
 
     protocol_version = "HTTP/1.1"
+    server: Any
 
     def do_POST(self):
         self.server.seen = (self.headers, self.rfile.read(int(self.headers["Content-Length"])))
@@ -150,7 +152,7 @@ def test_the_model_of_the_environment_is_used(monkeypatch, capsys):
 @pytest.mark.slow
 def test_the_demo_writes_an_audio_file(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CSM_")}
-    command = [sys.executable, demo.ROOT / "examples" / "demo.py"]
+    command = [sys.executable, str(demo.ROOT / "examples" / "demo.py")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Real-time factor" in done.stdout

@@ -80,8 +80,8 @@ def test_only_the_decoder_learns_from_codes() -> None:
 
 
 def test_what_was_encoded_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coded.speech, "read_training", lambda _: ["a", "b"])
-    monkeypatch.setattr(coded.recordings, "load", lambda _: _clips()[1])
+    monkeypatch.setattr("recipes.demo_model.coded.speech.read_training", lambda _: ["a", "b"])
+    monkeypatch.setattr("recipes.demo_model.coded.recordings.load", lambda _: _clips()[1])
     options = (2, FRAMES, NONE, 0)
     first = coded.encoded_once(tmp_path / "codes.pt", _codec(), [], *options)
     monkeypatch.delattr(coded, "encode")

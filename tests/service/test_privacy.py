@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[RealServer]:
     surroundings = {"HOME": str(home), "TMPDIR": str(home / "temporary"), "XDG_CACHE_HOME": str(home / "cache")}
-    keys = {"api_keys": f"secret,{CANARY}", "max_upload_mb": 12}
+    keys: dict[str, Any] = {"api_keys": f"secret,{CANARY}", "max_upload_mb": 12}
     with real_server(home / "work", environment=surroundings, log_level="DEBUG", slots=1, **keys) as server:
         server.assert_serves()
         yield server

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,7 @@ def closed_before_the_first(synthesizer: CsmSynthesizer) -> None:
         synthesizer.speak(utterance(), reservation, lambda: False).close()
 
 
-def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer], None]:
+def failing(kind: type[CsmError], **given: Any) -> Callable[[CsmSynthesizer], None]:
     def fail(synthesizer: CsmSynthesizer) -> None:
         with pytest.raises(kind):
             list(speak(synthesizer, utterance(**given)))
@@ -190,7 +191,7 @@ def test_capacity_is_free_again_however_a_request_ends(
 @pytest.mark.parametrize("chunks", [0, 2])
 def test_capacity_is_free_again_when_the_engine_fails(kind: type[CsmError], chunks: int) -> None:
     synthesizer = CsmSynthesizer(speech_settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
-    heard = []
+    heard: list[bytes] = []
     with pytest.raises(kind, match="so it goes"):
         heard.extend(iter(speak(synthesizer, utterance())))
     assert reserved(synthesizer) == 0

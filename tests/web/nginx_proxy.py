@@ -94,7 +94,7 @@ def configure(folder: Path, port: int, backend_port: int, patient: bool, tls: bo
 @contextlib.contextmanager
 def nginx_proxy(folder: Path, backend_port: int, patient: bool = False, tls: bool = True) -> Iterator[NginxProxy]:
     """Run nginx in front of a port on loopback; see `NginxProxy`."""
-    files = ["-keyout", folder / "key", "-out", folder / "crt"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "crt")]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *names]
     subprocess.run(certificate, check=True, capture_output=True)

@@ -99,7 +99,8 @@ class Unreadable(io.RawIOBase):
     def readinto(self, _buffer):
         raise AssertionError("the body was read")
 
-    read = readinto
+    def read(self, _size=-1):
+        raise AssertionError("the body was read")
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), (KEY, 503)], ids=["without a key", "over capacity"])

@@ -77,7 +77,9 @@ def test_a_client_that_disconnects_from_the_proxy_stops_the_generation(proxy: Ng
 
 def test_each_address_has_its_quota_whatever_it_claims_to_be(proxy: NginxProxy) -> None:
     claims = [{"X_Forwarded_For": f"10.0.0.{n}"} for n in range(6)]
-    assert [proxy.ask(clone_request(**claim), "127.0.0.5").status for claim in claims] == [200] * 5 + [429]
+    assert [proxy.ask(clone_request("chunks=3", b"sound", **claim), "127.0.0.5").status for claim in claims] == [
+        200
+    ] * 5 + [429]
     assert proxy.ask(clone_request(), "127.0.0.6").status == 200
 
 
@@ -224,11 +226,11 @@ def test_a_restart_under_load_loses_no_request(serve: Serve, tmp_path: Path) -> 
     old = serve(capacity=100, trusted_proxies=1, rate_limit="1000 per minute")
     request = clone_request("chunks=10 pace=0.03")
 
-    def call(number: int) -> list[raw_http.Answer]:
+    def call(proxy: NginxProxy, number: int) -> list[raw_http.Answer]:
         return [proxy.ask(request, f"127.0.5.{number}") for _ in range(each)]
 
     with nginx_proxy(tmp_path, old.port) as proxy, ThreadPoolExecutor(clients) as pool:
-        heard = [pool.submit(call, number) for number in range(clients)]
+        heard = [pool.submit(call, proxy, number) for number in range(clients)]
         wait_until(lambda: len(old.happened("begin")) >= clients)
         new = serve(capacity=100, trusted_proxies=1, rate_limit="1000 per minute")
         proxy.move_to(new.port)

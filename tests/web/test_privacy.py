@@ -20,7 +20,7 @@ def requests():
     yield post(form(f"fail=Unforeseen after=1 {CANARY}"))
     yield post(form(f"fail=UndecodableAudio {CANARY}"))
     for name in ("temperature", "top_k", "seed", "max_seconds", "stream", "consent", CANARY):
-        yield post(form(f"chunks=2 {CANARY}", **{name: CANARY}))
+        yield post(form(f"chunks=2 {CANARY}", b"sound", **{name: CANARY}))
     yield post(form().replace(b"a.wav", CANARY.encode()))
     yield post(form().replace(b'"audio"', CANARY.encode()))
     yield post(form(audio=CANARY.encode()))

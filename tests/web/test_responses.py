@@ -1,4 +1,5 @@
 import errno
+from collections.abc import Generator
 
 import pytest
 
@@ -7,23 +8,23 @@ from csm.web.access_log import Access
 from csm.web.responses import streamed, whole
 
 
-class Chunks:
+class Chunks(Generator[bytes, None, None]):
     """A generation that records whether it was closed."""
 
     def __init__(self, *chunks):
         self.left = list(chunks)
         self.closed = False
 
-    def __iter__(self):
-        return self
-
-    def __next__(self):
+    def send(self, _value):
         if not self.left:
             raise StopIteration
         chunk = self.left.pop(0)
         if isinstance(chunk, Exception):
             raise chunk
         return chunk
+
+    def throw(self, *error):
+        raise AssertionError("nothing throws into a generation")
 
     def close(self):
         self.closed = True
@@ -109,9 +110,9 @@ def test_a_client_that_reads_as_fast_as_the_audio_plays_is_served_to_the_end(ent
 
 def test_a_slow_generation_does_not_count_as_a_slow_client(entry, clock):
     class Slow(Chunks):
-        def __next__(self):
+        def send(self, value):
             clock[0] += 60
-            return super().__next__()
+            return super().send(value)
 
     assert len(list(streamed(Slow(*[SECOND] * 5), entry, {}).response)) == 5
 

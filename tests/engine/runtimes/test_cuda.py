@@ -29,7 +29,11 @@ NARROW = 8
 def graph(frame: Callable[[], Tensor]) -> Graph:
     """Run the eager frame where a device would replay it."""
     static = frame().clone()
-    return Graph(lambda: static.copy_(frame()), static)
+
+    def replay() -> None:
+        static.copy_(frame())
+
+    return Graph(replay, static)
 
 
 @dataclass
@@ -134,7 +138,11 @@ def empty(frame: Callable[[], Tensor]) -> Graph:
 
 def other_frames(frame: Callable[[], Tensor]) -> Graph:
     static = frame().clone()
-    return Graph(lambda: static.copy_((frame() + 1) % 64), static)
+
+    def replay() -> None:
+        static.copy_((frame() + 1) % 64)
+
+    return Graph(replay, static)
 
 
 @pytest.mark.parametrize(
