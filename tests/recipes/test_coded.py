@@ -42,7 +42,7 @@ def test_codes_are_those_of_the_samples_beside_them() -> None:
         frames = max(FRAMES, -(-len(clip.samples) // SAMPLES_PER_FRAME))
         padded = np.pad(clip.samples, (0, frames * SAMPLES_PER_FRAME - len(clip.samples)))
         with torch.no_grad():
-            codes = codec.encode(torch.from_numpy(padded)[None, None]).audio_codes[0]
+            codes = codec.encode(torch.from_numpy(padded)[None, None]).audio_codes[0]  # type: ignore[operator]
         whole += [
             (padded[frame * SAMPLES_PER_FRAME : (frame + FRAMES) * SAMPLES_PER_FRAME], codes[:, frame : frame + FRAMES])
             for frame in range(codes.shape[1] - FRAMES + 1)
