@@ -41,7 +41,9 @@ def run(folder, **given):
         ({"CSM_HOST": "0.0.0.0"}, 2, "CSM_API_KEYS"),
         ({"CSM_RATE_LIMIT": "lots"}, 2, "CSM_RATE_LIMIT"),
         ({"CSM_API_KEYS_FILE": "/none"}, 2, "CSM_API_KEYS_FILE"),
+        ({"CSM_LEXICON": "/none"}, 2, "CSM_LEXICON"),
         ({"CSM_MODEL": "/none"}, 1, "CSM_MODEL"),
+        ({"CSM_TRANSCRIBER": "/none"}, 1, "CSM_TRANSCRIBER"),
         ({"CSM_HOST": "192.0.2.1", "CSM_API_KEYS": "k"}, 1, "no such address"),
     ],
 )

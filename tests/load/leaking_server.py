@@ -3,7 +3,6 @@
 import itertools
 import os
 import threading
-from collections.abc import Generator
 from typing import Any
 
 from flask import Flask
@@ -11,6 +10,7 @@ from flask import Flask
 from csm import log
 from csm.server import application, serve
 from csm.settings import load
+from csm.speech import Speech
 
 LEAK_BYTES = 250_000
 """About the size of reference audio; less would first fill free memory that loading the model left in the heap."""
@@ -22,7 +22,7 @@ def leak() -> None:
 
     tight, kept, calls = CsmSynthesizer.speak, list[Any](), itertools.count(1)
 
-    def speak(self: CsmSynthesizer, *given: Any) -> Generator[bytes, None, None]:
+    def speak(self: CsmSynthesizer, *given: Any) -> Speech:
         kept.append(os.urandom(LEAK_BYTES))
         if next(calls) % 5 == 0:
             kept.append(os.dup(0))

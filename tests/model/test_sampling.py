@@ -115,3 +115,43 @@ def test_huge_and_tiny_logits_are_drawn_without_overflow() -> None:
     assert (drawn(100, 1.0, CODES, LOGITS * 1e30) == 0).all()
     assert set(drawn(3000, 1.0, CODES, LOGITS * 1e-30).tolist()) == set(range(CODES))
     assert (drawn(100, 1.0, CODES, LOGITS.to(torch.float16)) < CODES).all()
+
+
+def first(rows: int = 1, recent: list[int] | None = None, top_k: int = 1, **given: bool) -> Tensor:
+    """First codes of rows that share their logits, drawn with noise of their own at temperature 1."""
+    frame, seed = torch.arange(rows), torch.full((rows,), 3)
+    noise = gumbel_noise(seed, frame, 2, CODES)
+    rules = sampling.Rules(
+        temperature=torch.ones(rows),
+        top_k=torch.full((rows,), top_k),
+        recent=torch.tensor([(recent or []) + [-1] * (sampling.RECENT_FRAMES - len(recent or []))]).expand(rows, -1),
+        may_end=torch.full((rows,), given.get("may_end", True)),
+        avoid_repeats=torch.full((rows,), given.get("avoid_repeats", True)),
+    )
+    # The likeliest code is 1, so that it is not the end.
+    logits = LOGITS.roll(1).expand(rows, -1)
+    return sampling.draw_first(logits, noise[:, 0], noise[:, 1], rules.top_k[:, None] - 1, rules, top_k)
+
+
+def test_a_first_code_that_came_twice_just_before_is_drawn_from_the_whole_distribution() -> None:
+    assert (first(500, [1]) == 1).all()
+    again = first(4000, [1, 5, 1])
+    seen = again.bincount(minlength=CODES).double() / len(again)
+    assert (seen - LOGITS.roll(1).softmax(-1)).abs().max() < 0.03
+
+
+def test_a_repetition_is_let_be_where_it_is_allowed_or_is_the_end() -> None:
+    assert (first(500, [1, 1, 1], avoid_repeats=False) == 1).all()
+    frame = torch.arange(500)
+    noise = gumbel_noise(torch.full((500,), 3), frame, 2, CODES)
+    ends = torch.tensor([9.0] + [0.0] * (CODES - 1)).expand(500, -1)
+    ones = torch.ones(500, dtype=torch.long)
+    rules = sampling.Rules(
+        torch.ones(500), ones, torch.zeros(500, sampling.RECENT_FRAMES, dtype=torch.long), ones > 0, ones > 0
+    )
+    assert (sampling.draw_first(ends, noise[:, 0], noise[:, 1], ones[:, None] - 1, rules, 1) == 0).all()
+
+
+def test_the_end_cannot_be_drawn_before_the_floor() -> None:
+    assert (first(4000, top_k=CODES) == 0).any()
+    assert not (first(4000, top_k=CODES, may_end=False) == 0).any()

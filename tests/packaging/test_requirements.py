@@ -1,5 +1,6 @@
 import ast
 import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -43,12 +44,26 @@ def brought(by: set[str]) -> set[str]:
     return by | {canonicalize_name(requirement.name) for requirement in needed}
 
 
+def extras() -> list[Requirement]:
+    """What the optional features need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(line) for lines in project["optional-dependencies"].values() for line in lines]
+
+
 SERVER = [*(ROOT / "csm").rglob("*.py"), ROOT / "sesame_server.py"]
 RECIPES = list((ROOT / "recipes").rglob("*.py"))
 
 
 def test_what_the_server_imports_is_required():
-    assert imported(SERVER) - brought(names("requirements.txt")) == set()
+    optional = {canonicalize_name(requirement.name) for requirement in extras()}
+    assert imported(SERVER) - brought(names("requirements.txt")) - optional == set()
+
+
+def test_what_is_optional_is_imported_and_its_range_has_both_ends():
+    modules = {module for path in SERVER for module in _imports(path)}
+    for requirement in extras():
+        assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
+        assert requirement.name.replace("-", "_") in modules
 
 
 def test_what_is_required_is_imported():

@@ -1,7 +1,7 @@
 """An engine whose answers and failures a test chooses."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,18 +54,18 @@ class FakeEngine:
 
     def generate(
         self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """See `Engine.generate`."""
         call = Call(conversation, sampling, max_frames, is_disconnected)
         self.calls.append(call)
         return self._chunks(call, len(self.calls) <= self.silent)
 
-    def _chunks(self, call: Call, silent: bool) -> Iterator[Chunk]:
+    def _chunks(self, call: Call, silent: bool) -> Generator[Chunk, None, None]:
         self.running += 1
         try:
             for number in range(0 if silent else self.chunks):
                 assert not number or self.hold.wait(30)
-                yield Chunk(np.zeros((1, 4), np.int64), np.full(1920, number / 8, np.float32))
+                yield Chunk(np.full((1, 4), 1 + number, np.int64), np.full(1920, (number + 1) / 8, np.float32))
             if self.error:
                 raise self.error
         finally:

@@ -46,7 +46,7 @@ def test_the_status_is_loading_then_healthy(builder: Builder) -> None:
     assert told.value.retry_after > 0
     builder.allowed.set()
     wait_until(lambda: loading.status().state == "healthy")
-    assert len(list(speak(loading, utterance()))) == 2
+    assert len(list(speak(loading, utterance()))) == 3
 
 
 @pytest.mark.parametrize(

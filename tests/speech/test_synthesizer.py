@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from csm.asr.transcriber import Transcriber
 from csm.audio.decode import decode
 from csm.audio.waveform import Waveform
 from csm.errors import (
@@ -22,8 +23,9 @@ from csm.errors import (
     UndecodableAudio,
     UnusableReference,
 )
-from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
-from csm.speech.text import longest_seconds
+from csm.speech.endings import max_seconds
+from csm.speech.narration import MAX_RETRIES
+from csm.speech.synthesizer import CsmSynthesizer
 from tests.polling import wait_until
 from tests.reference_audio import synthetic_speech
 from tests.speech.fake_engine import FakeEngine
@@ -46,8 +48,9 @@ def reserved(synthesizer: CsmSynthesizer) -> int:
 
 def test_each_chunk_of_the_engine_is_one_chunk_of_pcm(synthesizer: CsmSynthesizer) -> None:
     chunks = list(speak(synthesizer, utterance()))
-    assert [len(chunk) for chunk in chunks] == [3840, 3840]
-    assert struct.unpack("<h", chunks[1][:2]) == (round(32767 / 8),)
+    # The last 5 ms are held back: they are faded out if nothing follows.
+    assert [len(chunk) for chunk in chunks] == [3840 - 240, 3840, 240]
+    assert struct.unpack("<h", chunks[1][-2:]) == (round(32767 * 2 / 8),)
 
 
 def test_the_conversation_is_the_voice_then_the_text_in_one_role(
@@ -66,21 +69,29 @@ def test_a_voice_without_transcript_is_a_turn_without_text(synthesizer: CsmSynth
 
 
 @pytest.mark.parametrize(
-    ("text", "max_seconds", "setting", "frames"),
+    ("limit", "setting", "frames"),
     [
-        ("Hello there.", 90.0, 90.0, round(longest_seconds("Hello there.") * 12.5)),
-        ("word " * 300, 90.0, 90.0, 1125),
-        ("word " * 300, 90.0, 8.0, 100),
-        ("word " * 300, 4.0, 90.0, 50),
-        ("Hello there.", 0.01, 90.0, 1),
+        (None, 90.0, round(max_seconds("Hello there.") * 12.5)),
+        (None, 2.0, 25),
+        (1.0, 90.0, 12),
+        (0.01, 90.0, 1),
     ],
 )
 def test_frames_are_capped_by_text_request_and_settings(
-    engine: FakeEngine, text: str, max_seconds: float, setting: float, frames: int
+    engine: FakeEngine, limit: float | None, setting: float, frames: int
 ) -> None:
     synthesizer = CsmSynthesizer(speech_settings(max_audio_seconds=setting), engine, {})
-    list(speak(synthesizer, utterance(text, max_seconds=max_seconds)))
+    list(speak(synthesizer, utterance("Hello there.", max_seconds=limit)))
     assert engine.calls[0].max_frames == frames
+
+
+def test_a_long_text_is_generated_in_segments(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    text = "This sentence is said again and again, and each time it is the same. " * 20
+    speech = speak(synthesizer, utterance(text, stream=False))
+    list(speech)
+    assert speech.notes.segments > 4 and speech.notes.finish_reason is not None
+    heard = " ".join(dict.fromkeys(call.conversation.target.text for call in engine.calls))
+    assert all(word in heard for word in text.split())
 
 
 def test_sampling_is_taken_from_the_request(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
@@ -96,20 +107,20 @@ def test_without_a_seed_every_request_gets_a_random_one(synthesizer: CsmSynthesi
     assert len(seeds) == 8 and all(0 <= seed < 2**63 for seed in seeds)
 
 
-@pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
+@pytest.mark.parametrize("silent", [1, MAX_RETRIES])
 def test_a_generation_without_frames_is_tried_again_with_another_seed(silent: int) -> None:
     engine = FakeEngine(silent=silent)
     chunks = list(speak(CsmSynthesizer(speech_settings(), engine, {}), utterance(seed=2**63 - 1)))
-    assert len(chunks) == 2
+    assert len(chunks) == 3
     assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
 
 
 def test_after_the_last_attempt_the_error_says_what_to_do() -> None:
-    engine = FakeEngine(silent=ATTEMPTS)
+    engine = FakeEngine(silent=1 + MAX_RETRIES)
     synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     with pytest.raises(GenerationFailed, match="rephrase"):
         next(speak(synthesizer, utterance()))
-    assert len(engine.calls) == ATTEMPTS and all(call.closed for call in engine.calls)
+    assert len(engine.calls) == 1 + MAX_RETRIES and all(call.closed for call in engine.calls)
     assert reserved(synthesizer) == 0
 
 
@@ -222,7 +233,7 @@ def test_draining_refuses_new_requests_and_finishes_running_ones(
     with pytest.raises(NotReady, match="shutting down") as told:
         synthesizer.reserve()
     assert told.value.retry_after > 0
-    assert len(list(speaking)) == 1 and not engine.is_closed
+    assert len(list(speaking)) == 2 and not engine.is_closed
     synthesizer.close()
     assert engine.is_closed
 
@@ -254,7 +265,7 @@ def test_many_threads_share_the_capacity() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted(map(str, results)) == ["2"] * 4 + ["busy"] * 6
+    assert sorted(map(str, results)) == ["3"] * 4 + ["busy"] * 6
     assert reserved(synthesizer) == 0
 
 
@@ -284,7 +295,7 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
     return decoding
 
 
-def test_as_many_files_as_processors_are_decoded_at_once_and_waiting_requests_can_be_cancelled(
+def test_decoding_is_limited_to_the_processors_and_waiting_requests_can_be_cancelled(
     decoding: Decoding,
 ) -> None:
     synthesizer = CsmSynthesizer(speech_settings(queue=9), FakeEngine(), {})
@@ -295,7 +306,7 @@ def test_as_many_files_as_processors_are_decoded_at_once_and_waiting_requests_ca
             next(speak(synthesizer, utterance(), lambda: True))
         assert reserved(synthesizer) == 5
         decoding.go.set()
-        assert all(len(one.result()) == 2 for one in heard)
+        assert all(len(one.result()) == 3 for one in heard)
     assert decoding.peak == 2 and reserved(synthesizer) == 0
 
 
@@ -307,7 +318,7 @@ def test_waiting_too_long_for_a_decoder_is_a_missed_deadline(decoding: Decoding)
         with pytest.raises(DeadlineExceeded):
             next(speak(synthesizer, utterance()))
         decoding.go.set()
-        assert all(len(one.result()) == 2 for one in heard)
+        assert all(len(one.result()) == 3 for one in heard)
 
 
 def test_the_reference_audio_is_released_once_it_is_decoded(synthesizer: CsmSynthesizer) -> None:
@@ -323,3 +334,51 @@ def test_the_reference_audio_is_released_once_it_is_decoded(synthesizer: CsmSynt
 
 class WeaklyReferenceable(bytearray):
     """Bytes that weak references can point to."""
+
+
+def test_speed_changes_the_length_and_max_seconds_limits_the_result() -> None:
+    def heard(**given: Any) -> int:
+        synthesizer = CsmSynthesizer(speech_settings(), FakeEngine(chunks=20), {})
+        return sum(map(len, speak(synthesizer, utterance("A text to be said.", **given)))) // 2
+
+    whole = heard()
+    assert heard(speed=2.0) == pytest.approx(whole / 2, abs=2) and heard(speed=0.5) == pytest.approx(whole * 2, abs=2)
+    assert heard(speed=2.0, max_seconds=0.4) == pytest.approx(9600, abs=2)
+
+
+class Recognizer:
+    """Recognizes the same words in every recording."""
+
+    def __init__(self, words: str | None) -> None:
+        self.words, self.asked = words, 0
+
+    def recognize(self, waveform: Waveform) -> str | None:
+        self.asked += 1
+        return self.words
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "source", "transcript"),
+    [
+        ("Words that\nwere heard.", None, "recognized", "Words that were heard."),
+        ("Words that were heard.", "Given words.", "given", "Given words."),
+        (None, None, "none", ""),
+    ],
+)
+def test_a_missing_transcript_is_recognized_or_left_empty(
+    words: str | None, given: str | None, source: str, transcript: str, engine: FakeEngine
+) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(), engine, {})
+    synthesizer._transcriber = Transcriber(lambda: Recognizer(words))
+    speech = speak(synthesizer, utterance(transcript=given))
+    next(speech)
+    assert speech.notes.transcript_source == source
+    assert engine.calls[0].conversation.context[0].text == transcript
+    speech.close()
+
+
+def test_the_language_of_the_text_is_noted(synthesizer: CsmSynthesizer) -> None:
+    for text, language in (("Good morning to all of you.", "en"), ("Guten Morgen, wie geht es Ihnen heute?", "de")):
+        speech = speak(synthesizer, utterance(text))
+        list(speech)
+        assert speech.notes.language == language

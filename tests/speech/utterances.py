@@ -1,10 +1,10 @@
 """What tests ask a synthesizer to say."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 from csm.settings import Settings, load
-from csm.speech import Synthesizer, Utterance
+from csm.speech import Speech, Synthesizer, Utterance
 from tests.reference_audio import synthetic_speech
 
 REFERENCE_AUDIO = synthetic_speech()
@@ -20,8 +20,6 @@ def speech_settings(**given: Any) -> Settings:
     return load(None, **{"model": "demo", "queue": 1, **given})
 
 
-def speak(
-    synthesizer: Synthesizer, said: Utterance, is_disconnected: Callable[[], bool] = lambda: False
-) -> Generator[bytes, None, None]:
+def speak(synthesizer: Synthesizer, said: Utterance, is_disconnected: Callable[[], bool] = lambda: False) -> Speech:
     """Reserve capacity and speak, as a request does."""
     return synthesizer.speak(said, synthesizer.reserve(), is_disconnected)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from csm import errors
-from csm.speech import State, Status, Utterance
+from csm.speech import Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 
 CHUNK = b"\x01\x02" * 960
@@ -33,6 +33,7 @@ class Script:
         restart: report a device that needs a fresh process.
         hold: index of a chunk that is said only once `release_file` exists; -1 for none.
         mark: byte that fills the chunks, to tell answers apart.
+        finish: the reason of the end.
     """
 
     chunks: int = 3
@@ -42,6 +43,7 @@ class Script:
     restart: bool = False
     hold: int = -1
     mark: int = 0
+    finish: str = "stop"
 
     @classmethod
     def parse(cls, text: str) -> "Script":
@@ -100,10 +102,14 @@ class FakeSynthesizer:
             raise errors.NotReady("not now", retry_after=7)
         return self.admission.reserve()
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.speak`."""
+        notes = Notes(segments=1, language="de" if "Guten" in utterance.text else "en", transcript_source="none")
+        return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
+
+    def _speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
+    ) -> Generator[bytes, None, None]:
         script = Script.parse(utterance.text)
         with reservation:
             with self.lock:
@@ -118,6 +124,7 @@ class FakeSynthesizer:
                     self._pause(script.pace, said == script.hold, is_disconnected)
                     yield script.chunk()
                 said = script.chunks
+                notes.finish_reason = script.finish
             finally:
                 if script.restart:
                     self.details["restart"] = True

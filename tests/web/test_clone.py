@@ -93,3 +93,23 @@ def test_other_methods_are_not_allowed(client):
     answer = client.get("/clone-voice", headers=KEY)
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
+
+
+def test_a_whole_answer_tells_how_it_ended(client):
+    answer = client.post("/clone-voice", data=clone_form("chunks=2 finish=length", stream="false"), headers=KEY)
+    assert answer.headers["X-Finish-Reason"] == "length"
+    streamed = client.post("/clone-voice", data=clone_form("chunks=2 finish=length"), headers=KEY)
+    assert "X-Finish-Reason" not in streamed.headers
+
+
+def test_an_answer_tells_where_the_transcript_comes_from_and_a_text_that_is_not_english(client):
+    answer = client.post("/clone-voice", data=clone_form(), headers=KEY)
+    assert answer.headers["X-Transcript-Source"] == "none" and "X-Text-Language" not in answer.headers
+    answer = client.post("/clone-voice", data=clone_form("Guten Tag"), headers=KEY)
+    assert answer.headers["X-Text-Language"] == "de"
+
+
+@pytest.mark.parametrize(("speed", "status"), [("0.5", 200), ("2", 200), ("0.4", 422), ("2.1", 422), ("fast", 422)])
+def test_speed(client, fake, speed, status):
+    assert client.post("/clone-voice", data=clone_form(speed=speed), headers=KEY).status_code == status
+    assert [said.speed for said in fake.spoken] == ([float(speed)] if status == 200 else [])

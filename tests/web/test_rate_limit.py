@@ -2,6 +2,9 @@ import time
 
 import pytest
 
+from csm.settings import SettingsError
+from csm.web.rate_limit import check
+from tests.web.app_settings import app_settings
 from tests.web.requests import KEY, clone_form, clone_statuses, post_clone
 
 
@@ -89,3 +92,28 @@ def test_a_request_over_capacity_keeps_its_quota(make_client, fake):
     for reservation in held:
         reservation.release()
     assert clone_statuses(client, 2) == [200, 429]
+
+
+def post_text(client, characters, key="secret"):
+    form = clone_form("x" * characters)
+    return client.post("/clone-voice", data=form, headers={"X-API-Key": key}, buffered=True)
+
+
+def test_each_key_has_a_quota_of_characters(make_client):
+    client = make_client(api_keys="one,two", rate_limit="100 per hour", character_limit="50 per hour")
+    assert [post_text(client, 20, "one").status_code for _ in range(3)] == [200, 200, 429]
+    assert post_text(client, 50, "two").status_code == 200
+    assert post_text(client, 10, "one").status_code == 200
+    answer = post_text(client, 1, "one")
+    assert answer.status_code == 429 and 3000 < int(answer.headers["Retry-After"]) <= 3601
+    assert "50 characters per 1 hour" in answer.json["error"]
+
+
+def test_the_quota_of_characters_can_be_switched_off(make_client):
+    client = make_client(rate_limit="100 per minute", character_limit="")
+    assert post_text(client, 9000).status_code == 200
+
+
+def test_an_invalid_quota_of_characters_stops_the_start():
+    with pytest.raises(SettingsError, match="CSM_CHARACTER_LIMIT"):
+        check(app_settings(character_limit="many"))

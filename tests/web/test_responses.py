@@ -1,30 +1,28 @@
 import errno
-from collections.abc import Generator
 
 import pytest
 
 from csm.errors import Cancelled, GenerationFailed
+from csm.speech import Notes, Speech
 from csm.web.access_log import Access
 from csm.web.responses import streamed, whole
 
 
-class Chunks(Generator[bytes, None, None]):
+class Chunks(Speech):
     """A generation that records whether it was closed."""
 
     def __init__(self, *chunks):
         self.left = list(chunks)
         self.closed = False
+        self.notes = Notes("stop", segments=1)
 
-    def send(self, _value):
+    def __next__(self):
         if not self.left:
             raise StopIteration
         chunk = self.left.pop(0)
         if isinstance(chunk, Exception):
             raise chunk
         return chunk
-
-    def throw(self, *error):
-        raise AssertionError("nothing throws into a generation")
 
     def close(self):
         self.closed = True
@@ -110,9 +108,9 @@ def test_a_client_that_reads_as_fast_as_the_audio_plays_is_served_to_the_end(ent
 
 def test_a_slow_generation_does_not_count_as_a_slow_client(entry, clock):
     class Slow(Chunks):
-        def send(self, value):
+        def __next__(self):
             clock[0] += 60
-            return super().send(value)
+            return super().__next__()
 
     assert len(list(streamed(Slow(*[SECOND] * 5), entry, {}).response)) == 5
 
