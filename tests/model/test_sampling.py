@@ -36,7 +36,7 @@ def test_draws_follow_the_softmax_of_the_top_k(temperature: float, top_k: int) -
     assert chi_square < freedom + 5 * (2 * freedom) ** 0.5 + 5
 
 
-def test_the_test_above_can_fail() -> None:
+def test_another_distribution_is_told_apart() -> None:
     count = 40_000
     seen = drawn(count, 0.9, CODES).bincount(minlength=CODES).double()
     wanted = expected(1.0, CODES).double() * count
@@ -64,7 +64,7 @@ def test_noise_has_the_moments_of_a_standard_gumbel_distribution() -> None:
     assert noise.std().item() == pytest.approx(torch.pi / 6**0.5, abs=0.01)
 
 
-def test_same_seed_and_frame_repeat_whatever_the_row_and_the_batch() -> None:
+def test_the_draw_depends_on_seed_and_frame_and_not_on_row_or_batch() -> None:
     seed, frame = torch.tensor([5, 2**62 + 3, 5, 77]), torch.tensor([9, 0, 10, 9])
     batch = gumbel_noise(seed, frame, 4, 64)
     for row in range(4):
@@ -89,16 +89,16 @@ def test_noise_is_finite_for_every_word_that_the_generator_can_make(word: int, m
     assert drawn(1, 0.0, CODES).item() == 0
 
 
-def test_temperature_zero_takes_the_likeliest_whatever_top_k() -> None:
+def test_temperature_zero_takes_the_likeliest_code_for_every_top_k() -> None:
     for top_k in (1, 5, CODES):
         assert (drawn(500, 0.0, top_k) == 0).all()
 
 
-def test_top_k_one_takes_the_likeliest_whatever_the_temperature() -> None:
+def test_top_k_one_takes_the_likeliest_code_at_every_temperature() -> None:
     assert (drawn(500, 2.0, 1) == 0).all()
 
 
-def test_each_row_is_drawn_by_its_own_rules() -> None:
+def test_each_row_has_its_own_sampling_parameters() -> None:
     rows, frames = 4, 400
     temperature, top_k = torch.tensor([0.0, 1.0, 2.0, 0.9]), torch.tensor([12, 1, 3, 12])
     seed = torch.tensor([1, 2, 3, 4])

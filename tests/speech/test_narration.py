@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,6 +46,13 @@ class Scripted:
     closed: int = 0
 
     info = EngineInfo("scripted", "cpu", "float32", 1, RATE, FRAME_RATE)
+    running = 0
+
+    def failure(self) -> str | None:
+        return None
+
+    def close(self) -> None:
+        return
 
     def generate(
         self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
@@ -54,7 +61,9 @@ class Scripted:
         number = sum(said.target.text == conversation.target.text for said, _, _ in self.asked) - 1
         return self._chunks(self.turn(conversation.target.text, number), max_frames, is_disconnected)
 
-    def _chunks(self, frames: Frames, max_frames: int, is_disconnected: Callable[[], bool]) -> Iterator[Chunk]:
+    def _chunks(
+        self, frames: Frames, max_frames: int, is_disconnected: Callable[[], bool]
+    ) -> Generator[Chunk, None, None]:
         try:
             codes = np.concatenate([chunk.codes for chunk in frames]) if frames else np.zeros((0, 4), np.int64)
             samples = np.concatenate([chunk.samples for chunk in frames]) if frames else np.zeros(0, np.float32)
@@ -193,11 +202,11 @@ def test_an_engine_that_says_nothing_at_all_is_an_error_with_advice() -> None:
 def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow engine: each frame takes twice as long as it plays. Nothing may wait for the end of its segment."""
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("csm.speech.narration.time.monotonic", lambda: clock[0])
     made = [0]
 
     class Slow(Scripted):
-        def _chunks(self, *given: Any) -> Iterator[Chunk]:
+        def _chunks(self, *given: Any) -> Generator[Chunk, None, None]:
             for chunk in super()._chunks(*given):
                 clock[0] += 2 * len(chunk.codes) / FRAME_RATE
                 made[0] += len(chunk.codes)
@@ -213,7 +222,7 @@ def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monk
 
 
 def test_a_fast_engines_segment_is_held_until_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr("csm.speech.narration.time.monotonic", lambda: 0.0)
     engine = Scripted()
     speaking = Narration(engine, VOICE, MANNER, lambda: False).speak(SEGMENTS[:2])
     seen = []

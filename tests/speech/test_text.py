@@ -22,7 +22,7 @@ from csm.speech.text import SPECIAL_TOKEN, clean, clean_lines
         ("", ""),
     ],
 )
-def test_what_the_model_reads(text: str, cleaned: str) -> None:
+def test_text_is_cleaned(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
@@ -45,7 +45,7 @@ def test_both_ways_of_cleaning_agree(text: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("<|>AUDIO_ \u200b\n")))
-def test_nothing_that_looks_like_a_special_token_is_left(text: str) -> None:
+def test_no_special_token_is_left(text: str) -> None:
     once = clean(text)
     assert not SPECIAL_TOKEN.search(once)
     assert clean(once) == once

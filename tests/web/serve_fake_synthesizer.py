@@ -1,4 +1,4 @@
-"""Run as a program: the real gunicorn set-up of the server around a fake synthesizer.
+"""Run as a program: serve a fake synthesizer with the real gunicorn configuration.
 
 Arguments: the file for the fake's journal, its capacity, then the server settings as JSON.
 """
@@ -10,14 +10,15 @@ from pathlib import Path
 from csm import log, web
 from csm.server import serve
 from csm.settings import load
-from tests.web.fakes import Fake
+from tests.web.fake_synthesizer import FakeSynthesizer
 
 
 def main() -> None:
+    """Serve until the process is told to end."""
     journal, capacity, given = sys.argv[1:]
     settings = load(env_file=None, **json.loads(given))
     log.configure(settings.log_level)
-    serve(settings, lambda: web.create_app(settings, Fake(int(capacity), Path(journal))))
+    serve(settings, lambda: web.create_app(settings, FakeSynthesizer(int(capacity), Path(journal))))
 
 
 if __name__ == "__main__":

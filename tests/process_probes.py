@@ -1,4 +1,4 @@
-"""See what a server must not do: open or write files, connect to somebody, leave processes behind."""
+"""Observe what a process does: open or write files, connect to something, leave processes or memory behind (Linux)."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ WRITES = _MODIFY | _CREATE
 
 
 class FileWatch:
-    """Counts events on files, or on what lies directly in folders, by Linux's inotify."""
+    """Counts events on files, or on the files directly in folders, by inotify."""
 
     def __init__(self, paths: Iterable[Path], mask: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -23,7 +23,7 @@ class FileWatch:
                 raise OSError(ctypes.get_errno(), f"cannot watch {path}")
 
     def events(self) -> bytes:
-        """Raw events since the last call; empty when nothing happened."""
+        """Return raw events since the last call; nothing when nothing happened."""
         try:
             return os.read(self._fd, 65536)
         except BlockingIOError:
@@ -37,7 +37,7 @@ class FileWatch:
 
 
 class Listener:
-    """A loopback port, TCP and UDP, that nobody should ever talk to."""
+    """A loopback port, TCP and UDP, that nothing should connect to."""
 
     def __init__(self) -> None:
         self._tcp = socket.create_server(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ class Listener:
         self._udp.setblocking(False)
 
     def visitors(self) -> int:
-        """Connections and datagrams since the last call."""
+        """Count connections and datagrams since the last call."""
         return sum(self._came(ask) for ask in (self._accept, lambda: self._udp.recv(65536)))
 
     def _accept(self) -> None:
@@ -73,7 +73,7 @@ class Listener:
 
 
 def children(pid: int | str = "self") -> list[int]:
-    """Living and zombie children of a process."""
+    """Return the living and zombie children of a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError):
@@ -82,12 +82,12 @@ def children(pid: int | str = "self") -> list[int]:
 
 
 def descriptors(pid: int | str = "self") -> int:
-    """How many files a process has open."""
+    """Count the open files of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def resident_peak_mb(pid: int | str = "self") -> float:
-    """Highest resident memory since the process started or `reset_peak`."""
+    """Return the highest resident memory since the process started or `reset_peak`."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -95,3 +95,9 @@ def resident_peak_mb(pid: int | str = "self") -> float:
 def reset_peak(pid: int | str = "self") -> None:
     """Start `resident_peak_mb` anew from what is resident now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def connections_to(port: int) -> int:
+    """Count the established connections from this machine to a port on loopback."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(remote == f"0100007F:{port:04X}" and state == "01" for _, _, remote, state, *_ in rows)

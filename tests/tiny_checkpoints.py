@@ -42,7 +42,7 @@ All carry csm-1b's llama3 rotary scaling in both stacks, and a code vocabulary 3
 
 
 def make(size: ModelSize = SIZES["small"], seed: int = 0) -> CsmForConditionalGeneration:
-    """A float32 model in eval mode; the caller's random state is left as it was."""
+    """Make a float32 model in eval mode; torch's random state is not changed."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = build(size)

@@ -1,4 +1,4 @@
-"""What passes: the same bar for the demo model, and for the negative controls that must stay below it."""
+"""The criteria that the demo model must meet and that the negative controls must fail."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

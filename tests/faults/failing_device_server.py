@@ -1,8 +1,7 @@
-"""Run as a program: the real server on a device that fails when a file says so.
+"""Run as a program: the real server, on a device that fails when a file says so.
 
-The fault is put into the model's step from outside, after the fork, as a driver would: the server has no hook for it.
-Argument: the file, which holds the name of a fault of `FAULTS` and at which step from now on it strikes, such as
-`memory 3`. It is removed when it has struck.
+The model's step is replaced in the worker, so the server needs no hook for it. Argument: the file, which holds the name
+of a fault of `FAULTS` and the step from now on that fails, such as `memory 3`. It is removed when the step has failed.
 """
 
 import sys
@@ -27,7 +26,7 @@ def lost(*_: Any) -> torch.Tensor:
 
 def hung(*_: Any) -> torch.Tensor:
     time.sleep(600)
-    raise AssertionError("nobody waits that long")
+    raise AssertionError("the server waited for a hung device")
 
 
 def memory(*_: Any) -> torch.Tensor:
@@ -48,8 +47,8 @@ def code(step: Step, runtime: Any, *given: Any) -> torch.Tensor:
 FAULTS = {fault.__name__: fault for fault in (lost, hung, memory, nan, code)}
 
 
-def infect(orders: Path) -> None:
-    """Let a step after `orders` appears fail."""
+def install_faults(orders: Path) -> None:
+    """Let a step fail after the file `orders` appears."""
     from csm.engine.runtimes.torch import TorchRuntime
 
     healthy = TorchRuntime.step
@@ -65,15 +64,16 @@ def infect(orders: Path) -> None:
         waited = 0
         return FAULTS[name](healthy, self, *given)
 
-    TorchRuntime.step = step  # type: ignore[method-assign]
+    TorchRuntime.step = step  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:
+    """Serve with the settings of the environment."""
     settings = load(env_file=None)
     log.configure(settings.log_level)
 
     def create() -> Flask:
-        infect(Path(sys.argv[1]))
+        install_faults(Path(sys.argv[1]))
         return application(settings)
 
     serve(settings, create)

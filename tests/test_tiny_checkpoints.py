@@ -1,4 +1,4 @@
-"""The fixtures and the shipped demo are what the rest of the tests take them for."""
+"""The tiny checkpoints and the demo model have the properties that other tests rely on."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 DEMO = Path(__file__).parents[1] / "csm" / "assets" / "demo"
 
@@ -27,9 +27,9 @@ def _generate(folder: Path, frames: int) -> tuple[CsmForConditionalGeneration, t
     return model, output.sequences, output.audio[0]
 
 
-@pytest.mark.parametrize("name", checkpoints.SIZES)
+@pytest.mark.parametrize("name", tiny_checkpoints.SIZES)
 def test_tiny_checkpoints_generate_through_the_real_classes(name: str, tmp_path: Path) -> None:
-    folder = checkpoints.save(tmp_path, checkpoints.SIZES[name])
+    folder = tiny_checkpoints.save(tmp_path, tiny_checkpoints.SIZES[name])
     model, codes, audio = _generate(folder, frames=3)
     assert codes.shape == (1, 3, model.config.num_codebooks)
     assert codes.max() < model.config.codec_config.codebook_size
@@ -38,15 +38,15 @@ def test_tiny_checkpoints_generate_through_the_real_classes(name: str, tmp_path:
 
 
 def test_different_sounds_get_different_codes() -> None:
-    model = checkpoints.make()
+    model = tiny_checkpoints.make()
     sounds = torch.randn(2, 1, 1920 * 4, generator=torch.Generator().manual_seed(0))
     first, second = (model.codec_model.encode(sound[None]).audio_codes for sound in sounds)
     assert (first != second).any()
 
 
-@pytest.mark.parametrize("name", checkpoints.SIZES)
-def test_what_is_said_depends_on_the_first_position_of_the_prompt(name: str) -> None:
-    model = checkpoints.make(checkpoints.SIZES[name])
+@pytest.mark.parametrize("name", tiny_checkpoints.SIZES)
+def test_codes_depend_on_the_first_position_of_the_prompt(name: str) -> None:
+    model = tiny_checkpoints.make(tiny_checkpoints.SIZES[name])
     prompts = torch.randint(0, 256, (2, 30), generator=torch.Generator().manual_seed(0))
     prompts[1, 1:] = prompts[0, 1:]
     greedy = {"do_sample": False, "depth_decoder_do_sample": False, "max_new_tokens": 4}
@@ -54,24 +54,24 @@ def test_what_is_said_depends_on_the_first_position_of_the_prompt(name: str) -> 
     assert (first != second).float().mean() > 0.2
 
 
-def test_same_seed_same_weights_and_the_callers_generator_is_untouched() -> None:
+def test_a_seed_gives_the_same_weights_and_leaves_torchs_generator_unchanged() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    one, two, other = checkpoints.make(seed=1), checkpoints.make(seed=1), checkpoints.make(seed=2)
+    one, two, other = tiny_checkpoints.make(seed=1), tiny_checkpoints.make(seed=1), tiny_checkpoints.make(seed=2)
     assert torch.equal(torch.rand(1), expected)
     assert torch.equal(one.lm_head.weight, two.lm_head.weight)
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
 
 
-def test_demo_generates_finite_audio_and_only_codes_that_its_codec_knows() -> None:
+def test_the_demo_model_generates_finite_audio_from_codes_of_its_codebook() -> None:
     model, codes, audio = _generate(DEMO, frames=10)
     assert codes.shape == (1, 10, model.config.num_codebooks)
     assert codes.max() < model.config.codec_config.codebook_size == model.config.vocab_size - 3
     assert torch.isfinite(audio).all() and audio.abs().max() > 0.01
 
 
-def test_demo_travels_in_small_float16_shards_and_says_whether_it_is_trained() -> None:
+def test_the_demo_model_has_small_float16_shards_and_says_whether_it_is_trained() -> None:
     shards = list(DEMO.glob("*.safetensors"))
     assert shards and all(shard.stat().st_size < 16e6 for shard in shards)
     assert sum(file.stat().st_size for file in DEMO.iterdir()) < 45e6

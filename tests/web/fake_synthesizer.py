@@ -1,10 +1,10 @@
-"""A synthesizer that says what its text tells it to, so that tests can steer one in another process."""
+"""A synthesizer that does what the text of a request says, so that tests control one in another process."""
 
 import json
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ ERRORS = {
 
 @dataclass
 class Script:
-    """What one text asks for, written as `chunks=5 pace=0.1 fail=GenerationFailed after=2`.
+    """What one text asks for, such as `chunks=5 pace=0.1 fail=GenerationFailed after=2`.
 
     Attributes:
-        chunks: how many to say.
+        chunks: number of chunks.
         pace: seconds before each chunk.
         fail: name of an error of `csm.errors`, or of Python, to raise after `after` chunks.
         restart: report a device that needs a fresh process.
-        mark: a byte that fills the chunks, to tell voices apart.
+        hold: index of a chunk that is said only once `release_file` exists; -1 for none.
+        mark: byte that fills the chunks, to tell answers apart.
         finish: the reason of the end.
         warn: of the reference audio.
     """
@@ -41,12 +42,14 @@ class Script:
     fail: str = ""
     after: int = 0
     restart: bool = False
+    hold: int = -1
     mark: int = 0
     finish: str = "stop"
     warn: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Script":
+        """Parse a text; ignore words that are no instruction."""
         script = cls()
         for word in text.split():
             name, sign, value = word.partition("=")
@@ -56,22 +59,24 @@ class Script:
         return script
 
     def error(self) -> Exception:
+        """Return the error that `fail` names."""
         kind = ERRORS.get(self.fail)
         if kind is None:
             return RuntimeError("an internal matter, with /a/path and CANARY text")
         return kind("a message for the client")
 
     def chunk(self) -> bytes:
+        """Return one chunk of PCM."""
         return bytes([self.mark]) * len(CHUNK) if self.mark else CHUNK
 
 
 @dataclass
-class Fake:
-    """Implements `csm.speech.Synthesizer`; writes what happens to `journal`, in this process and on disk.
+class FakeSynthesizer:
+    """Implements `csm.speech.Synthesizer` and writes what happens to `journal`.
 
     Attributes:
         capacity: requests served at once; more are `Busy`.
-        path: where the journal is written too, for tests in another process.
+        path: file that the journal is written to as well, for tests in another process.
     """
 
     capacity: int = 100
@@ -88,16 +93,19 @@ class Fake:
         self.admission = Admission(self.capacity, 0)
 
     def status(self) -> Status:
+        """See `Synthesizer.status`."""
         reason = None if self.state == "healthy" else f"it is {self.state}"
         waiting = self.admission.reserved - self.running
         return Status(self.state, "fake", "cpu", reason, self.running, max(0, waiting), self.details)
 
     def reserve(self) -> Reservation:
+        """See `Synthesizer.reserve`."""
         if self.state != "healthy":
             raise errors.NotReady("not now", retry_after=7)
         return self.admission.reserve()
 
     def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """See `Synthesizer.speak`."""
         notes = Notes(segments=1, language="de" if "Guten" in utterance.text else "en", transcript_source="none")
         return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
 
@@ -117,7 +125,7 @@ class Fake:
                 for said in range(script.chunks):
                     if script.fail and said == script.after:
                         raise script.error()
-                    self._pause(script.pace, is_disconnected)
+                    self._pause(script.pace, said == script.hold, is_disconnected)
                     yield script.chunk()
                 said = script.chunks
                 notes.finish_reason = script.finish
@@ -129,32 +137,40 @@ class Fake:
                 self.note("end", said=said)
 
     def drain(self) -> None:
+        """See `Synthesizer.drain`."""
         self.state = "draining"
         self.note("drain")
 
     def close(self) -> None:
+        """See `Synthesizer.close`."""
         self.note("close")
 
     def note(self, event: str, **more: Any) -> None:
-        entry = {"event": event, "at": time.monotonic(), **more}
+        """Append an event to the journal."""
+        entry = {"event": event, **more}
         self.journal.append(entry)
         if self.path is not None:
             with self.path.open("a") as file:
                 file.write(json.dumps(entry) + "\n")
 
     def events(self) -> list[str]:
+        """Return the kinds of all events, oldest first."""
         return [entry["event"] for entry in self.journal]
 
-    def _pause(self, seconds: float, is_disconnected: Callable[[], bool]) -> None:
+    def _pause(self, seconds: float, is_held: bool, is_disconnected: Callable[[], bool]) -> None:
         until = time.monotonic() + seconds
         while True:
             if is_disconnected():
                 self.note("disconnected")
                 raise errors.Cancelled("the client disconnected")
-            if time.monotonic() >= until:
+            if time.monotonic() >= until and not (is_held and not self._is_released()):
                 return
             time.sleep(0.01)
 
+    def _is_released(self) -> bool:
+        return self.path is not None and release_file(self.path).exists()
 
-def fields_of(utterance: Utterance) -> dict[str, Any]:
-    return asdict(utterance)
+
+def release_file(journal: Path) -> Path:
+    """Return the file whose existence lets generations with `hold` go on."""
+    return journal.with_suffix(".released")

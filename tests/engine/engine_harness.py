@@ -1,72 +1,79 @@
-"""Engines that tests can drive by hand or break on purpose, from outside."""
+"""Engines that tests step by hand or break on purpose."""
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.engine.csm_engine import CsmEngine
+from csm.engine.devices import Placement
 from csm.engine.request import Generation
-from csm.errors import CsmError
 from csm.model.conversation import Conversation, Tokenizer, Turn
 
+CPU = Placement(torch.device("cpu"), "float32")
 SAMPLING = Sampling(seed=1)
 
 CALLS = ("encode", "load_prefix", "prefill", "save_prefix", "join", "move", "step")
-"""What a scheduler asks of a runtime."""
+"""The methods of a runtime that a scheduler calls."""
 
 
 def voice(number: int, samples: int = 8_000) -> Waveform:
+    """Return noise that stands for a voice; each number is another one."""
     return Waveform(0.1 * np.random.default_rng(number).standard_normal(samples).astype(np.float32), 24_000)
 
 
-def said(text: str, speaker: int = 0, transcript: str = "Heard.") -> Conversation:
+def make_conversation(text: str, speaker: int = 0, transcript: str = "Heard.") -> Conversation:
+    """Return a conversation of a voice with its transcript, then a text to say."""
     return Conversation((Turn("0", transcript, voice(speaker)), Turn("0", text)))
 
 
 @dataclass(frozen=True)
 class Request:
-    """Something to say; the same each time."""
+    """A text for an engine; the same request gets the same answer each time."""
 
     text: str = "Say this."
     speaker: int = 0
     sampling: Sampling = SAMPLING
     frames: int = 6
 
-    def start(self, engine: Any, gone: Callable[[], bool] = lambda: False) -> Generation:
-        return engine.generate(said(self.text, self.speaker), self.sampling, self.frames, gone)
+    def start(self, engine: Any, is_disconnected: Callable[[], bool] = lambda: False) -> Generation:
+        """Begin a generation."""
+        said = make_conversation(self.text, self.speaker)
+        return cast(Generation, engine.generate(said, self.sampling, self.frames, is_disconnected))
 
     def run(self, engine: Any) -> list[Chunk]:
+        """Generate to the end."""
         return list(self.start(engine))
 
 
-class Stepped(CsmEngine):
-    """An engine without a loop of its own: tests call `step`."""
+class SteppedEngine(CsmEngine):
+    """An engine without a thread: tests call `step`."""
 
     def _run(self) -> None:
         return
 
     def step(self) -> None:
+        """Make one step of the scheduler."""
         self._scheduler.step()
 
-    def run_dry(self, most: int = 1000) -> int:
-        """Step until nobody is left; the number of steps."""
-        for taken in range(most):
+    def run_dry(self, max_steps: int = 1000) -> int:
+        """Step until no work is left; return the number of steps."""
+        for taken in range(max_steps):
             if not self._scheduler.has_work:
                 return taken
             self.step()
-        raise AssertionError(f"still busy after {most} steps")
+        raise AssertionError(f"still busy after {max_steps} steps")
 
 
 @dataclass
-class Engines:
+class EngineFactory:
     """Makes engines and closes them."""
 
     runtime: Any
@@ -86,20 +93,21 @@ class Engines:
         return self.made[-1]
 
     def close(self) -> None:
+        """Close all engines that were made."""
         for engine in self.made:
             engine.close()
 
 
-class Watched:
-    """A runtime that notes every call, and does something at it first.
+class RecordingRuntime:
+    """A runtime that records every call and runs a hook before it.
 
     Args:
-        runtime: the real one.
-        at: called with the number of the call, from 1, and its name; may raise, or wait.
+        runtime: does the work.
+        before: called with the number of the call, from 1, and its name; may raise or wait.
     """
 
-    def __init__(self, runtime: Any, at: Callable[[int, str], None] = lambda number, name: None) -> None:
-        self._runtime, self._at = runtime, at
+    def __init__(self, runtime: Any, before: Callable[[int, str], object] = lambda number, name: None) -> None:
+        self._runtime, self._before = runtime, before
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self._lock = threading.Lock()
 
@@ -108,34 +116,37 @@ class Watched:
         if name not in CALLS:
             return found
 
-        def noted(*arguments: Any) -> Any:
+        def recorded(*arguments: Any) -> Any:
             with self._lock:
                 self.calls.append((name, arguments))
                 number = len(self.calls)
-            self._at(number, name)
+            self._before(number, name)
             return found(*arguments)
 
-        return noted
+        return recorded
 
     def count(self, name: str) -> int:
+        """Return how often a method was called."""
         return sum(called == name for called, _ in self.calls)
 
     @property
     def positions_read(self) -> int:
-        """Over all prefills."""
+        """Positions of all prefills together."""
         return sum(len(arguments[0]) for name, arguments in self.calls if name == "prefill")
 
 
 def codes(chunks: list[Chunk]) -> NDArray[np.int64]:
+    """Return the codes of all chunks, [frames, codebooks]."""
     return np.concatenate([chunk.codes for chunk in chunks])
 
 
 def samples(chunks: list[Chunk]) -> NDArray[np.float32]:
+    """Return the samples of all chunks."""
     return np.concatenate([chunk.samples for chunk in chunks])
 
 
-def handed_over(generation: Generation, patience: float = 30) -> tuple[list[Chunk], CsmError | None]:
-    """What lies ready for a reader that may have gone: the chunks, and how it ended."""
+def collect(generation: Generation, patience: float = 30) -> tuple[list[Chunk], BaseException | None]:
+    """Return the chunks of a generation, even of one that was closed, and the error that ended it."""
     chunks: list[Chunk] = []
     while True:
         try:
@@ -145,10 +156,3 @@ def handed_over(generation: Generation, patience: float = 30) -> tuple[list[Chun
         if not isinstance(item, Chunk):
             return chunks, item
         chunks.append(item)
-
-
-def until(true: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not true within {seconds} seconds"
-        time.sleep(0.005)

@@ -23,7 +23,7 @@ from transformers import (
 
 from recipes.demo_model.export import forget_cached_codebooks
 from recipes.demo_model.tokenizer import BYTES, CHAT_TEMPLATE
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 TEXT_VOCABULARY = 128_256
 IDS = {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001, "<|AUDIO|>": 128_002, "<|audio_eos|>": 128_003}
@@ -46,7 +46,7 @@ DEPTH_AUDIO = "depth_decoder.model.embed_tokens.weight"
 
 def today(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     """As we save it: today's names of all fields, one file, `processor_config.json`."""
-    model = checkpoints.make()
+    model = tiny_checkpoints.make()
     _give_real_ids(model)
     _count_codes(model.codec_model)
     model.to(dtype).save_pretrained(folder)
@@ -165,7 +165,11 @@ def _write_small_files(folder: Path, source: Path, dtype: str, more: dict[str, A
     ids = {name: config[name] for name in ("bos_token_id", "pad_token_id")}
     old = {"max_new_tokens": 125, "transformers_version": "4.52.0.dev0"}
     _write_json(folder / "generation_config.json", ids | depth | sampling | old)
-    extractor = {"chunk_length_s": None, "feature_extractor_type": "EncodecFeatureExtractor", "feature_size": 1}
+    extractor: dict[str, Any] = {
+        "chunk_length_s": None,
+        "feature_extractor_type": "EncodecFeatureExtractor",
+        "feature_size": 1,
+    }
     extractor |= {"overlap": None, "padding_side": "right", "padding_value": 0.0, "processor_class": "CsmProcessor"}
     extractor |= {"return_attention_mask": True, "sampling_rate": 24_000}
     _write_json(folder / "preprocessor_config.json", extractor)
@@ -179,7 +183,11 @@ def _write_tokenizer(folder: Path, source: Path) -> None:
     named = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "pad_token": "<|end_of_text|>"}
     _write_json(folder / "special_tokens_map.json", {kind: {"content": token} | plain for kind, token in named.items()})
     added = {str(index): {"content": token, "special": True} | plain for token, index in IDS.items()}
-    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "processor_class": "CsmProcessor", "extra_special_tokens": {}}
+    kind: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "processor_class": "CsmProcessor",
+        "extra_special_tokens": {},
+    }
     kind |= {"clean_up_tokenization_spaces": True, "model_input_names": ["input_ids", "attention_mask"]}
     tokenizer = {"added_tokens_decoder": added, "model_max_length": 131_072} | named | kind
     _write_json(folder / "tokenizer_config.json", tokenizer)

@@ -1,16 +1,16 @@
-"""Many clients in one thread: a client that takes its time must not pass for a server that does."""
+"""Many clients in one thread, so that a slow client is not mistaken for a slow server."""
 
 import selectors
 import socket
 import time
 from dataclasses import dataclass, field
 
-from tests.web import raw
+from tests import raw_http
 
 
 @dataclass(eq=False)
 class Client:
-    """One connection, opened before anybody sends.
+    """One connection, opened before any client sends.
 
     Attributes:
         unsent: what is left of the request.
@@ -25,15 +25,15 @@ class Client:
     sent: float = 0.0
     first: float = 0.0
     last: float = 0.0
-    answer: raw.Answer = field(init=False)
+    answer: raw_http.Answer = field(init=False)
 
     @property
     def waited(self) -> float:
-        """Seconds from the last byte of the request, or from when it could be sent no more, to the first answered."""
+        """Seconds from the last byte of the request that could be sent to the first byte of the answer."""
         return max(0.0, self.first - self.sent)
 
     def send(self) -> bool:
-        """Whether all has been sent."""
+        """Send what the socket takes; return whether all has been sent."""
         try:
             self.unsent = self.unsent[self.connection.send(self.unsent) :]
         except (BrokenPipeError, ConnectionResetError):
@@ -42,7 +42,7 @@ class Client:
         return not self.unsent
 
     def receive(self) -> bool:
-        """Whether all has been received."""
+        """Receive what has come; return whether the answer has ended."""
         try:
             data = self.connection.recv(65536)
         except ConnectionResetError:
@@ -54,20 +54,20 @@ class Client:
 
 
 def at_once(port: int, requests: list[bytes], seconds: float = 300) -> list[Client]:
-    """Send all requests at the same moment, each from an address of its own; return when all have been answered."""
+    """Send all requests at the same time, each from an address of its own; return when all have been answered."""
     with selectors.DefaultSelector() as poller:
         clients = [
-            Client(raw.connect(port, seconds, f"127.0.6.{number}"), memoryview(raw.closing(request)))
+            Client(raw_http.connect(port, seconds, f"127.0.6.{number}"), memoryview(raw_http.closing(request)))
             for number, request in enumerate(requests)
         ]
         for client in clients:
             client.connection.setblocking(False)
             poller.register(client.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
-        # Until the server has taken all connections in, so that none of them waits for its turn to be accepted.
+        # Time for the server to accept all connections, so that no request waits for its turn to be accepted.
         time.sleep(0.2)
         _converse(poller, time.monotonic() + seconds)
     for client in clients:
-        client.answer = raw.parse(client.received)
+        client.answer = raw_http.parse(client.received)
     return clients
 
 
