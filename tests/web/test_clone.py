@@ -116,6 +116,6 @@ def test_speed(client, fake, speed, status):
 
 
 def test_an_answer_tells_what_should_be_better_about_the_reference_audio(client):
-    answer = client.post("/clone-voice", data=form("warn=short"), headers=KEY)
+    answer = client.post("/clone-voice", data=clone_form("warn=short"), headers=KEY)
     assert answer.headers["X-Reference-Warnings"] == "short: a sentence; noisy: another"
-    assert "X-Reference-Warnings" not in client.post("/clone-voice", data=form(), headers=KEY).headers
+    assert "X-Reference-Warnings" not in client.post("/clone-voice", data=clone_form(), headers=KEY).headers
