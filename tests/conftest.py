@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of one tiny model as repositories lay it out, by the name of the layout; see `tests.layouts`."""
+    """Folders of one tiny model as repositories lay it out, by the name of the layout; see `tests.checkpoint_layouts`."""
     folders: dict[str, Path] = {}
 
     def folder(name: str) -> Path:
