@@ -23,7 +23,9 @@ def imported(paths: list[Path]) -> set[str]:
     """Distributions that the sources import, by their canonical names."""
     owners = metadata.packages_distributions()
     modules = {name.split(".")[0] for path in paths for name in _imports(path)}
-    return {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
+    found = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
+    # The package itself, where it is installed.
+    return found - {"csm-server"}
 
 
 def _imports(path: Path):
