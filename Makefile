@@ -37,7 +37,7 @@ test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transformers that is allowed
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --target build/floor transformers==$(FLOOR)
 	PYTHONPATH=build/floor $(RUN) -c 'import transformers, sys; sys.exit(transformers.__version__ != "$(FLOOR)")'
-	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_checkpoints.py tests/model/test_checkpoint.py \
+	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_tiny_checkpoints.py tests/model/test_checkpoint.py \
 		tests/engine/test_layouts.py tests/engine/test_transformers_engine.py
 
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests import tables
+from tests import summary_tables
 
 OURS = ("CSM_", "HF_")
 
@@ -27,10 +27,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def folder(name: str = "small") -> Path:
         # Imports torch, which the tests of HTTP do without.
-        from tests import checkpoints
+        from tests import tiny_checkpoints
 
         if name not in folders:
-            folders[name] = checkpoints.save(tmp_path_factory.mktemp(name), checkpoints.SIZES[name])
+            folders[name] = tiny_checkpoints.save(tmp_path_factory.mktemp(name), tiny_checkpoints.SIZES[name])
         return folders[name]
 
     return folder
@@ -38,14 +38,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of one tiny model as repositories lay it out, by the name of the layout; see `tests.layouts`."""
+    """Folders of one tiny model as repositories lay it out, by the name of the layout; see `tests.checkpoint_layouts`."""
     folders: dict[str, Path] = {}
 
     def folder(name: str) -> Path:
-        from tests import layouts
+        from tests import checkpoint_layouts
 
         if name not in folders:
-            folders[name] = layouts.LAYOUTS[name](tmp_path_factory.mktemp("layout") / name, folder)
+            folders[name] = checkpoint_layouts.LAYOUTS[name](tmp_path_factory.mktemp("layout") / name, folder)
         return folders[name]
 
     return folder
@@ -54,18 +54,18 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """The tables of tests that ran in a process beside this one."""
-    tables.of(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
+    summary_tables.of(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["tables"] = tables.of(session.config)
+        output["tables"] = summary_tables.of(session.config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     # Counted here, because the conftest of their folder is not read where tests run side by side.
-    faults = tables.outcomes(terminalreporter.stats, "tests/faults/")
+    faults = summary_tables.outcomes(terminalreporter.stats, "tests/faults/")
     if faults:
-        tables.add(config, "Faults", ("class", "tried", "passed"), faults)
-    for table in tables.of(config):
+        summary_tables.add(config, "Faults", ("class", "tried", "passed"), faults)
+    for table in summary_tables.of(config):
         terminalreporter.write_line("\n" + table)

@@ -1,6 +1,7 @@
 import logging
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,13 @@ def side_by_side(*calls):
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
     for thread in threads:
         thread.start()
-    return lambda: [thread.join(60) for thread in threads] and results
+
+    def join() -> list[Any]:
+        for thread in threads:
+            thread.join(60)
+        return results
+
+    return join
 
 
 def test_the_second_request_with_a_voice_does_not_recognise_again(transcriber, recognizer):
@@ -102,7 +109,12 @@ def test_all_is_done_in_one_thread_that_does_not_keep_the_process(transcriber, r
 
 def test_it_is_loaded_at_first_use_and_once():
     loaded = []
-    transcriber = Transcriber(lambda: loaded.append(1) or Scripted())
+
+    def load() -> Any:
+        loaded.append(1)
+        return Scripted()
+
+    transcriber = Transcriber(load)
     assert not loaded
     transcriber.transcribe(sound(1))
     transcriber.transcribe(sound(2))

@@ -12,7 +12,7 @@ from tests.corpus.ffmpeg import speech_wav
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Of torch: on a busy machine its threads wait for each other six times longer than one works."""
+    """Let torch compute in one thread: on a busy machine, its threads wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -21,14 +21,14 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def speech():
-    """Five seconds of a reader, 48 kHz."""
+    """Return five seconds of a recorded voice at 48 kHz."""
     samples, rate = soundfile.read(io.BytesIO(speech_wav()), dtype="float32")
     return Waveform(np.ascontiguousarray(samples), rate)
 
 
 @pytest.fixture
 def fake_ffmpeg(tmp_path, monkeypatch):
-    """Put a shell script in ffmpeg's place; it passes for a new ffmpeg, then does what it is told."""
+    """Replace ffmpeg by a shell script that claims to be a recent version."""
 
     def install(script, options="echo ' -fd <int>'"):
         program = tmp_path / "ffmpeg"

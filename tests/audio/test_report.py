@@ -16,7 +16,7 @@ from csm.audio.decode import decode
 from csm.audio.report import Report, examine
 from csm.audio.waveform import Waveform
 from csm.errors import UnusableReference
-from tests import tables
+from tests import summary_tables
 from tests.corpus.ffmpeg import encode
 from tests.recordings import flite, librivox, voice
 
@@ -103,7 +103,7 @@ def test_the_noise_is_measured(voices, request):
                 assert np.abs(measured - true).max() < 4
             assert counted(found)["noisy"] == (len(found) if true <= 10 else 0)
     header = ("noise", "SNR in dB", "measured", "least", "most", f"warned of {len(voices)}")
-    tables.add(request.config, "Reference audio in noise", header, rows)
+    summary_tables.add(request.config, "Reference audio in noise", header, rows)
 
 
 def clipped(samples, gain):
@@ -145,7 +145,7 @@ def test_what_each_fault_is_taken_for(voices, request):
     found["the same as webm"] = [reported(one.samples, one.sample_rate) for one in webm if _is_usable(one.samples)]
     counts = {name: counted(reports) for name, reports in found.items()}
     rows = [(name, len(found[name]), *one.values()) for name, one in counts.items()]
-    tables.add(request.config, "Reference audio and its warnings", ("recording", "of", *counts["clean"]), rows)
+    summary_tables.add(request.config, "Reference audio and its warnings", ("recording", "of", *counts["clean"]), rows)
     clean = counts["clean"]
     assert clean["noisy"] == clean["clipped"] == clean["quiet"] == clean["short"] == 0
     assert clean["music"] <= 1, "flite's slt speaks nearly as evenly as an instrument"

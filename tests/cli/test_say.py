@@ -16,8 +16,11 @@ import pytest
 import csm
 from csm import cli
 from csm.audio.wav import pcm16, streaming_header
-from tests.running import ROOT, VOICE, Running, running
-from tests.web.conftest import free_port, until
+from tests.paths import ROOT
+from tests.polling import wait_until
+from tests.ports import free_port
+from tests.real_server import RealServer, real_server
+from tests.reference_audio import VOICE
 
 SAY = ["say", "--voice", str(VOICE), "--seed", "3", "--max-seconds", "0.8"]
 
@@ -113,12 +116,12 @@ def _status(words: list[str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("server"), require_consent="1") as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    with real_server(tmp_path_factory.mktemp("server"), require_consent="1") as server:
         yield server
 
 
-def remote(server: Running, *words: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+def remote(server: RealServer, *words: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     url = f"http://127.0.0.1:{server.port}"
     command = [sys.executable, "-m", "csm", *SAY, "--text", "Hello there.", "--url", url, *words]
     given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
@@ -133,7 +136,7 @@ def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
     Path("ffplay").chmod(0o755)
     given = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path.cwd()}{os.pathsep}{os.environ['PATH']}"}
     process = subprocess.Popen([sys.executable, "-m", "csm", *words], env=given, stderr=subprocess.PIPE)
-    until(Path("hears").exists, 60)
+    wait_until(Path("hears").exists, 60)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and b"Traceback" not in errors
@@ -141,7 +144,7 @@ def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_says_it(server: Running) -> None:
+def test_a_server_says_it(server: RealServer) -> None:
     done = remote(server, "--key", "secret", "--consent", "-o", "there.wav", "--transcript", "Heard.")
     assert done.returncode == 0 and b"there.wav: 0.8 s of audio, real-time factor" in done.stderr
     with csm.load("demo") as model:
@@ -153,7 +156,7 @@ def test_a_server_says_it(server: Running) -> None:
 
 
 @pytest.mark.slow
-def test_the_key_may_come_from_the_environment(server: Running) -> None:
+def test_the_key_may_come_from_the_environment(server: RealServer) -> None:
     done = remote(server, "--consent", "-o", "-", "-q", VOICE_SERVER_KEY="secret")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout[:4] == b"RIFF" and len(done.stdout) == 44 + 2 * 10 * 1920
@@ -163,7 +166,7 @@ def test_the_key_may_come_from_the_environment(server: Running) -> None:
 @pytest.mark.parametrize(
     ("words", "told"), [(["--key", "wrong", "--consent"], b"answered 401"), (["--key", "secret"], b"consent=true")]
 )
-def test_the_servers_refusal_is_told(server: Running, words: list[str], told: bytes) -> None:
+def test_the_servers_refusal_is_told(server: RealServer, words: list[str], told: bytes) -> None:
     done = remote(server, *words, "-o", "refused.wav")
     assert done.returncode == 1 and told in done.stderr and b"Traceback" not in done.stderr
     assert not (server.log.parent / "refused.wav").exists()

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchmarks.gpu import __main__ as gpu
-from tests.running import ROOT
+from tests.paths import ROOT
 
 
 @pytest.mark.slow
