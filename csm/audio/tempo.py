@@ -1,6 +1,6 @@
 """Change of tempo with the pitch kept, while the audio is still being made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +102,15 @@ class TempoChanger:
             self._first = position
 
 
-def changed(chunks: Iterable[Samples], speed: float, sample_rate: int = 24_000) -> Iterator[Samples]:
-    """Yield a stream at another speed; see `TempoChanger`."""
+def changed(chunks: Iterable[Samples], speed: float, sample_rate: int = 24_000) -> Generator[Samples, None, None]:
+    """Yield a stream at another speed, and close it if it is a generator; see `TempoChanger`."""
     changer = TempoChanger(speed, sample_rate)
-    for chunk in chunks:
-        if len(made := changer.process(chunk)):
+    try:
+        for chunk in chunks:
+            if len(made := changer.process(chunk)):
+                yield made
+        if len(made := changer.flush()):
             yield made
-    if len(made := changer.flush()):
-        yield made
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
