@@ -18,7 +18,7 @@ from csm.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_Job = tuple[Waveform, "Future[str | None]"]
+_Job = tuple[Waveform, "Future[str | None]"] | None
 
 
 class Transcriber:
@@ -47,6 +47,7 @@ class Transcriber:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._busy_since: float | None = None
         self._not_before = 0.0
+        self._closed = False
         self._recognizer: Recognizer | None = None
         self._thread: threading.Thread | None = None
 
@@ -87,7 +88,22 @@ class Transcriber:
             logger.warning("the reference audio is not transcribed: the recogniser took over %g s", self._max_seconds)
             return None
 
+    def close(self) -> None:
+        """Begin nothing new, and wait for what is being recognised, at most `max_seconds`.
+
+        If Python ends in the middle of it, CTranslate2's threads abort the process.
+        """
+        with self._lock:
+            self._closed = True
+            for known in self._voices.values():
+                known.cancel()
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(self._max_seconds)
+
     def _unavailable(self) -> str | None:
+        if self._closed:
+            return "the server is shutting down"
         if self._busy_since is not None and monotonic() > self._busy_since + self._max_seconds:
             return "the recogniser is still busy with an earlier one; if that lasts, restart the server"
         if monotonic() < self._not_before:
@@ -112,8 +128,8 @@ class Transcriber:
                 del self._voices[key]
 
     def _work(self) -> None:
-        while True:
-            waveform, future = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
+            waveform, future = job
             if not future.set_running_or_notify_cancel():
                 continue
             self._busy_since = monotonic()
@@ -122,7 +138,7 @@ class Transcriber:
             if not is_final:
                 self._forget(future)
             future.set_result(words)
-            del waveform, future
+            del job, waveform, future  # not held while it waits
 
     def _recognize(self, waveform: Waveform) -> tuple[str | None, bool]:
         """Return the words, and whether asking again would be in vain."""

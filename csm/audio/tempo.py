@@ -1,6 +1,6 @@
 """Change of tempo with the pitch kept, while the audio is still being made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from csm.audio.waveform import Samples
 MIN_SPEED = 0.5
 MAX_SPEED = 2.0
 
-_WINDOW_SECONDS = 0.03
-"""Two periods of a low voice; longer windows double consonants when speech is slowed."""
+_WINDOW_SECONDS = 0.04
+"""Three periods of a low voice. From 30 to 50 ms the difference is hardly measurable; longer ones hold back more."""
 _SEARCH_SECONDS = 0.01
 """To either side, which makes a range of more than one period of a voice of 50 Hz."""
 _PREFER_NEAR = 1e-4
@@ -19,7 +19,7 @@ _PREFER_NEAR = 1e-4
 
 
 class TempoChanger:
-    """Plays audio faster or slower by WSOLA.
+    """Plays audio faster or slower, by WSOLA.
 
     Windows of the input are overlapped at an even distance in the output. Each is taken from where it continues the
     previous window best, near the place that the speed asks for (Verhelst and Roelands 1993, "An overlap-add technique
@@ -60,7 +60,7 @@ class TempoChanger:
         return self._made(self._received)
 
     def flush(self) -> Samples:
-        """Return the rest: the output has then, rounded, `1 / speed` times the samples of the input."""
+        """Return the rest, so that the whole output has `1 / speed` times the samples of the input, rounded."""
         if self._speed == 1:
             return np.zeros(0, np.float32)
         rest = round(self._received / self._speed) - self._windows * self._hop
@@ -102,11 +102,15 @@ class TempoChanger:
             self._first = position
 
 
-def changed(chunks: Iterable[Samples], speed: float, sample_rate: int = 24_000) -> Iterator[Samples]:
-    """Yield a stream at another speed; see `TempoChanger`."""
+def changed(chunks: Iterable[Samples], speed: float, sample_rate: int = 24_000) -> Generator[Samples, None, None]:
+    """Yield a stream at another speed, and close it if it is a generator; see `TempoChanger`."""
     changer = TempoChanger(speed, sample_rate)
-    for chunk in chunks:
-        if len(made := changer.process(chunk)):
+    try:
+        for chunk in chunks:
+            if len(made := changer.process(chunk)):
+                yield made
+        if len(made := changer.flush()):
             yield made
-    if len(made := changer.flush()):
-        yield made
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()

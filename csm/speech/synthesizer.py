@@ -90,6 +90,8 @@ class CsmSynthesizer:
         """See `Synthesizer.close`."""
         self._draining = True
         self._engine.close()
+        if self._transcriber is not None:
+            self._transcriber.close()
 
     def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Voice:
         longest = self._settings.max_reference_seconds

@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -10,6 +12,7 @@ from csm.asr.transcriber import Transcriber
 from csm.audio.waveform import Waveform
 from csm.errors import ModelUnavailable
 from csm.settings import load
+from tests.paths import ROOT
 from tests.recordings import voice
 
 
@@ -184,6 +187,49 @@ def test_loading_is_tried_again_later():
     transcriber = Transcriber(load_at_second_attempt, retry_seconds=0)
     assert transcriber.transcribe(sound()) is None
     assert transcriber.transcribe(sound()) == "Some words."
+
+
+def test_closing_ends_what_waits_and_begins_nothing(transcriber, recognizer, caplog):
+    recognizer.door.clear()
+    results = side_by_side(lambda: transcriber.transcribe(sound(1)))
+    assert recognizer.begun.wait(10)
+    waiting = side_by_side(lambda: transcriber.transcribe(sound(2)))
+    closing = side_by_side(transcriber.close)
+    while "shutting down" not in caplog.text:
+        assert transcriber.transcribe(sound(3)) is None
+    recognizer.door.set()
+    closing()
+    assert results() == ["Some words."] and waiting() == [None] and len(recognizer.heard) == 1
+    assert not any(thread.is_alive() for thread in recognizer.threads)
+
+
+def test_closing_does_not_wait_for_a_recogniser_that_hangs(recognizer):
+    transcriber = Transcriber(lambda: recognizer, max_seconds=0.2)
+    recognizer.door.clear()
+    assert transcriber.transcribe(sound()) is None
+    transcriber.close()
+
+
+def test_closing_one_that_was_never_used():
+    Transcriber(Scripted).close()
+
+
+def test_a_process_may_end_in_the_middle_of_a_recognition(folder):
+    script = f"""
+import threading
+from csm.asr.transcriber import Transcriber
+from csm.settings import load
+from tests.recordings import voice
+transcriber = Transcriber.from_settings(load(None, transcriber={str(folder)!r}))
+sound = voice()[0]
+thread = threading.Thread(target=transcriber.transcribe, args=(sound,), daemon=True)
+thread.start()
+while transcriber._recognizer is None:
+    thread.join(0.01)
+transcriber.close()
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_by_default_nothing_is_recognised():

@@ -125,3 +125,21 @@ def test_other_speeds_are_refused_with_the_range(speed):
 
 def test_nothing_in_nothing_out():
     assert list(changed([], 1.5)) == []
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.5])
+def test_closing_it_closes_what_it_reads(speed):
+    closed = []
+
+    def source():
+        try:
+            while True:
+                yield sine(220)
+        finally:
+            closed.append(True)
+
+    kept = source()
+    stream = changed(kept, speed)
+    next(stream)
+    stream.close()
+    assert closed, "although somebody else holds it, so that Python would not"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 
 from csm.asr.transcriber import Transcriber
@@ -236,6 +237,14 @@ def test_draining_refuses_new_requests_and_finishes_running_ones(
     assert len(list(speaking)) == 2 and not engine.is_closed
     synthesizer.close()
     assert engine.is_closed
+
+
+def test_closing_ends_the_recogniser(engine: FakeEngine) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(transcriber="base.en"), engine, {})
+    synthesizer.close()
+    assert synthesizer._transcriber is not None
+    assert synthesizer._transcriber.transcribe(Waveform(np.zeros(2400, np.float32), 24_000)) is None
+    assert synthesizer._transcriber._thread is None, "nothing was begun"
 
 
 def test_a_lost_device_makes_the_synthesizer_unhealthy() -> None:
