@@ -79,7 +79,7 @@ def test_it_is_played(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--text", "Hi.", "-o", "out.wav", "--url", "ftp://there"], 2, "http://"),
         (["--text", "Hi.", "-o", "out.wav", "--url", "http://there", "--model", "demo"], 2, "not allowed with"),
         (["--text", "Hi.", "-o", "out.wav", "--top-k", "0"], 1, "top_k must be"),
-        (["--text", " ", "-o", "out.wav"], 1, "nothing is left to say"),
+        (["--text", " ", "-o", "out.wav"], 1, "there is nothing to say"),
         (["--text", "Hi.", "-o", "out.wav", "--voice", "missing.m4a"], 1, "missing.m4a: No such file"),
         (["--text", "Hi.", "-o", "out.wav", "--voice", "notes.txt"], 1, "not audio"),
         (["--text", "Hi.", "-o", "out.wav", "--model", "./nothing"], 1, "no checkpoint there"),
