@@ -8,7 +8,8 @@ QUALITY_STAMP := $(VENV)/.installed-quality
 
 FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
 
-# Tests side by side: those that take seconds keep the processor busy, many that take minutes wait.
+# Tests side by side: those that take seconds keep the processor busy, many that take minutes wait. Each process of
+# the former computes in one thread, since there are as many processes as processors.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
 BESIDE_SLOW := --numprocesses 3 --dist worksteal
 
@@ -28,7 +29,7 @@ serve: $(SERVE_STAMP)  ## start the server with the settings of the environment 
 	$(RUN) sesame_server.py
 
 test: $(DEV_STAMP)  ## run the tests that take seconds
-	$(RUN) -m pytest $(BESIDE)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest $(BESIDE)
 
 test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \

@@ -146,7 +146,7 @@ def _processor() -> CsmProcessor:
 
 
 def _write_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """The text embedding, by far the largest, and half of the rest; then the other half, which holds a tied table."""
+    """Write two shards: the text embedding and half of the rest; the other half, which holds a tied table."""
     names = sorted(tensors)
     first = {"embed_text_tokens.weight", *names[: len(names) // 2]}
     where = {name: SHARDS[name not in first] for name in names}

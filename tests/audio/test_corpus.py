@@ -89,6 +89,7 @@ def test_every_case_gets_an_expected_status_and_leaves_nothing_behind(corpus):
     assert list(verdicts(corpus)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_left")
 def test_damaged_recordings_get_a_status_and_leave_nothing_behind():
     """A few; `tests/hostile` sends hundreds to a server, and `make fuzz` thousands."""

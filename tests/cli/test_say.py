@@ -131,14 +131,16 @@ def remote(server: RealServer, *words: str, **environment: str) -> "subprocess.C
 def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
     words = [*SAY[:-2], "--text", "One, two, three. " * 50, "--temperature", "1.5", "-o", "out.wav", "--play"]
     Path("ffplay").write_text(
-        f"#!/bin/sh\nhead -c 5000 > {Path.cwd()}/heard.wav; touch {Path.cwd()}/hears; exec cat > /dev/null\n"
+        f"#!/bin/sh\nhead -c 5000 > {Path.cwd()}/heard.wav; touch {Path.cwd()}/hears; exec sleep 600\n"
     )
     Path("ffplay").chmod(0o755)
     given = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path.cwd()}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen([sys.executable, "-m", "csm", *words], env=given, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "csm", *words]
+    process = subprocess.Popen(command, env=given, stderr=subprocess.PIPE, start_new_session=True)
     wait_until(Path("hears").exists, 60)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    # As a terminal does: the player gets the signal too. It does not read on, so that the audio cannot be over already.
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in errors
     assert not Path("out.wav").exists()
 

@@ -88,6 +88,7 @@ class EngineFactory:
         voice_bytes: int = 10**8,
         patience: float = 60.0,
     ) -> Any:
+        """Make an engine; see `CsmEngine`."""
         info = EngineInfo("csm", "cpu", "float32", slots, 24_000, 12.5)
         self.made.append(kind(runtime or self.runtime, info, self.tokenizer, voice_bytes, patience))
         return self.made[-1]

@@ -21,24 +21,29 @@ Step = Callable[..., torch.Tensor]
 
 
 def lost(*_: Any) -> torch.Tensor:
+    """Fail with an error after which a CUDA context is unusable."""
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 def hung(*_: Any) -> torch.Tensor:
+    """Never return."""
     time.sleep(600)
     raise AssertionError("the server waited for a hung device")
 
 
 def memory(*_: Any) -> torch.Tensor:
+    """Run out of memory."""
     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def nan(step: Step, runtime: Any, *given: Any) -> torch.Tensor:
+    """Make the state not a number."""
     runtime.state.x.fill_(torch.nan)
     return step(runtime, *given)
 
 
 def code(step: Step, runtime: Any, *given: Any) -> torch.Tensor:
+    """Return an impossible code."""
     made = step(runtime, *given).clone()
     made[:, -1] = 10**9
     return made

@@ -39,6 +39,7 @@ class Reading:
 
     @classmethod
     def from_process(cls, pid: int, requests: int) -> "Reading":
+        """Read what a process uses now."""
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.split()}
         memory = int(status["RssAnon"]) / 1024
@@ -69,18 +70,21 @@ class Traffic:
             self.outcomes[f"{kind}: {type(error).__name__}"] += 1
 
     def listen(self) -> str:
+        """Receive a whole answer."""
         answer = self._server.ask(clone_request(next(self._good), seed=str(time.monotonic_ns())), TIMEOUT)
         if answer.status not in (200, 503):
             return f"{answer.status} {answer.body.decode()}"
         return str(answer.status) if answer.is_complete else "incomplete"
 
     def disconnect(self) -> str:
+        """Disconnect after the first bytes."""
         with raw_http.connect(self._server.port, TIMEOUT) as connection:
             connection.sendall(clone_request(next(self._good), max_seconds="20"))
             connection.recv(1000)
         return "disconnected"
 
     def send_bad_file(self) -> str:
+        """Send a file that is no recording."""
         return str(self._server.ask(clone_request(next(self._bad)), TIMEOUT).status)
 
 

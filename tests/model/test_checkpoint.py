@@ -178,7 +178,7 @@ def test_a_complete_checkpoint_is_ready_for_inference(folder: Path) -> None:
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["sesame", "unsloth"])
+@pytest.mark.parametrize("name", ["sesame", pytest.param("unsloth", marks=pytest.mark.slow)])
 def test_loading_a_published_layout_warns_of_nothing(name: str, layout: Callable[[str], Path]) -> None:
     """In a process of its own, because `transformers` repeats none of its warnings."""
     run = subprocess.run([sys.executable, "-c", START, layout(name)], capture_output=True, text=True, timeout=120)

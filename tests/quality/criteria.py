@@ -31,6 +31,7 @@ def mean_word_error_rate(clips: Sequence[Clip]) -> float:
 
 
 def says_the_words(clips: Sequence[Clip]) -> bool:
+    """Return whether the word error rate is low enough."""
     return mean_word_error_rate(clips) < HIGHEST_WER
 
 
@@ -45,4 +46,5 @@ def share_nearer_to_own(clones: Sequence[Clip], references: Sequence[Clip], stra
 
 
 def takes_up_the_voice(clones: Sequence[Clip], references: Sequence[Clip], strangers: Sequence[Clip]) -> bool:
+    """Return whether enough clones are nearer to their own reference."""
     return share_nearer_to_own(clones, references, strangers) >= LOWEST_NEARER_TO_OWN

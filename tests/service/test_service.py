@@ -129,6 +129,7 @@ def test_files_that_are_no_speech_are_refused(server: RealServer, audio: bytes, 
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_a_running_request_and_accepts_no_new_one(tmp_path: Path) -> None:
     with real_server(tmp_path) as server, raw_http.connect(server.port, 120) as connection:
         # Long enough to be running still when SIGTERM comes.

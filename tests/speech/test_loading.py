@@ -113,6 +113,7 @@ loading.close()
 """
 
 
+@pytest.mark.slow
 def test_the_loaded_model_is_frozen_for_the_garbage_collector() -> None:
     command = [sys.executable, "-c", SETTLED]
     said = subprocess.run(command, cwd=ROOT, timeout=120, check=True, capture_output=True, text=True)

@@ -194,6 +194,7 @@ def test_a_process_that_ends_without_an_answer_is_reported(
         examine.examine_apart(job)
 
 
+@pytest.mark.slow
 def test_from_the_hub_with_its_recording(
     layout: Callable[[str], Path], recording: Path, golden_file: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_server_that_is_down_is_a_503(tmp_path: Path) -> None:
 
 SLOW_CLIENTS = {
     "header": b"POST /clone-voice HTTP/1.1\r\nHost: t",
-    "body": b"POST /clone-voice HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n--",
+    "body": raw_http.post(b"--", Content_Length="1000000"),
     "silent": b"",
     "lingering": b"GET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
     "lingering, HTTP/1.0": b"GET /health HTTP/1.0\r\nHost: t\r\n\r\n",

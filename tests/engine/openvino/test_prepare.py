@@ -56,6 +56,7 @@ def preparing(parent: int) -> psutil.Process:
     raise AssertionError("nobody prepares")
 
 
+@pytest.mark.slow
 def test_a_server_opens_the_bundle_of_another_process_without_importing_the_exporter(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:

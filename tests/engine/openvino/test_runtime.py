@@ -67,7 +67,7 @@ def test_float32_graphs_give_the_codes_of_eager_torch(checkpoint: Checkpoint, ca
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("precision", "least"), [("int8", 0.8), ("int4", 0.3)])
+@pytest.mark.parametrize(("precision", "least"), [("int8", 0.8), pytest.param("int4", 0.3, marks=pytest.mark.slow)])
 def test_quantised_graphs_mostly_agree_on_the_first_frame(
     checkpoint: Checkpoint, cache: Path, precision: str, least: float
 ) -> None:

@@ -147,7 +147,7 @@ def _convert(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: boo
 
 
 def _checkpoint(config: CsmConfig) -> Any:
-    """What `TorchRuntime` needs of a `Checkpoint`."""
+    """Return what `TorchRuntime` needs of a `Checkpoint`."""
 
     def load(dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
         before = torch.get_default_dtype()

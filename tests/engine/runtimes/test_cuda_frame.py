@@ -18,7 +18,12 @@ MOST = Launches(frame=2432, frames=2432, prefill=268, encode=659, decode=299)
 
 
 @pytest.mark.parametrize(
-    ("dtype", "device"), [("bfloat16", CUDA), ("float16", CUDA), ("bfloat16", torch.device("cuda:1"))]
+    ("dtype", "device"),
+    [
+        ("bfloat16", CUDA),
+        pytest.param("float16", CUDA, marks=pytest.mark.slow),
+        pytest.param("bfloat16", torch.device("cuda:1"), marks=pytest.mark.slow),
+    ],
 )
 def test_every_part_stays_on_the_device_and_launches_no_more_than_before(dtype: str, device: torch.device) -> None:
     seen = fake_cuda.count(full_size_config(), dtype, device)
