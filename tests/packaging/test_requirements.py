@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 # Used without an import of ours: limits loads redis when the storage says so, transformers loads safetensors.
@@ -19,7 +19,7 @@ def requirements(file: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("-r")]
 
 
-def imported(paths: list[Path]) -> set[str]:
+def imported(paths: list[Path]) -> set[NormalizedName]:
     """Distributions that the sources import, by their canonical names."""
     owners = metadata.packages_distributions()
     modules = {name.split(".")[0] for path in paths for name in _imports(path)}
