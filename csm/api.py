@@ -102,7 +102,7 @@ class CSM:
         """Yield the text as speech in a voice while it is generated; for the arguments see `say`.
 
         Nothing happens before the first chunk is requested. Closing the iterator stops the generation. With
-        `stream=False`, each segment of the text is yielded when it is complete; one that ended badly is generated again.
+        `stream=False`, each segment of the text is yielded when it is complete; a bad one is generated again.
 
         Yields:
             float32 samples `[samples]` within -1..1, at `sample_rate`: 80 ms first, up to 640 ms later.

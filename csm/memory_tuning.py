@@ -30,7 +30,7 @@ M_TRIM_THRESHOLD = -1, "MALLOC_TRIM_THRESHOLD_"
 
 
 def configure_malloc() -> None:
-    """Configure malloc; otherwise a server keeps freed memory, which grows for hours to about 300 MB.
+    """Configure malloc; otherwise a server keeps some 300 MB of freed memory, and more with every hour.
 
     Call it before threads are started. It has no effect with C libraries other than glibc.
     """

@@ -26,8 +26,8 @@ _THREADS = 4
 class WhisperRecognizer:
     """See `csm.asr.api.Recognizer`.
 
-    It runs on the CPU even if there is a GPU: there, CTranslate2 would need its own cuDNN, and on the CPU ten seconds of
-    speech take only about one second.
+    It runs on the CPU even if there is a GPU, for which CTranslate2 would need its own cuDNN. Ten seconds of speech
+    take about one second.
 
     Args:
         model: a size (`base.en`), or a Hub repository or folder with a model in CTranslate2's format; downloaded if

@@ -9,7 +9,7 @@ from csm.settings import SettingsError, load
 
 
 def is_usable(file: Path) -> bool:
-    """Print measurements, the words if a recogniser is configured, and advice; return whether the recording is usable."""
+    """Print measurements, the words if a recogniser is configured, and advice; return whether the audio is usable."""
     # Imports torch, which takes seconds.
     from csm.audio.condition import condition
     from csm.audio.decode import decode

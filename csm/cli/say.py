@@ -17,8 +17,8 @@ from csm.errors import CsmError
 from csm.speech.api import SAMPLE_RATE
 
 KEY = "VOICE_SERVER_KEY"
-"""Environment variable with the key of a server. Its name must not begin with CSM_, since unknown CSM_ names are refused
-as misspelt settings."""
+"""Environment variable with the key of a server. It must not begin with CSM_: a server refuses unknown CSM_ names as
+misspelt settings."""
 
 OPTIONS = ("transcript", "temperature", "top_k", "seed", "max_seconds")
 
