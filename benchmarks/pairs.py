@@ -1,4 +1,4 @@
-"""Compare candidates with a reference: both are loaded and alternate, so that other load on the machine affects both."""
+"""Compare candidates with a reference: both are loaded and take turns, so that other load affects both."""
 
 import json
 import os

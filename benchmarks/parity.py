@@ -1,4 +1,4 @@
-"""`python -m benchmarks.parity`: compare greedy codes of the csm engine and `transformers.generate`, both in float32."""
+"""`python -m benchmarks.parity`: compare greedy codes of the csm engine and `transformers.generate` in float32."""
 
 import argparse
 from pathlib import Path

@@ -39,8 +39,8 @@ class Playback:
 def play(answer: Answer, buffer: float) -> Playback:
     """Simulate playback of an answer whose pieces arrived as recorded.
 
-    The player starts when it has buffered `buffer` seconds or the whole answer. After an underrun, it continues with the
-    next piece.
+    The player starts when it has buffered `buffer` seconds or the whole answer. After an underrun, it continues with
+    the next piece.
     """
     held, begin = 0.0, answer.pieces[-1][0]
     for came, seconds in answer.pieces:
