@@ -36,21 +36,23 @@ def main() -> None:
         raise SystemExit("torch sees no CUDA device: check nvidia-smi, and that torch is not a CPU build")
     began = monotonic()
     head = {"command": " ".join(sys.argv), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-    results = Report(args.out / "gpu.json", head | {"device": args.device, "tiny": args.tiny, "torch": torch.__version__})
+    record = Report(
+        args.out / "gpu.json", head | {"device": args.device, "tiny": args.tiny, "torch": torch.__version__}
+    )
     options = ["--frames", str(args.frames), "--rounds", str(args.rounds)]
     options += ["--streams", *map(str, args.streams), *(["--tiny"] if args.tiny else []), "--"]
-    runner = Runner(results, args.seconds, stage_command(args.device, options))
+    runner = Runner(record, args.seconds, stage_command(args.device, options))
     for name, limit in LIMITS.items():
         if name in args.stages:
             status = runner.run(name, limit)
             print(f"{name}: {status}, after {monotonic() - began:.0f} s in all", file=sys.stderr, flush=True)
-    results.content["seconds"] = round(monotonic() - began, 1)
-    results.save()
-    print(report.tables(results.content), flush=True)
+    record.content["seconds"] = round(monotonic() - began, 1)
+    record.save()
+    print(report.tables(record.content), flush=True)
     try:
-        report.plot(results.content, results.path.with_suffix(".png"))
+        report.plot(record.content, record.path.with_suffix(".png"))
     except Exception as error:
-        print(f"no plot ({type(error).__name__}: {error}); draw it later with --plot {results.path}", file=sys.stderr)
+        print(f"no plot ({type(error).__name__}: {error}); draw it later with --plot {record.path}", file=sys.stderr)
 
 
 def parse() -> argparse.Namespace:
@@ -63,7 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for gpu.json and gpu.png")
     parser.add_argument("--frames", type=int, default=125, help="frames of each stream that is timed")
     parser.add_argument("--rounds", type=int, default=3, help="rounds in which the engines take turns")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16, 64], help="numbers of simultaneous streams")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16, 64], help="simultaneous streams")
     parser.add_argument("--stages", nargs="+", choices=LIMITS, default=list(LIMITS), help="stages to run; all if unset")
     parser.add_argument("--tiny", action="store_true", help="use a tiny model; with --device cpu, a dry run")
     parser.add_argument("--plot", type=Path, metavar="JSON", help="only draw the plot of an earlier run")

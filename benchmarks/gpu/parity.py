@@ -35,7 +35,7 @@ class Bench:
             self.runtime.join(row, end, self._x[end], Sampling(seed=row, temperature=0.9, top_k=top_k))
 
     def frame(self, make: Callable[..., Tensor], rows: int, top_k: int) -> tuple[Tensor, Tensor]:
-        """Generate a frame; return codes `[rows, codebooks]`, and the new keys and values of each row, `[rows, ...]`."""
+        """Generate a frame; return codes `[rows, codebooks]`, and new keys and values of each row, `[rows, ...]`."""
         positions = self.runtime.state.position[:rows].clone()
         codes = make(rows, self._length, top_k).clone()
         index = torch.arange(rows, device=positions.device)
