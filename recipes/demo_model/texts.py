@@ -44,17 +44,17 @@ KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
 )
 
 
-def sentences(kind: str, share: tuple[int, int] = (0, 1), most_words: int = WORDS[1]) -> list[str]:
+def sentences(kind: str, share: tuple[int, int] = (0, 1), max_words: int = WORDS[1]) -> list[str]:
     """Return the texts of one kind, or one share of them, so that several voices never say the same.
 
     Args:
         kind: "examples", "definitions", "all" of both, or those of the "judges", which are never trained on.
         share: which share, counted from 0, of how many.
-        most_words: leave out longer ones.
+        max_words: leave out longer ones.
     """
     found = KINDS[kind]()
     which, shares = share
-    return [text for text in found[which::shares] if len(text.split()) <= most_words]
+    return [text for text in found[which::shares] if len(text.split()) <= max_words]
 
 
 def _glosses(wordnet: Path) -> Iterator[str]:
