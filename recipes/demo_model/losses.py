@@ -11,8 +11,8 @@ RESOLUTIONS = ((256, 20), (512, 40), (1024, 64), (2048, 96))
 """FFT sizes and numbers of mel bands; the hop is a quarter of the FFT."""
 
 FLOOR = 1e-3
-"""Added to spectra before the logarithm. With a tenth of it, nearly all of the gradient comes from near silence: 92 % of
-its energy from the 15 % of the pieces below -50 dB."""
+"""Added to spectra before the logarithm. With a tenth of it, nearly all of the gradient comes from near silence: 92 %
+of its energy from the 15 % of the pieces below -50 dB."""
 
 
 class SpectralLoss(nn.Module):
