@@ -8,7 +8,8 @@ QUALITY_STAMP := $(VENV)/.installed-quality
 
 FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
 
-# Tests side by side: those that take seconds keep the processor busy, many that take minutes wait.
+# Tests side by side: those that take seconds keep the processor busy, many that take minutes wait. Each process of
+# the former computes in one thread, since there are as many processes as processors.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
 BESIDE_SLOW := --numprocesses 3 --dist worksteal
 
@@ -28,7 +29,7 @@ serve: $(SERVE_STAMP)  ## start the server with the settings of the environment 
 	$(RUN) sesame_server.py
 
 test: $(DEV_STAMP)  ## run the tests that take seconds
-	$(RUN) -m pytest $(BESIDE)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest $(BESIDE)
 
 test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
@@ -37,7 +38,7 @@ test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
 test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transformers that is allowed
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --target build/floor transformers==$(FLOOR)
 	PYTHONPATH=build/floor $(RUN) -c 'import transformers, sys; sys.exit(transformers.__version__ != "$(FLOOR)")'
-	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_checkpoints.py tests/model/test_checkpoint.py \
+	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_tiny_checkpoints.py tests/model/test_checkpoint.py \
 		tests/engine/test_layouts.py tests/engine/test_transformers_engine.py
 
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)

@@ -29,7 +29,6 @@ class CSM:
 
     Args:
         synthesizer: what speaks.
-        max_seconds: longest result where a call names none.
 
     Attributes:
         sample_rate: of all speech, in Hz.
@@ -37,13 +36,13 @@ class CSM:
 
     sample_rate = SAMPLE_RATE
 
-    def __init__(self, synthesizer: Synthesizer, max_seconds: float) -> None:
-        self._synthesizer, self._max_seconds = synthesizer, max_seconds
+    def __init__(self, synthesizer: Synthesizer) -> None:
+        self._synthesizer = synthesizer
 
     @classmethod
     def from_settings(cls, chosen: settings.Settings) -> "CSM":
         """Load the model that settings describe; see `load`."""
-        return cls(build(chosen), chosen.max_audio_seconds)
+        return cls(build(chosen))
 
     def say(
         self,
@@ -66,7 +65,7 @@ class CSM:
             temperature: 0 to 2; 0 always takes the likeliest code.
             top_k: 1 to 2051; the number of likeliest codes that each draw chooses from.
             seed: makes the result repeatable; None draws a fresh one.
-            max_seconds: longest result; None takes the setting `max_audio_seconds`.
+            max_seconds: longest result; None for as much as the text needs.
 
         Returns:
             float32 samples `[samples]` within -1..1, at `sample_rate`.
@@ -77,7 +76,14 @@ class CSM:
                 made at once than the settings `slots` and `queue` allow.
         """
         chunks = self.stream(
-            text, voice, transcript, temperature=temperature, top_k=top_k, seed=seed, max_seconds=max_seconds
+            text,
+            voice,
+            transcript,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            max_seconds=max_seconds,
+            stream=False,
         )
         return Waveform(np.concatenate(list(chunks)), SAMPLE_RATE)
 
@@ -91,10 +97,12 @@ class CSM:
         top_k: int = 50,
         seed: int | None = None,
         max_seconds: float | None = None,
+        stream: bool = True,
     ) -> Generator[Samples, None, None]:
         """Yield the text, spoken in a voice, while it is generated; for the arguments see `say`.
 
-        Nothing is done before the first chunk is asked for. Closing the iterator stops the generation.
+        Nothing is done before the first chunk is asked for. Closing the iterator stops the generation. With
+        `stream=False`, each segment of the text is yielded once it is whole; one that ended badly is generated again.
 
         Yields:
             float32 samples `[samples]` within -1..1, at `sample_rate`: 80 ms first, up to 640 ms later.
@@ -109,7 +117,8 @@ class CSM:
             temperature=temperature,
             top_k=top_k,
             seed=seed,
-            max_seconds=self._max_seconds if max_seconds is None else max_seconds,
+            max_seconds=max_seconds,
+            stream=stream,
         )
         _check(utterance)
         synthesizer = self._synthesizer
@@ -161,5 +170,5 @@ def _check(utterance: Utterance) -> None:
         raise InvalidRequest("top_k must be a whole number from 1 to 2051")
     if utterance.seed is not None and not 0 <= utterance.seed < 2**63:
         raise InvalidRequest("seed must be a whole number from 0 to 2**63 - 1")
-    if not utterance.max_seconds > 0:
+    if utterance.max_seconds is not None and not utterance.max_seconds > 0:
         raise InvalidRequest("max_seconds must be more than 0")

@@ -16,11 +16,12 @@ from typing import Any
 
 from flask import Flask
 
-from csm import log, memory_tuning, web
+from csm import asr, log, memory_tuning, web
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
 from csm.speech import Synthesizer
+from csm.speech.lexicon import Lexicon
 from csm.speech.loading import LoadingSynthesizer
 
 logger = logging.getLogger("csm")
@@ -44,6 +45,7 @@ def application(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     log.configure(settings.log_level)
     web.check(settings)
+    Lexicon.from_settings(settings)  # read again with the model; here a mistake stops the start
     memory_tuning.configure_malloc()
     return web.create_app(settings, LoadingSynthesizer(settings))
 
@@ -55,7 +57,9 @@ def main() -> int:
         settings = load()
         log.configure(settings.log_level)
         web.check(settings)
+        Lexicon.from_settings(settings)
         hub.check(settings)
+        asr.check(settings.transcriber)
         check_port(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")

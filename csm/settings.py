@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         "10 per minute", description="Requests allowed to each key, or to each address without keys."
     )
+    character_limit: str = Field(
+        "20000 per minute", description="Characters of text allowed to each key or address; empty for no limit."
+    )
     rate_limit_storage: str = Field(
         "memory://", description="`memory://`, or `redis://host:port/db` shared by several servers."
     )
@@ -85,7 +88,14 @@ class Settings(BaseSettings):
     max_reference_seconds: float = Field(
         30.0, ge=1, le=60, description="Maximum length of reference audio; longer audio is cut at a pause."
     )
-    max_text_chars: int = Field(2000, ge=1, description="Maximum length of the text.")
+    transcriber: str = Field(
+        "none",
+        description="Recogniser for reference audio without a transcript: `base.en` or another size of Whisper, a Hub "
+        "repository, a folder, or `none`.",
+    )
+    max_text_chars: int = Field(10_000, ge=1, description="Maximum length of the text.")
+    normalize: bool = Field(True, description="Write out numbers, dates, addresses and Markdown of English texts.")
+    lexicon: Path | None = Field(None, description="File with a line `word = respelling` for each word said wrong.")
     max_audio_seconds: float = Field(90.0, gt=0, le=150, description="Maximum length of the generated audio.")
     deadline_seconds: float = Field(120.0, gt=0, description="Maximum wait for the first audio.")
 

@@ -1,4 +1,4 @@
-"""What every test starts from: no settings from outside, and tiny checkpoints made once."""
+"""Fixtures of all tests: no settings from outside, and tiny checkpoints made once."""
 
 import os
 from collections.abc import Callable
@@ -7,30 +7,31 @@ from typing import Any
 
 import pytest
 
-from tests import tables
+from tests import summary_tables
 
-OURS = ("CSM_", "HF_")
+PREFIXES = ("CSM_", "HF_")
 
 
 @pytest.fixture(autouse=True)
 def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the settings of the environment, and keep the Hub's client offline."""
     for name in list(os.environ):
-        if name.startswith(OURS) or name == "PORT":
+        if name.startswith(PREFIXES) or name == "PORT":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Folders of tiny random checkpoints, by the name of their size."""
+    """Return the folder of a tiny random checkpoint by the name of its size."""
     folders: dict[str, Path] = {}
 
     def folder(name: str = "small") -> Path:
         # Imports torch, which the tests of HTTP do without.
-        from tests import checkpoints
+        from tests import tiny_checkpoints
 
         if name not in folders:
-            folders[name] = checkpoints.save(tmp_path_factory.mktemp(name), checkpoints.SIZES[name])
+            folders[name] = tiny_checkpoints.save(tmp_path_factory.mktemp(name), tiny_checkpoints.SIZES[name])
         return folders[name]
 
     return folder
@@ -38,14 +39,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of one tiny model as repositories lay it out, by the name of the layout; see `tests.layouts`."""
+    """Return the folder of one tiny model in a layout of published repositories; see `tests.checkpoint_layouts`."""
     folders: dict[str, Path] = {}
 
     def folder(name: str) -> Path:
-        from tests import layouts
+        from tests import checkpoint_layouts
 
         if name not in folders:
-            folders[name] = layouts.LAYOUTS[name](tmp_path_factory.mktemp("layout") / name, folder)
+            folders[name] = checkpoint_layouts.LAYOUTS[name](tmp_path_factory.mktemp("layout") / name, folder)
         return folders[name]
 
     return folder
@@ -53,19 +54,21 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """The tables of tests that ran in a process beside this one."""
-    tables.of(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
+    """Collect the tables of a process that ran tests beside this one."""
+    summary_tables.of(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the tables of this process to the one that started it."""
     if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["tables"] = tables.of(session.config)
+        output["tables"] = summary_tables.of(session.config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the tables, and how often each fault was tried."""
     # Counted here, because the conftest of their folder is not read where tests run side by side.
-    faults = tables.outcomes(terminalreporter.stats, "tests/faults/")
+    faults = summary_tables.outcomes(terminalreporter.stats, "tests/faults/")
     if faults:
-        tables.add(config, "Faults", ("class", "tried", "passed"), faults)
-    for table in tables.of(config):
+        summary_tables.add(config, "Faults", ("class", "tried", "passed"), faults)
+    for table in summary_tables.of(config):
         terminalreporter.write_line("\n" + table)

@@ -14,8 +14,10 @@ from csm.audio.wav import pcm16
 from csm.errors import CsmError, InvalidRequest, UndecodableAudio
 from csm.settings import SettingsError
 from csm.speech.synthesizer import CsmSynthesizer
-from tests.running import ROOT, VOICE
-from tests.speech.parts import SAMPLE, FakeEngine, settings, utterance
+from tests.paths import ROOT
+from tests.reference_audio import VOICE
+from tests.speech.fake_engine import FakeEngine
+from tests.speech.utterances import REFERENCE_AUDIO, speech_settings, utterance
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +44,11 @@ def test_other_names_are_missing_as_usual() -> None:
 
 def test_what_is_streamed_is_what_is_said(model: csm.CSM) -> None:
     given: dict[str, Any] = {"transcript": "Heard before.", "seed": 3, "max_seconds": 0.8}
-    speech = model.say("Hello there.", SAMPLE, **given)
-    chunks = list(model.stream("Hello there.", SAMPLE, **given))
+    speech = model.say("Hello there.", REFERENCE_AUDIO, **given)
+    chunks = list(model.stream("Hello there.", REFERENCE_AUDIO, **given))
     assert speech.sample_rate == csm.CSM.sample_rate == 24_000
     assert speech.samples.dtype == np.float32 and speech.samples.shape == (10 * 1920,)
-    assert [len(chunk) for chunk in chunks] == [1920, 2 * 1920, 4 * 1920, 3 * 1920]
+    assert [len(chunk) for chunk in chunks] == [1920 - 120, 2 * 1920, 4 * 1920, 3 * 1920, 120]
     assert np.array_equal(np.concatenate(chunks), speech.samples)
     assert 0 < np.abs(speech.samples).max() <= 1
 
@@ -54,33 +56,34 @@ def test_what_is_streamed_is_what_is_said(model: csm.CSM) -> None:
 def test_it_says_what_the_server_would_say(model: csm.CSM) -> None:
     asked = utterance("Hello there.", seed=3, max_seconds=0.8)
     served = b"".join(model._synthesizer.speak(asked, model._synthesizer.reserve(), lambda: False))
-    speech = model.say("Hello there.", SAMPLE, "Heard before.", seed=3, max_seconds=0.8)
+    speech = model.say("Hello there.", REFERENCE_AUDIO, "Heard before.", seed=3, max_seconds=0.8)
     assert pcm16(speech.samples) == served
 
 
 def test_every_argument_counts(model: csm.CSM) -> None:
     given: dict[str, Any] = {"transcript": "Heard.", "seed": 1, "max_seconds": 0.4}
     others: list[dict[str, Any]] = [{"transcript": None}, {"seed": 2}, {"temperature": 2.0}, {"top_k": 1}]
-    said = [model.say("Hello.", SAMPLE, **given | other).samples.tobytes() for other in [{}, *others]]
+    said = [model.say("Hello.", REFERENCE_AUDIO, **given | other).samples.tobytes() for other in [{}, *others]]
     assert len(set(said)) == len(said)
-    assert model.say("Hello.", SAMPLE, **given).samples.tobytes() == said[0]
-    assert len(model.say("Hello.", SAMPLE, **given | {"max_seconds": 0.16}).samples) == 2 * 1920
+    assert model.say("Hello.", REFERENCE_AUDIO, **given).samples.tobytes() == said[0]
+    assert len(model.say("Hello.", REFERENCE_AUDIO, **given | {"max_seconds": 0.16}).samples) == 2 * 1920
 
 
 @pytest.mark.parametrize("kind", [str, Path, lambda path: path.read_bytes()])
 def test_a_voice_is_a_path_or_bytes(model: csm.CSM, kind: Callable[[Path], Any]) -> None:
-    said = [model.say("Hello.", voice, seed=1, max_seconds=0.16).samples for voice in (VOICE, kind(VOICE))]
-    assert np.array_equal(*said)
+    first, second = [model.say("Hello.", voice, seed=1, max_seconds=0.16).samples for voice in (VOICE, kind(VOICE))]
+    assert np.array_equal(first, second)
 
 
 def test_a_stream_that_is_closed_stops_its_generation() -> None:
     engine = FakeEngine(chunks=10)
-    with csm.CSM(CsmSynthesizer(settings(), engine, {}), max_seconds=90) as model:
-        stream = model.stream("Hello.", SAMPLE)
+    with csm.CSM(CsmSynthesizer(speech_settings(), engine, {})) as model:
+        stream = model.stream("Hello.", REFERENCE_AUDIO)
         next(stream)
-        assert not engine.calls[0].closed and model._synthesizer.status().running == 1
+        [call] = engine.calls
+        assert [call.closed, model._synthesizer.status().running] == [False, 1]
         stream.close()
-        assert engine.calls[0].closed and model._synthesizer.status().running == 0
+        assert [call.closed, model._synthesizer.status().running] == [True, 0]
     assert engine.is_closed
 
 
@@ -98,7 +101,7 @@ def test_a_stream_that_is_closed_stops_its_generation() -> None:
 )
 def test_a_number_out_of_range_is_refused(model: csm.CSM, given: dict[str, Any], name: str) -> None:
     with pytest.raises(InvalidRequest, match=name):
-        model.say("Hello.", SAMPLE, **given)
+        model.say("Hello.", REFERENCE_AUDIO, **given)
 
 
 def test_errors_are_those_of_the_package(model: csm.CSM, tmp_path: Path) -> None:
@@ -111,7 +114,7 @@ def test_errors_are_those_of_the_package(model: csm.CSM, tmp_path: Path) -> None
 
 def test_settings_may_be_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with csm.load(str(folder), device="cpu", precision="float32", max_audio_seconds=0.4, slots=1) as model:
-        assert len(model.say("A text that takes longer to say.", SAMPLE, seed=1).samples) == 5 * 1920
+        assert len(np.concatenate(list(model.stream("Longer to say.", REFERENCE_AUDIO, seed=1)))) == 5 * 1920
         assert model._synthesizer.status().details["slots"] == 1
 
 

@@ -23,19 +23,19 @@ def line():
     return write
 
 
-def test_a_line(line):
+def test_a_line_has_time_level_name_and_fields(line):
     text = line("request", id="a-1", seconds=1.23456, name="two words", quote='"', none=None, empty="", count=3)
     stamp, rest = text.split(" ", 1)
     assert stamp.endswith("Z") and stamp[10] == "T"
     assert rest == 'WARNING csm.test request id=a-1 seconds=1.235 name="two words" quote="\\"" empty="" count=3\n'
 
 
-def test_nobody_can_forge_a_line(line):
+def test_messages_and_fields_cannot_forge_a_line(line):
     text = line("hello %s", "x\n2030-01-01T00:00:00Z INFO forged", field="y\nforged\r\x1b[0m")
     assert text.count("\n") == 1 and "\x1b" not in text and "\r" not in text
 
 
-def test_the_anatomy_of_an_error_quotes_no_message():
+def test_a_redacted_traceback_has_no_messages():
     try:
         try:
             int("CANARY")
@@ -48,7 +48,7 @@ def test_the_anatomy_of_an_error_quotes_no_message():
     assert "CANARY" not in text
 
 
-def test_only_ours_below_warning():
+def test_below_warning_only_our_loggers_are_shown():
     code = (
         "import logging; from csm import log; log.configure('DEBUG');"
         "logging.getLogger('csm.web').debug('ours'); logging.getLogger('urllib3').info('theirs')"
@@ -59,16 +59,16 @@ def test_only_ours_below_warning():
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "logged"),
     [
         ("Invalid request from ip=127.0.0.1: Invalid HTTP request line: 'CANARY'", "Invalid request"),
         ("Booting worker with pid: 7", "Booting worker with pid: 7"),
     ],
 )
-def test_gunicorn_quotes_no_request(message, told):
+def test_messages_of_gunicorn_lose_the_request(message, logged):
     record = logging.LogRecord("gunicorn.error", logging.WARNING, __file__, 1, message, (), None)
     assert log.WithoutRequests().filter(record)
-    assert record.getMessage() == told
+    assert record.getMessage() == logged
 
 
 def test_an_error_of_gunicorn_is_logged_without_its_message():

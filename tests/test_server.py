@@ -10,13 +10,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from csm import memory_tuning, server, settings
+from tests.paths import ROOT
+from tests.polling import wait_until
+from tests.ports import free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "sesame_server.py"
 
 
@@ -32,12 +33,6 @@ def run(folder, **given):
     )
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.parametrize(
     ("given", "status", "reason"),
     [
@@ -46,7 +41,9 @@ def free_port():
         ({"CSM_HOST": "0.0.0.0"}, 2, "CSM_API_KEYS"),
         ({"CSM_RATE_LIMIT": "lots"}, 2, "CSM_RATE_LIMIT"),
         ({"CSM_API_KEYS_FILE": "/none"}, 2, "CSM_API_KEYS_FILE"),
+        ({"CSM_LEXICON": "/none"}, 2, "CSM_LEXICON"),
         ({"CSM_MODEL": "/none"}, 1, "CSM_MODEL"),
+        ({"CSM_TRANSCRIBER": "/none"}, 1, "CSM_TRANSCRIBER"),
         ({"CSM_HOST": "192.0.2.1", "CSM_API_KEYS": "k"}, 1, "no such address"),
     ],
 )
@@ -57,7 +54,7 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path, given, status, reason
     assert done.stderr.startswith("sesame_server: ") and done.stderr.count("\n") == 1
 
 
-def test_a_port_in_use(tmp_path):
+def test_a_port_in_use_is_explained(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         done = run(tmp_path, CSM_PORT=port)
@@ -66,7 +63,7 @@ def test_a_port_in_use(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_port_that_needs_privileges():
+def test_a_port_that_needs_privileges_is_explained():
     assert "CSM_PORT" in server._remedy(OSError(errno.EACCES, ""))
 
 
@@ -90,12 +87,12 @@ def test_gunicorn_knows_all_options():
     assert config.graceful_timeout <= 180
 
 
-def test_addresses():
+def test_the_address_of_gunicorn():
     assert options(host="::1", port=81)["bind"] == "[::1]:81"
     assert options(host="127.0.0.1", port=81)["bind"] == "127.0.0.1:81"
 
 
-def test_importing_the_entry_point_makes_nothing():
+def test_importing_the_entry_point_starts_nothing():
     code = (
         "import sys, threading, sesame_server; assert 'app' not in vars(sesame_server);"
         "assert threading.active_count() == 1; assert 'torch' not in sys.modules"
@@ -146,7 +143,7 @@ def health(port):
 
 
 @pytest.mark.parametrize("name", ["python", "gunicorn", "waitress", "flask", "no gunicorn"])
-def test_serves_while_it_loads_and_ends_on_request(tmp_path, name):
+def test_every_way_to_start_serves_while_loading_and_stops(tmp_path, name):
     run_and_stop(tmp_path, name, CSM_PORT="{port}")
 
 
@@ -158,20 +155,18 @@ def test_serves_in_the_environment_that_kubernetes_makes_for_a_service_named_csm
 
 
 def run_and_stop(folder, name, **given):
-    from tests.web.conftest import until
-
     port = free_port()
     log = folder / "log"
     surroundings = environment(**{variable: value.replace("{port}", str(port)) for variable, value in given.items()})
     with log.open("wb") as sink:
         process = subprocess.Popen(command(name, port), cwd=folder, env=surroundings, stderr=sink, stdout=sink)
     try:
-        first = until(lambda: health(port), 30)
+        first = wait_until(lambda: health(port), 60)
         assert first["status"] in ("loading", "healthy"), log.read_text()
         assert first["model"] == "demo"
     finally:
         process.send_signal(signal.SIGTERM)
-        status = process.wait(20)
+        status = process.wait(90)
     assert status == (0 if name in ("python", "gunicorn") else status)
     assert status in (0, -signal.SIGTERM), log.read_text()
     return log.read_text()
@@ -199,7 +194,7 @@ libc.fclose(file)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="counts the heaps of glibc")
-def test_threads_share_few_heaps(tmp_path):
+def test_threads_share_few_malloc_arenas(tmp_path):
     counts = {}
     for name in ("shared", "plain"):
         command = [sys.executable, "-c", HEAPS, name, str(tmp_path / name)]

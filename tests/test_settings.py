@@ -44,14 +44,14 @@ def test_the_variables_of_a_service_are_ignored_with_a_warning(environment, capl
     assert "enableServiceLinks" in record.message
 
 
-def test_the_port_can_be_set_all_the_same(environment):
+def test_the_port_can_be_set_beside_them(environment):
     environment(CSM | {"PORT": "8080"})
     assert load(None).port == 8080
     environment({"CSM_PORT": "8081"})
     assert load(None).port == 8081
 
 
-def test_other_services_are_no_business_of_ours(environment, caplog):
+def test_variables_of_other_services_are_ignored_silently(environment, caplog):
     environment(of_service("REDIS") | of_service("MY_CSM"))
     load(None)
     assert not caplog.records
@@ -74,12 +74,12 @@ def test_a_misspelt_variable_stops_the_start(environment, variables, hint):
         load(None)
 
 
-def test_nothing_of_kubernetes_is_taken_from_a_file(tmp_path):
+def test_variables_of_a_service_in_a_file_are_refused(tmp_path):
     file = tmp_path / ".env"
     file.write_text("CSM_SERVICE_HOST=10.0.0.1\n")
     with pytest.raises(SettingsError, match="CSM_SERVICE_HOST"):
         load(file)
 
 
-def test_the_names_are_listed_in_order():
+def test_variables_of_a_service_are_listed_in_order():
     assert service_links(CSM | {"PATH": "/bin", "CSM_HOST": "::1"}) == tuple(sorted(CSM))

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from csm import asr
 from csm.cli import machine
+from csm.cli.audio import is_usable
 from csm.cli.remote import RemoteError, health
 from csm.errors import CsmError, ModelUnavailable
 from csm.settings import Settings, SettingsError, load
@@ -49,16 +51,18 @@ class Unchecked(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make all checks; return 1 where something must be done, else 0."""
-    argparse.ArgumentParser(
+    """Make all checks, or judge a recording; return 1 where something must be done, else 0."""
+    parser = argparse.ArgumentParser(
         prog="csm doctor",
         description="Check whether the server can run here with the present settings. Each check prints a line: `ok`, "
         "or `to do` and the remedy. The exit status is 1 where something must be done.",
-    ).parse_args(arguments)
+    )
+    parser.add_argument("--audio", type=Path, metavar="FILE", help="judge this recording as reference audio instead")
+    given = parser.parse_args(arguments)
     # What libraries log while they are tried is told by the lines.
     logging.disable(logging.CRITICAL)
     try:
-        return 0 if Doctor().examine() else 1
+        return 0 if (Doctor().examine() if given.audio is None else is_usable(given.audio)) else 1
     finally:
         logging.disable(logging.NOTSET)
 
@@ -79,6 +83,7 @@ class Doctor:
             "settings": self.settings,
             "device": self.device,
             "ffmpeg": self.ffmpeg,
+            "transcriber": self.transcriber,
             "model": self.model,
             "disk": self.disk,
             "memory": self.memory,
@@ -150,6 +155,12 @@ class Doctor:
         path = ffmpeg_path()
         told = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
         return f"{told.stdout.split()[2]}, {path}"
+
+    def transcriber(self) -> str:
+        """Check the recogniser of reference audio without a transcript."""
+        model = self._known_settings().transcriber
+        asr.check(model)
+        return model
 
     def model(self) -> str:
         """Check that the checkpoint is here, or may be downloaded."""

@@ -22,11 +22,16 @@ class Sampling:
         seed: of this generation's own random stream.
         temperature: 0 takes the likeliest code.
         top_k: how many of the likeliest codes are considered.
+        min_frames: before which the turn cannot end; the `transformers` engine ignores it.
+        avoid_repeats: whether a first code that occurred repeatedly just before is drawn again from the whole
+            distribution (`csm.model.sampling.draw_first`); not at temperature 0, nor in the `transformers` engine.
     """
 
     seed: int
     temperature: float = 0.9
     top_k: int = 50
+    min_frames: int = 0
+    avoid_repeats: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,19 @@ class EngineInfo:
     notices: tuple[str, ...] = ()
 
 
+class ChunkStream(Protocol):
+    """The chunks of one generation."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Return itself."""
+
+    def __next__(self) -> Chunk:
+        """Wait for the next chunk."""
+
+    def close(self) -> None:
+        """Stop the generation at its next frame."""
+
+
 class Engine(Protocol):
     """Every way to run the model implements this. Thread-safe."""
 
@@ -78,10 +96,10 @@ class Engine(Protocol):
 
     def generate(
         self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
-    ) -> Iterator[Chunk]:
+    ) -> ChunkStream:
         """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 
-        The generation stops at the next frame when the iterator is closed or `is_disconnected()` is true.
+        The generation stops at the next frame when the stream is closed or `is_disconnected()` is true.
 
         Raises:
             InvalidRequest: the conversation does not fit into the model's context.

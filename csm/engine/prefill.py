@@ -20,32 +20,40 @@ class Prompt:
     Attributes:
         generation: that it is the prompt of.
         voice: with its codes.
-        context_ids: token ids of the text of each turn that has audio.
+        context_ids: token ids of the text of each turn of the context.
+        said_ids: token ids of the text of each turn that was said before.
         target_ids: token ids of the turn that is generated.
     """
 
     generation: Generation
     voice: CachedVoice
     context_ids: list[list[int]]
+    said_ids: list[list[int]]
     target_ids: list[int]
 
     @classmethod
     def from_generation(cls, generation: Generation, voice: CachedVoice, tokenizer: Tokenizer) -> "Prompt":
         """Tokenize the conversation."""
         conversation = generation.conversation
-        ids = [text_ids(turn, tokenizer) for turn in conversation.context]
-        return cls(generation, voice, ids, text_ids(conversation.target, tokenizer))
+        context, said = (
+            [text_ids(turn, tokenizer) for turn in turns] for turns in (conversation.context, conversation.said)
+        )
+        return cls(generation, voice, context, said, text_ids(conversation.target, tokenizer))
 
     @property
     def prefix_length(self) -> int:
         """Positions of the context: for each turn its text, its frames, and an end frame."""
-        frames = [len(codes) + 1 for codes in self.voice.codes or []]
-        return sum(map(len, self.context_ids)) + sum(frames)
+        return _positions(self.context_ids, self.voice.codes or [])
 
     @property
     def length(self) -> int:
         """Positions of the whole prompt."""
-        return self.prefix_length + len(self.target_ids)
+        return self.prefix_length + _positions(self.said_ids, self.said_codes) + len(self.target_ids)
+
+    @property
+    def said_codes(self) -> list[Tensor]:
+        """Codes `[frames, codebooks]` of each turn that was said before."""
+        return [torch.from_numpy(turn.codes) for turn in self.generation.conversation.said if turn.codes is not None]
 
 
 class ChunkedPrefill:
@@ -61,7 +69,8 @@ class ChunkedPrefill:
         self._prefix_length = prompt.prefix_length
         # A reference of its own: the cache may evict the prefix meanwhile.
         prefix = prompt.voice.prefix
-        parts = [] if prefix is not None else embed_context(runtime.embeddings, prompt)
+        parts = [] if prefix is not None else _embed(runtime.embeddings, prompt.context_ids, prompt.voice.codes or [])
+        parts += _embed(runtime.embeddings, prompt.said_ids, prompt.said_codes)
         target = runtime.embeddings.embed_text(_ids(prompt.target_ids, runtime.embeddings))
         self._x = torch.cat([*parts, target])
         self._start = prompt.length - len(self._x)
@@ -90,13 +99,18 @@ class ChunkedPrefill:
             self.prompt.voice.prefix = self._runtime.save_prefix(end)
 
 
-def embed_context(embeddings: Embeddings, prompt: Prompt) -> list[Tensor]:
-    """Embed each turn that has audio: its text, its frames, and the all-zero end frame."""
+def _embed(embeddings: Embeddings, texts: Sequence[Sequence[int]], frames: Sequence[Tensor]) -> list[Tensor]:
+    """Embed turns that have audio: for each its text, its frames, and the all-zero end frame."""
     parts: list[Tensor] = []
-    for ids, codes in zip(prompt.context_ids, prompt.voice.codes or [], strict=True):
-        frames = torch.cat([codes, codes.new_zeros(1, codes.shape[1])]).to(embeddings.text.device)
-        parts += [embeddings.embed_text(_ids(ids, embeddings)), embeddings.embed_frames(frames)]
+    for ids, codes in zip(texts, frames, strict=True):
+        with_end = torch.cat([codes, codes.new_zeros(1, codes.shape[1])]).to(embeddings.text.device)
+        parts += [embeddings.embed_text(_ids(ids, embeddings)), embeddings.embed_frames(with_end)]
     return parts
+
+
+def _positions(texts: Sequence[Sequence[int]], frames: Sequence[Tensor]) -> int:
+    """Return the positions of turns that have audio, as `_embed` lays them out."""
+    return sum(map(len, texts)) + sum(len(codes) + 1 for codes in frames)
 
 
 def _ids(ids: Sequence[int], embeddings: Embeddings) -> Tensor:

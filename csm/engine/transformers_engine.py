@@ -113,7 +113,7 @@ class TransformersEngine:
 
     def _prompt(self, conversation: Conversation) -> tuple[Tensor, dict[str, Tensor]]:
         """Return `input_ids` and the audio arguments, as `CsmProcessor` would make them."""
-        heard = [turn.audio.samples for turn in conversation.context if turn.audio is not None]
+        heard = [turn.audio.samples for turn in conversation.turns if turn.audio is not None]
         device = self._model.device
         waves = [torch.from_numpy(samples).to(device) for samples in heard]
         config = self._config

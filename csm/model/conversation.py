@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from csm.audio.waveform import Waveform
 
 
@@ -27,27 +30,43 @@ class Turn:
         role: the speaker, in digits; turns in one voice have the same role.
         text: what is said, without special tokens (see `csm.speech.text`).
         audio: at the codec's sample rate; None for the turn that is generated.
+        codes: of the audio, `[frames, codebooks]`, if they are known; encoding it again would lose a little.
     """
 
     role: str
     text: str
     audio: Waveform | None = None
+    codes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Conversation:
-    """Turns in order. Only the last has no audio: it is the one that is generated."""
+    """Turns in order. Only the last has no audio: it is the one that is generated.
+
+    Attributes:
+        turns: the voices' reference audio, what was said before, and the turn that is generated.
+        history: how many of the turns before the last were said before. The others are the `context`, which other
+            conversations share and whose keys and values are cached.
+    """
 
     turns: tuple[Turn, ...]
+    history: int = 0
 
     def __post_init__(self) -> None:
         if not self.turns or self.turns[-1].audio is not None or any(t.audio is None for t in self.turns[:-1]):
             raise ValueError("every turn but the last needs audio, and the last must have none")
+        if any(turn.codes is None for turn in self.said):
+            raise ValueError("every turn that was said before needs its codes")
 
     @property
     def context(self) -> tuple[Turn, ...]:
-        """The turns that have audio."""
-        return self.turns[:-1]
+        """The turns of the voices' reference audio."""
+        return self.turns[: len(self.turns) - 1 - self.history]
+
+    @property
+    def said(self) -> tuple[Turn, ...]:
+        """The turns that were said before, each with its codes."""
+        return self.turns[len(self.context) : -1]
 
     @property
     def target(self) -> Turn:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from csm.model.backbone import attention_bias
 from csm.model.kv_cache import FunctionalKVCache, KVCache
-from csm.model.sampling import draw
+from csm.model.sampling import Rules, draw, draw_first
 from csm.model.transformer import Transformer
 
 
@@ -45,25 +45,24 @@ class DepthDecoder(nn.Module):
         causal = torch.ones(1, 1, 2, 2, dtype=torch.bool, device=self.embeddings.device).tril()
         self.register_buffer("first_bias", attention_bias(causal, self.embeddings.dtype), persistent=False)
 
-    def forward(
-        self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, max_top_k: int | Tensor
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, noise: Tensor, rules: Rules, max_top_k: int | Tensor) -> Tensor:
         """Draw one frame per row.
 
         Args:
             hidden: of the backbone's last position, `[batch, dim]`.
-            noise: Gumbel, `[batch, codebooks, codebook_size]`.
-            temperature: `[batch]`.
-            top_k: `[batch]`.
-            max_top_k: largest of `top_k`.
+            noise: Gumbel, `[batch, codebooks + 1, codebook_size]`; the last is for a second draw of the first code.
+            rules: of the rows.
+            max_top_k: largest top-k of the rows.
 
         Returns:
             Codes `[batch, codebooks]`.
         """
         # Once for all draws: a GPU spends most of a frame on launching kernels.
-        noise, rank = noise * temperature[:, None, None], top_k[:, None] - 1
+        noise, rank = noise * rules.temperature[:, None, None], rules.top_k[:, None] - 1
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
+            if codebook == 0:
+                return draw_first(logits, noise[:, 0], noise[:, -1], rank, rules, max_top_k)
             return draw(logits, noise[:, codebook], rank, max_top_k)
 
         return self._unroll(hidden, choose)
@@ -83,11 +82,12 @@ class DepthDecoder(nn.Module):
         """For each codebook, compute logits, choose a code, and embed it as the next input."""
         code = choose(0, self._known(self.first_head(hidden)))
         codes, cache = [code], FunctionalKVCache()
-        x = torch.stack([self.project(hidden), self.embeddings[code]], dim=1)
+        tables = self.embeddings.view(self.codebooks, self.vocab, -1)
+        x = torch.stack([self.project(hidden), F.embedding(code, tables[0])], dim=1)
         for step, head in enumerate(self.heads, start=1):
             code = choose(step, self._known(head(self._step(x, step, cache))))
             codes.append(code)
-            x = self.embeddings[code + step * self.vocab][:, None]
+            x = F.embedding(code, tables[step])[:, None]
         return torch.stack(codes, dim=1)
 
     def _step(self, x: Tensor, step: int, cache: KVCache) -> Tensor:

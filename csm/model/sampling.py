@@ -8,13 +8,37 @@ Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Sa
 as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias32` for the mixing constants.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 _WEYL = 0x9E3779B9
+
+END_CODE = 0
+"""First code of the all-zero frame that ends a turn."""
+
+RECENT_FRAMES, MAX_REPEATS = 10, 1
+"""How often a first code may occur in the last frames before it is drawn again without the top-k limit."""
+
+
+class Rules(NamedTuple):
+    """How each row of a batch draws its next frame.
+
+    Attributes:
+        temperature: float32 `[batch]`; 0 takes the likeliest code.
+        top_k: int64 `[batch]`, at least 1.
+        recent: int64 `[batch, RECENT_FRAMES]`, first codes of the last frames; -1 where there was none.
+        may_end: bool `[batch]`, whether the first code may be `END_CODE`.
+        avoid_repeats: bool `[batch]`, whether the first code is drawn repetition-aware.
+    """
+
+    temperature: Tensor
+    top_k: Tensor
+    recent: Tensor
+    may_end: Tensor
+    avoid_repeats: Tensor
 
 
 def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, codes: int) -> Tensor:
@@ -54,6 +78,35 @@ def draw(logits: Tensor, noise: Tensor, rank: Tensor, max_top_k: Any) -> Tensor:
     least = logits.topk(max_top_k, dim=-1).values.gather(1, rank)
     # The sum is float32 like the noise, whatever the type of the logits.
     return (logits + noise).masked_fill_(logits < least, -torch.inf).argmax(dim=-1)
+
+
+def draw_first(
+    logits: Tensor, noise: Tensor, spare_noise: Tensor, rank: Tensor, rules: Rules, max_top_k: Any
+) -> Tensor:
+    """Draw the first code of a frame per row, which decides how the turn goes on.
+
+    The first codebook carries what is said. A model that has lost its way repeats itself there, and the narrower the
+    draw, the less it gets out of it. So a code that occurred more than `MAX_REPEATS` times in the last `RECENT_FRAMES`
+    frames is drawn again from the whole distribution: it may come again, and so a vowel can still be held. Chen et
+    al., "VALL-E 2", 2024, section 3.4.
+
+    Args:
+        logits: `[batch, codes]`.
+        noise: see `draw`.
+        spare_noise: for the second draw, likewise.
+        rank: see `draw`.
+        rules: of the rows.
+        max_top_k: see `draw`.
+
+    Returns:
+        int64 `[batch]`.
+    """
+    is_end = torch.arange(logits.shape[-1], device=logits.device) == END_CODE
+    logits = logits.masked_fill(is_end & ~rules.may_end[:, None], -torch.inf)
+    code = draw(logits, noise, rank, max_top_k)
+    repeats = (rules.recent == code[:, None]).sum(dim=-1)
+    again = (repeats > MAX_REPEATS) & (code != END_CODE) & rules.avoid_repeats
+    return torch.where(again, (logits + spare_noise).argmax(dim=-1), code)
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """Speech: a text and a voice in, PCM out."""
 
-from csm.speech.api import SAMPLE_RATE, State, Status, Synthesizer, Utterance
+from csm.speech.api import SAMPLE_RATE, Notes, Speech, State, Status, Synthesizer, Utterance
 
-__all__ = ["SAMPLE_RATE", "State", "Status", "Synthesizer", "Utterance"]
+__all__ = ["SAMPLE_RATE", "Notes", "Speech", "State", "Status", "Synthesizer", "Utterance"]

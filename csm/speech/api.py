@@ -1,6 +1,6 @@
 """The interface of speech for the HTTP layer: plain data and one protocol, without torch."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -23,7 +23,9 @@ class Utterance:
         temperature: 0 is greedy.
         top_k: codes considered at each draw.
         seed: makes the result repeatable; None draws a fresh one.
-        max_seconds: upper bound on the audio produced.
+        max_seconds: of audio; None for as much as the text needs.
+        stream: whether the audio is sent while it is generated; else bad segments can all be made again.
+        speed: of the audio, with the pitch kept; 2 halves its length.
     """
 
     text: str
@@ -32,7 +34,9 @@ class Utterance:
     temperature: float = 0.9
     top_k: int = 50
     seed: int | None = None
-    max_seconds: float = 90.0
+    max_seconds: float | None = None
+    stream: bool = True
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,46 @@ class Status:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Notes:
+    """What is known about the audio of one request besides its samples.
+
+    Attributes:
+        finish_reason: stop, length, silence or repeat (`csm.speech.endings`); None before the end.
+        segments: that the text was divided into.
+        retries: segments that ended badly and were made again.
+        language: of the text, an ISO 639-1 code, or None before it was read.
+        transcript_source: of the words of the reference audio: `given`, `recognized` or `none`; None before that.
+        reference_warnings: what should be better about the reference audio, a line each (`csm.audio.report`).
+    """
+
+    finish_reason: str | None = None
+    segments: int = 0
+    retries: int = 0
+    language: str | None = None
+    transcript_source: Literal["given", "recognized", "none"] | None = None
+    reference_warnings: list[str] = field(default_factory=list)
+
+
+class Speech(Iterator[bytes]):
+    """The audio of one request while it is generated: PCM16 little-endian mono chunks at `SAMPLE_RATE`.
+
+    Args:
+        chunks: that are generated.
+        notes: filled in meanwhile.
+    """
+
+    def __init__(self, chunks: Generator[bytes, None, None], notes: Notes) -> None:
+        self._chunks, self.notes = chunks, notes
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Stop the generation."""
+        self._chunks.close()
+
+
 class Synthesizer(Protocol):
     """Text and a voice in, audio out. The only object that `csm.web` calls."""
 
@@ -71,13 +115,11 @@ class Synthesizer(Protocol):
             Busy, NotReady: the request cannot be served; come back after `retry_after` seconds.
         """
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
-        """Yield PCM16 little-endian mono chunks at `SAMPLE_RATE` while they are generated.
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """Return the audio of an utterance.
 
         The first `next()` decodes the reference audio and waits for the first chunk, so every error that has an
-        HTTP status of its own is raised there. `close()` of the iterator stops the generation.
+        HTTP status of its own is raised there.
 
         Args:
             utterance: what to say, and the voice to say it in.

@@ -6,7 +6,7 @@ Free of torch until the loading thread begins: the port answers while the rest i
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -14,7 +14,7 @@ from csm import memory_tuning
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
-from csm.speech.api import State, Status, Synthesizer, Utterance
+from csm.speech.api import Speech, State, Status, Synthesizer, Utterance
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,7 @@ class LoadingSynthesizer:
         """See `Synthesizer.reserve`."""
         return self._loaded().reserve()
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.speak`."""
         return self._loaded().speak(utterance, reservation, is_disconnected)
 

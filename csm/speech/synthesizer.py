@@ -1,6 +1,5 @@
 """From reference audio and text to PCM: everything between the HTTP layer and the engine."""
 
-import logging
 import os
 import secrets
 import threading
@@ -8,24 +7,22 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 
+from csm.asr.transcriber import Transcriber
 from csm.audio.condition import condition
 from csm.audio.decode import decode
+from csm.audio.report import examine, warnings
+from csm.audio.tempo import changed
 from csm.audio.wav import pcm16
-from csm.engine.api import Chunk, Engine, Sampling
-from csm.errors import Cancelled, DeadlineExceeded, GenerationFailed, InvalidRequest, NotReady
-from csm.model.conversation import Conversation
+from csm.engine.api import Engine
+from csm.errors import Cancelled, DeadlineExceeded, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
-from csm.speech.api import State, Status, Utterance
-from csm.speech.text import clean, longest_seconds
-from csm.speech.voice import Voice, conversation
-
-ATTEMPTS = 3
-"""Times a generation that ends before its first frame is tried, each with another seed."""
-
-log = logging.getLogger(__name__)
+from csm.speech.api import Notes, Speech, State, Status, Utterance
+from csm.speech.frontend import TextFrontend
+from csm.speech.narration import Manner, Narration
+from csm.speech.text import clean
+from csm.speech.voice import Voice
 
 
 class CsmSynthesizer:
@@ -40,6 +37,8 @@ class CsmSynthesizer:
     def __init__(self, settings: Settings, engine: Engine, details: dict[str, object]) -> None:
         self._settings, self._engine, self._details = settings, engine, details
         self._admission = Admission(engine.info.slots, settings.queue)
+        self._frontend = TextFrontend(settings)
+        self._transcriber = Transcriber.from_settings(settings)
         self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._draining = False
 
@@ -59,23 +58,28 @@ class CsmSynthesizer:
             raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
         return self._admission.reserve()
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.speak`."""
+        notes = Notes()
+        return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
+
+    def _speak(
+        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
+    ) -> Generator[bytes, None, None]:
         started = time.monotonic()
         with reservation:
-            voice = self._voice(utterance, is_disconnected)
+            voice = self._voice(utterance, is_disconnected, notes)
             # A reservation is held for minutes; nothing needs the upload any more.
             utterance = replace(utterance, reference=b"")
-            text = clean(utterance.text)
-            if not text:
-                raise InvalidRequest("text: nothing is left to say once special tokens are removed")
-            frames = self._max_frames(text, utterance.max_seconds)
+            script = self._frontend.prepare(utterance.text)
+            notes.segments, notes.language = len(script.segments), script.language.code
+            narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected)
             try:
-                for chunk in self._chunks(conversation(voice, text), utterance, frames, is_disconnected):
-                    yield pcm16(chunk.samples)
+                for samples in changed(narration.speak(script.segments, script.lead), utterance.speed):
+                    yield pcm16(samples)
+                notes.finish_reason = narration.finish_reason
             finally:
+                notes.retries = narration.retries
                 self._admission.observe(time.monotonic() - started)
 
     def drain(self) -> None:
@@ -86,13 +90,22 @@ class CsmSynthesizer:
         """See `Synthesizer.close`."""
         self._draining = True
         self._engine.close()
+        if self._transcriber is not None:
+            self._transcriber.close()
 
-    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool]) -> Voice:
+    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Voice:
         longest = self._settings.max_reference_seconds
         with self._turn(is_disconnected):
             # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
-            waveform = condition(decode(utterance.reference, max_seconds=2 * longest), max_seconds=longest)
-        return Voice(waveform, clean(utterance.transcript or ""))
+            recording = decode(utterance.reference, max_seconds=2 * longest)
+            waveform = condition(recording, max_seconds=longest)
+            notes.reference_warnings = warnings(examine(recording, waveform))
+        transcript = clean(utterance.transcript or "")
+        notes.transcript_source = "given" if transcript else "none"
+        if not transcript and self._transcriber is not None:
+            transcript = clean(self._transcriber.transcribe(waveform) or "")
+            notes.transcript_source = "recognized" if transcript else "none"
+        return Voice(waveform, transcript)
 
     @contextmanager
     def _turn(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
@@ -108,33 +121,12 @@ class CsmSynthesizer:
         finally:
             self._decoders.release()
 
-    def _max_frames(self, text: str, max_seconds: float) -> int:
-        seconds = min(max_seconds, self._settings.max_audio_seconds, longest_seconds(text))
-        return max(1, round(seconds * self._engine.info.frame_rate))
-
-    def _chunks(
-        self, said: Conversation, utterance: Utterance, frames: int, is_disconnected: Callable[[], bool]
-    ) -> Iterator[Chunk]:
-        """Yield the chunks of the first attempt that produces any audio."""
-        seed = secrets.randbits(63) if utterance.seed is None else utterance.seed
-        for attempt in range(ATTEMPTS):
-            sampling = Sampling((seed + attempt) % 2**63, utterance.temperature, utterance.top_k)
-            generation = self._engine.generate(said, sampling, frames, is_disconnected)
-            try:
-                first = next(generation, None)
-                if first is not None:
-                    yield from chain([first], generation)
-                    return
-            finally:
-                _close(generation)
-            log.warning("the model ended its turn before the first frame (attempt %d)", attempt + 1)
-        raise GenerationFailed(
-            "the model ended its turn before saying anything: rephrase the text, check the transcript, "
-            "or try another sample"
+    def _manner(self, utterance: Utterance) -> Manner:
+        return Manner(
+            seed=secrets.randbits(63) if utterance.seed is None else utterance.seed,
+            temperature=utterance.temperature,
+            top_k=utterance.top_k,
+            max_seconds=None if utterance.max_seconds is None else utterance.max_seconds * utterance.speed,
+            max_segment_seconds=self._settings.max_audio_seconds,
+            streamed=utterance.stream,
         )
-
-
-def _close(generation: Iterator[Chunk]) -> None:
-    close = getattr(generation, "close", None)
-    if close is not None:
-        close()

@@ -1,5 +1,6 @@
 """A voice, and the conversation that makes the model continue in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csm.audio.waveform import Waveform
@@ -14,19 +15,20 @@ class Voice:
     """Conditioned reference audio and its transcript.
 
     Attributes:
-        waveform: 24 kHz, levelled and trimmed.
-        transcript: cleaned; empty when the caller gave none.
+        waveform: conditioned (`csm.audio.condition`).
+        transcript: cleaned; empty if it is not known.
     """
 
     waveform: Waveform
     transcript: str
 
 
-def conversation(voice: Voice, text: str) -> Conversation:
-    """Return the reference turn followed by the turn to generate.
+def conversation(voice: Voice, text: str, history: Sequence[Turn] = ()) -> Conversation:
+    """Return the reference turn, the turns said before, then the turn to be said.
 
     Without a transcript the reference turn has no words. The model then takes up the sound of the voice but
     aligns less well; a made-up transcript is worse, because the model learns from it that words and sound
     have nothing to do with each other.
     """
-    return Conversation((Turn(ROLE, voice.transcript, voice.waveform), Turn(ROLE, text)))
+    turns = (Turn(ROLE, voice.transcript, voice.waveform), *history, Turn(ROLE, text))
+    return Conversation(turns, history=len(history))

@@ -15,11 +15,12 @@ from csm.engine.runtimes.base import Runtime
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.backbone import causal_mask
 from csm.model.kv_cache import FunctionalKVCache
+from csm.model.sampling import RECENT_FRAMES, Rules
 
 FORCE = 1e6
 """Noise beyond any logit: a code that has it is drawn."""
 
-Draw = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+Draw = Callable[[Tensor, Tensor, Rules, int], Tensor]
 """`DepthDecoder.forward`, or a graph of it."""
 
 
@@ -56,8 +57,16 @@ def _likeliest(draw: Draw, hidden: Tensor, said: Tensor, size: int) -> Tensor:
     count = len(said)
     before = torch.ones(count, count, device=said.device).tril(-1)
     noise = FORCE * before[:, :, None] * F.one_hot(said, size)
-    temperature, top_k = torch.ones(count, device=said.device), torch.full_like(said, size)
-    drawn = draw(hidden.expand(count, -1), noise, temperature, top_k, size)
+    never = torch.zeros(count, dtype=torch.bool, device=said.device)
+    rules = Rules(
+        temperature=torch.ones(count, device=said.device),
+        top_k=torch.full_like(said, size),
+        recent=torch.full((count, RECENT_FRAMES), -1, device=said.device),
+        may_end=~never,
+        avoid_repeats=never,
+    )
+    # The last row of noise is for the second draw of a repetition, which is ruled out here.
+    drawn = draw(hidden.expand(count, -1), F.pad(noise, (0, 0, 0, 1)), rules, size)
     return drawn.diagonal()
 
 
@@ -75,8 +84,9 @@ def _draw(runtime: Any) -> Draw:
     if isinstance(runtime, TorchRuntime):
         return runtime.depth
 
-    def draw(*inputs: Any) -> Tensor:
-        arrays = [torch.as_tensor(value).contiguous().numpy() for value in inputs]
+    def draw(hidden: Tensor, noise: Tensor, rules: Rules, max_top_k: int) -> Tensor:
+        inputs = (hidden, noise, *rules, torch.tensor(max_top_k))
+        arrays = [value.contiguous().numpy() for value in inputs]
         return torch.from_numpy(runtime.bundle.depth(arrays)[0].copy())
 
     return draw

@@ -34,7 +34,7 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     capacity.install(app, synthesizer, clone.NAME)
     limiter = rate_limit.install(app, settings)
 
-    cloning = clone.blueprint(settings, synthesizer)
+    cloning = clone.blueprint(settings, synthesizer, limiter)
     limiter.limit(settings.rate_limit)(cloning)
     app.register_blueprint(cloning)
     app.register_blueprint(health.blueprint(synthesizer))

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from werkzeug.exceptions import BadRequest
 
+from csm.audio.tempo import MAX_SPEED, MIN_SPEED
 from csm.settings import Settings
 from csm.speech import Utterance
 from csm.web.problems import InvalidField
 
 FILE = "audio"
-TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "stream", "consent")
+TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "speed", "stream", "consent")
 
-MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE = 2**63 - 1, 2051, 2.0
+MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE, MAX_SECONDS = 2**63 - 1, 2051, 2.0, 3600.0
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -43,10 +44,9 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
         raise InvalidField("text", f"text must have 1 to {longest} characters.")
     if len(values.get("transcript", "")) > longest:
         raise InvalidField("transcript", f"transcript must have at most {longest} characters.")
-    most = settings.max_audio_seconds
-    max_seconds = _number(values, "max_seconds", most, 0.0, most)
+    max_seconds = _number(values, "max_seconds", 0.0, 0.0, MAX_SECONDS) if "max_seconds" in values else None
     if max_seconds == 0:
-        raise InvalidField("max_seconds", f"max_seconds must be more than 0, and at most {most:g}.")
+        raise InvalidField("max_seconds", f"max_seconds must be more than 0, and at most {MAX_SECONDS:g}.")
     return Utterance(
         text=values["text"],
         reference=reference,
@@ -55,6 +55,8 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
         top_k=_whole(values, "top_k", 50, 1, MAX_TOP_K),
         seed=_whole(values, "seed", 0, 0, MAX_SEED) if "seed" in values else None,
         max_seconds=max_seconds,
+        stream=streamed(form),
+        speed=_number(values, "speed", 1.0, MIN_SPEED, MAX_SPEED),
     )
 
 

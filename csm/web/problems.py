@@ -67,7 +67,9 @@ def seconds(delay: float) -> str:
 
 
 def _http(error: HTTPException) -> Response:
-    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "WWW-Authenticate")}
+    headers = {
+        name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After", "WWW-Authenticate")
+    }
     return problem(error.code or 500, error.description or "", headers)
 
 

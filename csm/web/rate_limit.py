@@ -9,6 +9,7 @@ from flask_limiter import Limiter, RateLimitExceeded
 from limits import parse_many
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
+from werkzeug.exceptions import TooManyRequests
 
 from csm.settings import Settings, SettingsError
 from csm.web import access_log
@@ -41,8 +42,35 @@ def install(app: Flask, settings: Settings) -> Limiter:
     return limiter
 
 
+def charge(limiter: Limiter, settings: Settings, characters: int) -> None:
+    """Count the characters of a text: one request may be a word, another a quarter of an hour of speech.
+
+    flask-limiter checks its limits before the body is read, so this asks its strategy and storage directly.
+
+    Raises:
+        TooManyRequests: the quota does not have so many left.
+    """
+    for limit in parse_many(settings.character_limit) if settings.character_limit else ():
+        quota = limit, "characters", _client()
+        try:
+            is_free = limiter.limiter.hit(*quota, cost=characters)
+            wait = 0.0 if is_free else limiter.limiter.get_window_stats(*quota).reset_time - time.time()
+        except Exception:
+            # The count of requests, which came before, has noticed too and counts in memory from now on.
+            limiter.logger.warning("rate limit storage failed while counting characters")
+            continue
+        if not is_free:
+            unit = str(limit).replace(" per ", " characters per ", 1)
+            delay = seconds(wait)
+            raise TooManyRequests(
+                f"This text has {characters} characters, more than are left of your quota of {unit}; "
+                f"try again in {delay} seconds.",
+                retry_after=int(delay),
+            )
+
+
 def check(settings: Settings) -> None:
-    """Check the limit and its storage without connecting to anything.
+    """Check the limits and their storage without connecting to anything.
 
     Raises:
         SettingsError: with the variable and the remedy.
@@ -51,6 +79,10 @@ def check(settings: Settings) -> None:
         parse_many(settings.rate_limit)
     except ValueError:
         raise SettingsError("CSM_RATE_LIMIT: write it like '10 per minute' or '10/minute;100/day'") from None
+    try:
+        parse_many(settings.character_limit or "1/day")
+    except ValueError:
+        raise SettingsError("CSM_CHARACTER_LIMIT: write it like '20000 per minute', or leave it empty") from None
     try:
         storage_from_string(settings.rate_limit_storage, **_options(settings))
     except (ConfigurationError, ValueError):

@@ -5,19 +5,17 @@ import errno
 import itertools
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from flask import Response
 
 from csm import errors, log
 from csm.audio import wav
-from csm.speech import SAMPLE_RATE
+from csm.speech import SAMPLE_RATE, Speech
 from csm.web.access_log import Access
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
 
 logger = logging.getLogger("csm.web")
-
-Chunks = Generator[bytes, None, None]
 
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 
@@ -36,36 +34,63 @@ HEADERS = {
 }
 
 
-def streamed(chunks: Chunks, entry: Access, environ: Environ) -> Response:
+def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
     """Return an answer whose first bytes exist and whose end does not yet.
 
     The first chunk is taken here: what goes wrong before it keeps a status of its own, and a generation that has
     begun is certain to be closed, which an iterator that was never started is not.
     """
     with contextlib.ExitStack() as on_error:
-        on_error.callback(chunks.close)
-        first = _first(chunks)
+        on_error.callback(speech.close)
+        first = _first(speech)
         on_error.pop_all()
     entry.noted["first_audio"] = entry.seconds
     # Header and first chunk in one write, so that no client sees a header without sound for long.
     head = wav.streaming_header(SAMPLE_RATE) + first
-    response = _respond(itertools.chain([head], chunks), entry, environ, HEADERS)
-    response.call_on_close(chunks.close)
+    response = _respond(itertools.chain([head], _noted(speech, entry)), entry, environ, _headers(speech))
+    response.call_on_close(speech.close)
     return response
 
 
-def whole(chunks: Chunks, entry: Access, environ: Environ) -> Response:
+def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
     """Return an answer with exact sizes and a Content-Length, once all of it exists."""
-    with contextlib.closing(chunks):
-        pcm = b"".join((_first(chunks), *chunks))
+    with contextlib.closing(speech):
+        pcm = b"".join((_first(speech), *speech))
+    _note(speech, entry)
     content = wav.header(SAMPLE_RATE, len(pcm)) + pcm
     pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
-    return _respond(pieces, entry, environ, HEADERS | {"Content-Length": str(len(content))})
+    return _respond(pieces, entry, environ, _headers(speech) | {"Content-Length": str(len(content))})
 
 
-def _first(chunks: Chunks) -> bytes:
+def _noted(speech: Speech, entry: Access) -> Iterator[bytes]:
+    """Yield what is left of the audio, then note how it ended."""
+    yield from speech
+    _note(speech, entry)
+
+
+def _note(speech: Speech, entry: Access) -> None:
+    notes = speech.notes
+    entry.noted.update(finish=notes.finish_reason, segments=notes.segments, retries=notes.retries)
+    if notes.language != "en":
+        entry.noted["language"] = notes.language
+
+
+def _headers(speech: Speech) -> dict[str, str]:
+    """Return the headers of an answer, with what is known before its body is sent."""
+    notes = speech.notes
+    known = {
+        "X-Finish-Reason": notes.finish_reason,
+        "X-Transcript-Source": notes.transcript_source,
+        # CSM reads other languages as if they were English; the client should know.
+        "X-Reference-Warnings": "; ".join(notes.reference_warnings) or None,
+        "X-Text-Language": None if notes.language == "en" else notes.language,
+    }
+    return HEADERS | {name: value for name, value in known.items() if value is not None}
+
+
+def _first(speech: Speech) -> bytes:
     try:
-        return next(chunks)
+        return next(speech)
     except StopIteration:
         raise errors.GenerationFailed("The model produced no audio; try again, or change the text.") from None
 

@@ -1,4 +1,6 @@
 import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from tests.corpus.ffmpeg import speech_wav
 
 
 @pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """Of torch: on a busy machine its threads wait for each other six times longer than one works."""
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: on a busy machine, its threads wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,17 +22,17 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def speech():
-    """Five seconds of a reader, 48 kHz."""
+def speech() -> Waveform:
+    """Return five seconds of a recorded voice at 48 kHz."""
     samples, rate = soundfile.read(io.BytesIO(speech_wav()), dtype="float32")
     return Waveform(np.ascontiguousarray(samples), rate)
 
 
 @pytest.fixture
-def fake_ffmpeg(tmp_path, monkeypatch):
-    """Put a shell script in ffmpeg's place; it passes for a new ffmpeg, then does what it is told."""
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Replace ffmpeg by a shell script that claims to be a recent version."""
 
-    def install(script, options="echo ' -fd <int>'"):
+    def install(script: str, options: str = "echo ' -fd <int>'") -> Path:
         program = tmp_path / "ffmpeg"
         program.write_text(f'#!/bin/sh\ncase "$*" in *protocol=fd*) {options}; exit;; esac\n{script}\n')
         program.chmod(0o755)

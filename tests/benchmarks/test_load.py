@@ -16,7 +16,9 @@ import pytest
 from benchmarks.load import Voices, http_client
 from benchmarks.open_loop import Order, RefusedError
 from csm.audio.wav import pcm16, streaming_header
-from tests.running import ROOT, VOICE, running
+from tests.paths import ROOT
+from tests.real_server import real_server
+from tests.reference_audio import VOICE
 
 
 class Quiet(HTTPServer):
@@ -71,7 +73,7 @@ def answering():
         server.server_close()
 
 
-def test_samples_are_read_whole_however_the_answer_is_cut(answering, voices):
+def test_samples_split_between_packets_are_joined(answering, voices):
     samples = np.linspace(-1, 1, 999, dtype=np.float32)
     body = streaming_header(24_000) + pcm16(samples)
     url, seen = answering(200, [body[:50], body[50:301], body[301:]])
@@ -86,7 +88,7 @@ def test_samples_are_read_whole_however_the_answer_is_cut(answering, voices):
     ("status", "error", "words"),
     [(429, RefusedError, "429"), (503, RefusedError, "503"), (401, RuntimeError, "401 no valid key")],
 )
-def test_a_refusal_is_told_from_a_failure(answering, voices, status, error, words):
+def test_a_refusal_is_not_counted_as_a_failure(answering, voices, status, error, words):
     url, _ = answering(status, [b"no valid key"])
     with pytest.raises(error, match=words):
         [*http_client(url, "", voices)(HELLO)()]
@@ -100,7 +102,7 @@ def test_an_answer_that_is_cut_off_is_a_failure(answering, voices):
 
 @pytest.mark.slow
 def test_rates_are_tried_on_a_running_server(tmp_path: Path):
-    with running(tmp_path) as server:
+    with real_server(tmp_path) as server:
         command = [sys.executable, "-m", "benchmarks.load", "--url", f"http://127.0.0.1:{server.port}"]
         command += ["--rates", "2", "200", "--seconds", "3", "--out", str(tmp_path / "load.json"), "--key"]
         ran = subprocess.run([*command, "secret"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)

@@ -1,4 +1,4 @@
-"""Arrivals wait for nobody, and what listeners hear is told as they hear it."""
+"""Arrivals do not wait for earlier answers, and playback is measured as a listener hears it."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def test_some_voices_return_and_some_are_new():
     assert set(voices) - set(new) == set(range(RETURNING_VOICES))
 
 
-def test_nobody_waits_for_the_answers_before():
+def test_requests_do_not_wait_for_earlier_answers():
     sent, overtaken, first_may_end = [], [], threading.Event()
 
     def client(order):
@@ -54,7 +54,7 @@ def test_nobody_waits_for_the_answers_before():
     assert first.outcome == second.outcome == "played"
 
 
-def test_a_request_that_is_sent_late_has_waited_all_the_same():
+def test_the_wait_of_a_request_sent_late_counts_from_when_it_was_due():
     def client(order):
         def send():
             yield LOUD
@@ -65,7 +65,7 @@ def test_a_request_that_is_sent_late_has_waited_all_the_same():
     assert answer.late >= 3 and answer.pieces[0][0] >= 3
 
 
-def test_silence_before_the_voice_is_no_first_audio():
+def test_silence_before_the_voice_does_not_count_as_first_audio():
     def client(order):
         def send():
             yield SILENT
@@ -80,7 +80,7 @@ def test_silence_before_the_voice_is_no_first_audio():
 @pytest.mark.parametrize(
     ("error", "outcome"), [(RefusedError(), "refused"), (OSError("torn"), "OSError: torn"), (None, "no sound came")]
 )
-def test_what_is_not_played_is_told_by_its_kind(error, outcome):
+def test_requests_without_audio_are_counted_by_kind(error, outcome):
     def client(order):
         def send():
             if error:
@@ -111,7 +111,7 @@ def test_a_buffer_delays_the_first_sound_and_covers_the_gap():
     assert play(answer, buffer=9).audible == 2.5
 
 
-def test_what_follows_a_gap_is_heard_later_by_as_much():
+def test_a_gap_delays_the_audio_after_it():
     answer = Answer(pieces=[(1.0, 0.5), (2.0, 1.0)], first_audible=0.75)
     assert play(answer, buffer=0).audible == pytest.approx(2.25)
 
@@ -132,7 +132,7 @@ def test_a_sweep_ends_at_the_first_rate_that_is_too_high():
 
     def client(order):
         def send():
-            # One place: who finds it taken is refused.
+            # A capacity of one.
             if not lock.acquire(blocking=False):
                 raise RefusedError
             time.sleep(0.15)

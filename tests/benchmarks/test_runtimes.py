@@ -1,5 +1,6 @@
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,11 @@ def test_every_round_times_as_many_steps(x: np.ndarray) -> None:
     calls: list[str] = []
 
     def counted(name: str) -> Call:
-        return lambda given: (calls.append(name), given)[1]
+        def call(given: Any) -> Any:
+            calls.append(name)
+            return given
+
+        return call
 
     kinds = [(Runtime(name, 4, stack.eager), steps) for name, steps in (("one", 1), ("all", 31))]
     entries = [Entry(runtime, steps, counted(runtime.name), 0.0) for runtime, steps in kinds]

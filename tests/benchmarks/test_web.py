@@ -6,19 +6,19 @@ import sys
 
 import pytest
 
-from tests.running import ROOT
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
 
-def test_both_numbers_are_told_for_both_samples() -> None:
+def test_both_figures_are_printed_for_both_uploads() -> None:
     command = [sys.executable, "-m", "benchmarks.web", "--requests", "4", "--chunks", "3"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
     assert len(re.findall(r"request +p10 .* median +\d+\.\d+ ms", told)) == 2
     assert len(re.findall(r"chunk +p10 .* median +\d+\.\d+ ms", told)) == 2
 
 
-def test_a_refusal_is_no_measurement(tmp_path) -> None:
+def test_a_refused_request_is_not_measured(tmp_path) -> None:
     (tmp_path / "large").write_bytes(bytes(30_000_000))
     command = [sys.executable, "-m", "benchmarks.web", "--sample", str(tmp_path / "large")]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

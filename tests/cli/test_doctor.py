@@ -18,10 +18,10 @@ from csm.cli.doctor import Doctor, Problem
 from csm.engine import devices
 from csm.engine.devices import Placement
 from tests.model import fake_hub
-from tests.running import ROOT
-from tests.web.conftest import free_port
+from tests.paths import ROOT
+from tests.ports import free_port
 
-CHECKS = ["python", "torch", "settings", "device", "ffmpeg", "model", "disk", "memory", "port"]
+CHECKS = ["python", "torch", "settings", "device", "ffmpeg", "transcriber", "model", "disk", "memory", "port"]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from csm.cli import machine
-from tests import namespaces
+from tests import mount_namespaces
 
 
 def test_memory_is_what_the_system_tells() -> None:
@@ -44,7 +44,7 @@ def test_a_folder_that_will_be_made_has_the_room_of_the_one_above(tmp_path: Path
     assert machine.free_disk(folder) == pytest.approx(psutil.disk_usage(str(tmp_path)).free, rel=0.05)
 
 
-@namespaces.needed
+@mount_namespaces.needed
 def test_a_disk_that_cannot_be_written_has_no_room(tmp_path: Path) -> None:
     code = f"from pathlib import Path; from csm.cli import machine; print(machine.free_disk(Path({str(tmp_path)!r})))"
     mounted = f'mount --bind "{tmp_path}" "{tmp_path}" && mount -o remount,bind,ro "{tmp_path}" && exec "$@"'

@@ -8,7 +8,7 @@ import pytest
 
 import csm
 from csm import cli
-from tests.running import ROOT
+from tests.paths import ROOT
 
 
 def run(*words: str) -> "subprocess.CompletedProcess[str]":

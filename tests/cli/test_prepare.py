@@ -14,7 +14,7 @@ from csm.engine.openvino.prepare import DONE
 from csm.model.checkpoint import open_checkpoint
 from csm.settings import load
 from tests.model import fake_hub
-from tests.running import ROOT
+from tests.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

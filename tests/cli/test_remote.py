@@ -10,7 +10,7 @@ import pytest
 
 from csm.audio.wav import streaming_header
 from csm.cli.remote import RemoteError, health, stream
-from tests.web.conftest import free_port
+from tests.ports import free_port
 
 PCM = bytes(range(256)) * 100
 

@@ -16,8 +16,11 @@ import pytest
 import csm
 from csm import cli
 from csm.audio.wav import pcm16, streaming_header
-from tests.running import ROOT, VOICE, Running, running
-from tests.web.conftest import free_port, until
+from tests.paths import ROOT
+from tests.polling import wait_until
+from tests.ports import free_port
+from tests.real_server import RealServer, real_server
+from tests.reference_audio import VOICE
 
 SAY = ["say", "--voice", str(VOICE), "--seed", "3", "--max-seconds", "0.8"]
 
@@ -76,7 +79,7 @@ def test_it_is_played(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--text", "Hi.", "-o", "out.wav", "--url", "ftp://there"], 2, "http://"),
         (["--text", "Hi.", "-o", "out.wav", "--url", "http://there", "--model", "demo"], 2, "not allowed with"),
         (["--text", "Hi.", "-o", "out.wav", "--top-k", "0"], 1, "top_k must be"),
-        (["--text", " ", "-o", "out.wav"], 1, "nothing is left to say"),
+        (["--text", " ", "-o", "out.wav"], 1, "there is nothing to say"),
         (["--text", "Hi.", "-o", "out.wav", "--voice", "missing.m4a"], 1, "missing.m4a: No such file"),
         (["--text", "Hi.", "-o", "out.wav", "--voice", "notes.txt"], 1, "not audio"),
         (["--text", "Hi.", "-o", "out.wav", "--model", "./nothing"], 1, "no checkpoint there"),
@@ -113,12 +116,12 @@ def _status(words: list[str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("server"), require_consent="1") as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    with real_server(tmp_path_factory.mktemp("server"), require_consent="1") as server:
         yield server
 
 
-def remote(server: Running, *words: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+def remote(server: RealServer, *words: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     url = f"http://127.0.0.1:{server.port}"
     command = [sys.executable, "-m", "csm", *SAY, "--text", "Hello there.", "--url", url, *words]
     given = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
@@ -128,20 +131,22 @@ def remote(server: Running, *words: str, **environment: str) -> "subprocess.Comp
 def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
     words = [*SAY[:-2], "--text", "One, two, three. " * 50, "--temperature", "1.5", "-o", "out.wav", "--play"]
     Path("ffplay").write_text(
-        f"#!/bin/sh\nhead -c 5000 > {Path.cwd()}/heard.wav; touch {Path.cwd()}/hears; exec cat > /dev/null\n"
+        f"#!/bin/sh\nhead -c 5000 > {Path.cwd()}/heard.wav; touch {Path.cwd()}/hears; exec sleep 600\n"
     )
     Path("ffplay").chmod(0o755)
     given = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path.cwd()}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen([sys.executable, "-m", "csm", *words], env=given, stderr=subprocess.PIPE)
-    until(Path("hears").exists, 60)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    command = [sys.executable, "-m", "csm", *words]
+    process = subprocess.Popen(command, env=given, stderr=subprocess.PIPE, start_new_session=True)
+    wait_until(Path("hears").exists, 60)
+    # As a terminal does: the player gets the signal too. It does not read on, so that the audio cannot be over already.
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in errors
     assert not Path("out.wav").exists()
 
 
 @pytest.mark.slow
-def test_a_server_says_it(server: Running) -> None:
+def test_a_server_says_it(server: RealServer) -> None:
     done = remote(server, "--key", "secret", "--consent", "-o", "there.wav", "--transcript", "Heard.")
     assert done.returncode == 0 and b"there.wav: 0.8 s of audio, real-time factor" in done.stderr
     with csm.load("demo") as model:
@@ -153,7 +158,7 @@ def test_a_server_says_it(server: Running) -> None:
 
 
 @pytest.mark.slow
-def test_the_key_may_come_from_the_environment(server: Running) -> None:
+def test_the_key_may_come_from_the_environment(server: RealServer) -> None:
     done = remote(server, "--consent", "-o", "-", "-q", VOICE_SERVER_KEY="secret")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout[:4] == b"RIFF" and len(done.stdout) == 44 + 2 * 10 * 1920
@@ -163,7 +168,7 @@ def test_the_key_may_come_from_the_environment(server: Running) -> None:
 @pytest.mark.parametrize(
     ("words", "told"), [(["--key", "wrong", "--consent"], b"answered 401"), (["--key", "secret"], b"consent=true")]
 )
-def test_the_servers_refusal_is_told(server: Running, words: list[str], told: bytes) -> None:
+def test_the_servers_refusal_is_told(server: RealServer, words: list[str], told: bytes) -> None:
     done = remote(server, *words, "-o", "refused.wav")
     assert done.returncode == 1 and told in done.stderr and b"Traceback" not in done.stderr
     assert not (server.log.parent / "refused.wav").exists()

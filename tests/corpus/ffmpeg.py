@@ -34,6 +34,6 @@ def encode(*options: str, suffix: str, source: bytes | None = None) -> bytes:
 
 
 def piped(*options: str) -> bytes:
-    """The speech as ffmpeg writes it to a pipe: live, so no index, no duration, no sizes."""
+    """Return the speech as ffmpeg writes it to a pipe: live, so no index, no duration, no sizes."""
     command = [ffmpeg_path(), "-v", "error", "-i", "pipe:0", *options, "-bitexact", "pipe:1"]
     return subprocess.run(command, input=speech_wav(), check=True, capture_output=True, timeout=120).stdout

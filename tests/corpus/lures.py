@@ -84,7 +84,7 @@ def _mov_with_reference(path: str) -> bytes:
 
 
 def _alias(path: bytes) -> bytes:
-    """A Macintosh alias record, the form of reference that ffmpeg can be made to follow: names, then tagged fields."""
+    """Return a Macintosh alias record, a reference that ffmpeg can be made to follow: names, then tagged fields."""
     absolute_path, end = 2, 0xFFFF
     padded = path + b"\0" * (len(path) % 2)
     return bytes(150) + struct.pack(">HH", absolute_path, len(padded)) + padded + struct.pack(">HH", end, 0)

@@ -12,7 +12,7 @@ REFUSED = frozenset({400})
 INVALID = frozenset({400, 422})
 TOO_LARGE = frozenset({400, 413})
 NO_AUDIO = frozenset({400, 415, 422})
-"""For bodies that are a valid form around a sample that is not."""
+"""For valid forms whose audio is invalid."""
 
 HEADER_REFUSED = frozenset({400, 431, 501})
 """Refused by the server before the application sees it."""
@@ -40,36 +40,42 @@ class Maker:
     Attributes:
         rng: source of all that varies.
         headers: sent with each request.
-        sample: the content of the file part.
+        audio_file: the content of the file part.
     """
 
     rng: random.Random
     headers: Mapping[str, str]
-    sample: bytes
+    audio_file: bytes
 
     def __post_init__(self) -> None:
         self.boundary = "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=24))
 
     def part(self, name: str, value: bytes, extra: bytes = b"") -> bytes:
+        """Return one part."""
         return self.head(b'form-data; name="' + name.encode() + b'"' + extra) + value + b"\r\n"
 
     def head(self, disposition: bytes, more: bytes = b"") -> bytes:
+        """Return the boundary and the header of one part."""
         return b"--" + self.boundary.encode() + b"\r\nContent-Disposition: " + disposition + b"\r\n" + more + b"\r\n"
 
     def audio(self, filename: bytes = b"a.wav") -> bytes:
-        return self.part("audio", self.sample, b'; filename="' + filename + b'"')
+        """Return the part of the reference audio."""
+        return self.part("audio", self.audio_file, b'; filename="' + filename + b'"')
 
     def text(self) -> bytes:
+        """Return the part of the text."""
         return self.part("text", b"A short sentence.")
 
     def end(self) -> bytes:
+        """Return the final boundary."""
         return b"--" + self.boundary.encode() + b"--\r\n"
 
     def valid(self) -> bytes:
+        """Return a valid body."""
         return self.audio() + self.text() + self.end()
 
     def request(self, body: bytes, *, line: str = "POST /clone-voice HTTP/1.1", **changed: str | None) -> bytes:
-        """A whole request; a header given as None is left out."""
+        """Return a whole request; a header given as None is left out."""
         named: dict[str, str | None] = {
             "Host": "localhost",
             "Connection": "close",
@@ -82,7 +88,7 @@ class Maker:
         return f"{line}\r\n{lines}\r\n".encode("latin-1") + body
 
     def chunked(self, body: bytes, last: bytes = b"0\r\n\r\n") -> bytes:
-        """The same without Content-Length, in chunks of random sizes."""
+        """Return the same without Content-Length, in chunks of random sizes."""
         pieces = b""
         while body:
             size = self.rng.randint(1, max(1, len(body) // 2))
@@ -94,15 +100,15 @@ class Maker:
 Requests = Iterator[tuple[bytes, frozenset[int]]]
 
 
-def cases(seed: int, headers: Mapping[str, str] | None = None, sample: bytes = b"not audio") -> list[RawCase]:
+def cases(seed: int, headers: Mapping[str, str] | None = None, audio_file: bytes = b"not audio") -> list[RawCase]:
     """All cases of a seed.
 
     Args:
         seed: the same seed makes the same bytes.
         headers: for the key, such as `{"X-API-Key": "..."}`.
-        sample: the file's content where the case is not about it; by default no audio, so that nothing is spoken.
+        audio_file: the file's content where the case is not about it; by default no audio.
     """
-    maker = Maker(random.Random(seed), headers or {}, sample)
+    maker = Maker(random.Random(seed), headers or {}, audio_file)
     return [RawCase(make.__name__.lstrip("_"), raw, expect) for make in CLASSES for raw, expect in make(maker)]
 
 
@@ -131,7 +137,7 @@ def _missing_parts(m: Maker) -> Requests:
 
 
 def _kinds_exchanged(m: Maker) -> Requests:
-    yield m.request(m.part("audio", m.sample) + m.text() + m.end()), REFUSED
+    yield m.request(m.part("audio", m.audio_file) + m.text() + m.end()), REFUSED
     yield m.request(m.audio() + m.part("text", b"hello", b'; filename="t.txt"') + m.end()), REFUSED
 
 
@@ -162,7 +168,7 @@ def _file_names(m: Maker) -> Requests:
 
 def _part_names(m: Maker) -> Requests:
     for name in ("audio\0", "AUDIO", "audio[]", "../audio", "x" * 5000, " audio", "__proto__"):
-        yield m.request(m.part(name, m.sample, b'; filename="a.wav"') + m.text() + m.end()), INVALID
+        yield m.request(m.part(name, m.audio_file, b'; filename="a.wav"') + m.text() + m.end()), INVALID
         yield m.request(m.audio() + m.text() + m.part(name, b"1") + m.end()), INVALID
 
 
@@ -284,7 +290,7 @@ def _request_lines(m: Maker) -> Requests:
 
 
 def _noise(m: Maker) -> Requests:
-    """Valid bodies with bytes changed, cut out and doubled at random."""
+    """Yield valid bodies with bytes changed, cut out and doubled at random."""
     anything = NO_AUDIO | TOO_LARGE
     for _ in range(60):
         body = bytearray(m.valid())

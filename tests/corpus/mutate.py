@@ -25,7 +25,7 @@ def _mutant(case: Case, number: int, rng: np.random.Generator) -> Case:
 
 
 def _span(data: bytearray, rng: np.random.Generator) -> slice:
-    """A stretch of up to 4 kB, half of the time within the header."""
+    """Return a stretch of up to 4 kB, half of the time within the header."""
     within = len(data) if rng.random() < 0.5 else min(len(data), 256)
     start = int(rng.integers(max(within, 1)))
     return slice(start, start + int(2 ** rng.uniform(0, 12)))

@@ -25,7 +25,7 @@ def wav(
     extra: bytes = b"",
     before_data: bytes = b"",
 ) -> bytes:
-    """A WAV file of `body` in which every field may be wrong."""
+    """Return a WAV file of `body` in which every field may be wrong."""
     align = channels * bits // 8 if align is None else align
     fields = (tag, channels, rate, rate * align & 0xFFFFFFFF, align & 0xFFFF, bits)
     form = struct.pack("<HHIIHH", *fields) + extra
@@ -35,7 +35,7 @@ def wav(
 
 
 def floats(samples: "np.typing.ArrayLike") -> bytes:
-    """A 32-bit float WAV file."""
+    """Return a 32-bit float WAV file."""
     return wav(np.asarray(samples, "<f4").tobytes(), tag=3, bits=32)
 
 

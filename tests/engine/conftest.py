@@ -5,26 +5,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from csm.engine.devices import Placement
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
-from tests import checkpoints
-from tests.engine.parts import Engines
-
-CPU = Placement(torch.device("cpu"), "float32")
+from tests import tiny_checkpoints
+from tests.engine.engine_harness import CPU, EngineFactory
 
 MICRO = replace(
-    checkpoints.SIZES["small"],
-    codec=replace(checkpoints.SIZES["small"].codec, codebooks=2),
-    backbone=replace(checkpoints.SIZES["small"].backbone, layers=1),
-    depth=replace(checkpoints.SIZES["small"].depth, layers=1),
+    tiny_checkpoints.SIZES["small"],
+    codec=replace(tiny_checkpoints.SIZES["small"].codec, codebooks=2),
+    backbone=replace(tiny_checkpoints.SIZES["small"].backbone, layers=1),
+    depth=replace(tiny_checkpoints.SIZES["small"].depth, layers=1),
     positions=128,
 )
-"""The smallest that has everything: scheduling does not depend on size, and hundreds of schedules take their time."""
+"""The smallest model with every part: scheduling does not depend on size, and some tests run hundreds of schedules."""
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread, so that results do not depend on the machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,23 +31,25 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return open_checkpoint(checkpoints.save(tmp_path_factory.mktemp("micro"), MICRO))
+    """Return a checkpoint of `MICRO`."""
+    return open_checkpoint(tiny_checkpoints.save(tmp_path_factory.mktemp("micro"), MICRO))
 
 
 @pytest.fixture(scope="session")
 def runtime(micro: Checkpoint) -> TorchRuntime:
-    """Four rows; any may be dirty."""
+    """Return a runtime of four rows, which earlier tests may have written to."""
     return TorchRuntime(micro, CPU, 4)
 
 
 @pytest.fixture
-def engines(runtime: TorchRuntime, micro: Checkpoint) -> Iterator[Engines]:
-    """Makes engines on one runtime, and closes them; use one at a time."""
-    made = Engines(runtime, micro.tokenizer)
+def engines(runtime: TorchRuntime, micro: Checkpoint) -> Iterator[EngineFactory]:
+    """Make engines on one runtime and close them; use one at a time."""
+    made = EngineFactory(runtime, micro.tokenizer)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
 def small(tiny: Callable[..., Path]) -> Checkpoint:
+    """Return the checkpoint `small`."""
     return open_checkpoint(tiny())

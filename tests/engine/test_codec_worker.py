@@ -8,13 +8,13 @@ import torch
 from csm.engine.api import CHUNK_FRAMES
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.runtimes.torch import TorchRuntime
-from tests.engine.parts import until
+from tests.polling import wait_until
 
 CPU = torch.device("cpu")
 
 
 class Recorder:
-    """Mimi's decoder, noting the thread and the frames of each call."""
+    """Mimi's decoder, recording the thread and the frames of each call."""
 
     def __init__(self, decoder: Any, error: Exception | None = None) -> None:
         self._decoder, self._error = decoder, error
@@ -31,7 +31,7 @@ class Recorder:
         return self._decoder(codes, state)
 
 
-def test_every_size_of_chunk_is_decoded_once_in_the_thread_that_will_decode_them(runtime: TorchRuntime) -> None:
+def test_the_thread_decodes_every_size_of_chunk_once_before_it_serves(runtime: TorchRuntime) -> None:
     decoder = Recorder(runtime.decoder)
     worker = CodecWorker(decoder, runtime.codebooks, CPU)
     worker.close()
@@ -39,9 +39,9 @@ def test_every_size_of_chunk_is_decoded_once_in_the_thread_that_will_decode_them
     assert worker.failure is None
 
 
-def test_a_device_that_is_lost_in_the_warm_up_is_reported(runtime: TorchRuntime) -> None:
+def test_a_device_lost_during_the_warm_up_is_reported(runtime: TorchRuntime) -> None:
     decoder = Recorder(runtime.decoder, RuntimeError("CUDA error: an illegal memory access was encountered"))
     worker = CodecWorker(decoder, runtime.codebooks, CPU)
-    until(lambda: worker.failure)
+    wait_until(lambda: worker.failure)
     assert worker.failure is not None and "device is lost" in worker.failure
     worker.close()

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from csm.engine import devices
 from csm.engine.devices import describe_failure, is_fatal, place
 from csm.errors import ModelUnavailable
-from tests.speech.parts import settings
+from tests.speech.utterances import speech_settings
 
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
 NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU."
@@ -17,7 +16,7 @@ NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have a
 
 @pytest.fixture
 def no_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
-    """A torch that sees no CUDA device, and the error that tells why."""
+    """Make torch see no CUDA device, with the error that says why."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -32,7 +31,7 @@ def no_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A GPU of this name and capability, and a torch built for these architectures."""
+    """Make torch see a GPU, and be built for some architectures."""
 
     def present(name: str, capability: tuple[int, int], built: list[str]) -> None:
         for attribute, value in {
@@ -51,23 +50,23 @@ def test_an_old_driver_is_a_warning_under_auto_and_an_error_where_cuda_is_asked_
     no_device: Callable[[Exception], None],
 ) -> None:
     no_device(RuntimeError(OLD_DRIVER))
-    placement = place(settings(device="auto"))
+    placement = place(speech_settings(device="auto"))
     assert placement.device.type == "cpu"
     assert placement.notice is not None and "too old" in placement.notice and "\n" not in placement.notice
     with pytest.raises(ModelUnavailable, match="too old"):
-        place(settings(device="cuda"))
+        place(speech_settings(device="cuda"))
 
 
 @pytest.mark.parametrize(
     ("error", "hidden"), [(RuntimeError(NO_DRIVER), None), (RuntimeError("No CUDA GPUs are available"), "")]
 )
-def test_a_machine_without_a_gpu_or_with_a_hidden_one_is_not_warned_of(
+def test_without_a_gpu_or_with_a_hidden_one_there_is_no_warning(
     error: Exception, hidden: str | None, no_device: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_device(error)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert place(settings(device="auto")).notice is None
+    assert place(speech_settings(device="auto")).notice is None
 
 
 @pytest.mark.parametrize("has_driver", [True, False])
@@ -75,8 +74,8 @@ def test_a_cpu_build_of_torch_beside_a_driver_is_named(
     has_driver: bool, no_device: Callable[[Exception], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_device(AssertionError("Torch not compiled with CUDA enabled"))
-    monkeypatch.setattr(devices.Path, "exists", lambda path: has_driver)
-    notice = place(settings(device="auto")).notice
+    monkeypatch.setattr("csm.engine.devices.Path.exists", lambda path: has_driver)
+    notice = place(speech_settings(device="auto")).notice
     assert ("CPU build" in notice) if has_driver and notice else notice is None
 
 
@@ -93,42 +92,42 @@ def test_a_cpu_build_of_torch_beside_a_driver_is_named(
         ((9, 0), ["gfx942"], True),
     ],
 )
-def test_a_card_that_this_torch_has_no_kernels_for_is_named(
+def test_a_gpu_without_kernels_in_this_torch_is_named(
     capability: tuple[int, int], built: list[str], runs: bool, card: Callable[..., None]
 ) -> None:
     card("NVIDIA Abacus", capability, built)
-    placement = place(settings(device="auto"))
+    placement = place(speech_settings(device="auto"))
     if runs:
         assert placement.device == torch.device("cuda", 0) and placement.notice is None
         return
     assert placement.device.type == "cpu"
     assert placement.notice is not None and "NVIDIA Abacus" in placement.notice
     with pytest.raises(ModelUnavailable, match="NVIDIA Abacus"):
-        place(settings(device="cuda:0"))
+        place(speech_settings(device="cuda:0"))
 
 
 def test_a_device_number_beyond_the_last_is_refused(card: Callable[..., None]) -> None:
     card("NVIDIA Abacus", (9, 0), ["sm_90"])
     with pytest.raises(ModelUnavailable, match="torch sees 1 CUDA devices"):
-        place(settings(device="cuda:1"))
+        place(speech_settings(device="cuda:1"))
 
 
 def accelerator_error(code: int) -> Any:
     """As torch raises it: the number is an attribute."""
-    error: Any = torch.AcceleratorError("CUDA error: something\nMore.")  # type: ignore[attr-defined]
+    error: Any = torch.AcceleratorError("CUDA error: something\nMore.")
     error.error_code = code
     return error
 
 
 @pytest.mark.parametrize("code", [46, 214, 220, 700, 702, 710, 715, 719, 999])
-def test_a_fatal_code_ends_the_engine_whatever_its_message(code: int) -> None:
+def test_a_fatal_error_code_ends_the_engine(code: int) -> None:
     reason, told = describe_failure(accelerator_error(code))
     assert reason == "the device is lost: CUDA error: something"
     assert "CUDA" not in str(told)
 
 
 @pytest.mark.parametrize("code", [1, 2, 209, 701, 900])
-def test_other_codes_end_one_request_whatever_their_message(code: int) -> None:
+def test_other_error_codes_end_one_request(code: int) -> None:
     error = accelerator_error(code)
     error.args = ("CUDA error: device-side assert triggered",)
     assert not is_fatal(error)

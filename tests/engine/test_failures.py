@@ -1,4 +1,4 @@
-"""What breaks, breaks for the one request it belongs to; what is lost is reported; the next request succeeds."""
+"""An error ends only the requests it belongs to; a lost device is reported; the next request succeeds."""
 
 from collections.abc import Callable
 from inspect import isfunction
@@ -8,10 +8,21 @@ import pytest
 import torch
 
 from csm.engine.api import Chunk, Sampling
+from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import describe_failure
-from csm.engine.runtimes.base import BAD_CODE
+from csm.engine.runtimes.base import BAD_CODE, Runtime
 from csm.errors import CsmError, GenerationFailed, InvalidRequest
-from tests.engine.parts import CALLS, Engines, Request, Stepped, Watched, codes, handed_over, samples, until
+from tests.engine.engine_harness import (
+    CALLS,
+    EngineFactory,
+    RecordingRuntime,
+    Request,
+    SteppedEngine,
+    codes,
+    collect,
+    samples,
+)
+from tests.polling import wait_until
 
 SHORT = Request("Brief.", frames=3, sampling=Sampling(seed=8))
 LONG = Request("A longer one.", speaker=1, frames=14, sampling=Sampling(seed=9))
@@ -34,11 +45,15 @@ def at_call(wanted: int, error: Exception) -> Callable[[int, str], None]:
     return fail
 
 
-def expected(engines: Engines, request: Request) -> list[Chunk]:
-    engine = engines(Stepped)
+def until_idle(engine: CsmEngine) -> None:
+    wait_until(lambda: engine.running == 0)
+
+
+def expected(engines: EngineFactory, request: Request) -> list[Chunk]:
+    engine = engines(SteppedEngine)
     generation = request.start(engine)
     engine.run_dry()
-    return handed_over(generation)[0]
+    return collect(generation)[0]
 
 
 def equal(heard: list[Chunk], wanted: list[Chunk]) -> bool:
@@ -46,10 +61,12 @@ def equal(heard: list[Chunk], wanted: list[Chunk]) -> bool:
 
 
 @pytest.mark.parametrize("error", [OUT_OF_MEMORY, PASSING], ids=["out-of-memory", "other"])
-def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(engines: Engines, error: Exception) -> None:
+def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(
+    engines: EngineFactory, error: Exception
+) -> None:
     wanted, broken = expected(engines, SHORT), set[str]()
     for number in range(1, 100):
-        runtime = Watched(engines.runtime, at_call(number, error))
+        runtime = RecordingRuntime(engines.runtime, at_call(number, error))
         engine = engines(runtime=runtime, patience=20)
         try:
             heard = SHORT.run(engine)
@@ -57,7 +74,7 @@ def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(engines: 
             broken.add(runtime.calls[number - 1][0])
             assert "secret" not in str(told)
             assert ("memory" in str(told)) == (error is OUT_OF_MEMORY)
-            until(lambda engine=engine: engine.running == 0)
+            until_idle(engine)
             assert engine.failure() is None
             assert equal(SHORT.run(engine), wanted)
             engine.close()
@@ -69,13 +86,13 @@ def test_an_error_at_any_call_fails_that_request_and_the_next_succeeds(engines: 
 
 
 @pytest.mark.parametrize("text", STICKY)
-def test_a_lost_device_at_any_call_is_reported_and_nobody_is_left_waiting(engines: Engines, text: str) -> None:
+def test_a_lost_device_at_any_call_is_reported_and_ends_all_requests(engines: EngineFactory, text: str) -> None:
     for number in (1, 2, 3, 4, 5, 7):
-        runtime = Watched(engines.runtime, at_call(number, RuntimeError(text)))
+        runtime = RecordingRuntime(engines.runtime, at_call(number, RuntimeError(text)))
         engine = engines(runtime=runtime, slots=1, patience=20)
         with pytest.raises(GenerationFailed):
             LONG.run(engine)
-        until(lambda engine=engine: engine.failure() is not None)
+        wait_until(engine.failure)
         assert "device is lost" in engine.failure() and "\n" not in engine.failure()
         with pytest.raises(GenerationFailed, match="stopped"):
             SHORT.start(engine)
@@ -83,7 +100,7 @@ def test_a_lost_device_at_any_call_is_reported_and_nobody_is_left_waiting(engine
 
 
 @pytest.mark.parametrize("name", ["load_prefix", "prefill", "save_prefix", "join"])
-def test_an_error_while_a_newcomers_prompt_is_read_does_not_touch_who_speaks(engines: Engines, name: str) -> None:
+def test_an_error_during_prefill_does_not_affect_running_requests(engines: EngineFactory, name: str) -> None:
     wanted, broken = expected(engines, LONG), [False]
 
     def fail(_: int, called: str) -> None:
@@ -91,7 +108,7 @@ def test_an_error_while_a_newcomers_prompt_is_read_does_not_touch_who_speaks(eng
             broken[0] = False
             raise OUT_OF_MEMORY
 
-    engine = engines(Stepped, Watched(engines.runtime, fail))
+    engine = engines(SteppedEngine, RecordingRuntime(engines.runtime, fail))
     if name == "load_prefix":
         SHORT.start(engine)
         engine.run_dry()
@@ -101,14 +118,14 @@ def test_an_error_while_a_newcomers_prompt_is_read_does_not_touch_who_speaks(eng
     broken[0] = True
     engine.run_dry()
     assert not broken[0]
-    chunks, end = handed_over(newcomer)
+    chunks, end = collect(newcomer)
     assert not chunks and isinstance(end, GenerationFailed)
-    heard, end = handed_over(speaking)
+    heard, end = collect(speaking)
     assert end is None and equal(heard, wanted)
     assert engine.failure() is None
 
 
-def test_an_error_in_a_frame_fails_all_that_the_frame_was_for_and_who_waits_goes_on(engines: Engines) -> None:
+def test_an_error_in_a_frame_fails_the_running_requests_and_waiting_ones_go_on(engines: EngineFactory) -> None:
     wanted, broken = expected(engines, SHORT), [True]
 
     def fail(_: int, name: str) -> None:
@@ -116,33 +133,33 @@ def test_an_error_in_a_frame_fails_all_that_the_frame_was_for_and_who_waits_goes
             broken[0] = False
             raise OUT_OF_MEMORY
 
-    engine = engines(runtime=Watched(engines.runtime, fail), slots=1, patience=20)
+    engine = engines(runtime=RecordingRuntime(engines.runtime, fail), slots=1, patience=20)
     speaking, waiting = LONG.start(engine), SHORT.start(engine)
     with pytest.raises(GenerationFailed, match="memory"):
         list(speaking)
     assert equal(list(waiting), wanted)
 
 
-def test_a_state_that_is_not_a_number_ends_its_own_request_only(engines: Engines) -> None:
+def test_a_nan_ends_its_own_request_only(engines: EngineFactory) -> None:
     wanted = [expected(engines, request) for request in (LONG, SHORT)]
-    engine = engines(Stepped)
+    engine = engines(SteppedEngine)
     good, bad = LONG.start(engine), LONG.start(engine)
     while engine.running < 2 or engine._scheduler._prefill:
         engine.step()
     engines.runtime.state.x[1] = float("nan")
     engine.step()
-    # The longer row keeps the cells of the failed one in view of the next in its place.
+    # The longer row keeps the cells of the failed one within the length of the batch.
     after = SHORT.start(engine)
     engine.run_dry()
-    assert isinstance(handed_over(bad)[1], GenerationFailed)
+    assert isinstance(collect(bad)[1], GenerationFailed)
     for generation, chunks in zip((good, after), wanted, strict=True):
-        heard, end = handed_over(generation)
+        heard, end = collect(generation)
         assert end is None and equal(heard, chunks)
 
 
-def test_a_failed_row_does_not_poison_the_cells_of_a_shorter_one_after_it(engines: Engines) -> None:
+def test_a_shorter_request_after_a_failed_one_does_not_see_its_cells(engines: EngineFactory) -> None:
     wanted = expected(engines, SHORT)
-    engine = engines(Stepped, slots=2)
+    engine = engines(SteppedEngine, slots=2)
     long = Request("A very long text indeed, much longer than all the others.", frames=40)
     good, bad = long.start(engine), long.start(engine)
     while engine.running < 2 or engine._scheduler._prefill:
@@ -151,17 +168,17 @@ def test_a_failed_row_does_not_poison_the_cells_of_a_shorter_one_after_it(engine
     engine.step()
     after = SHORT.start(engine)
     engine.run_dry()
-    heard, end = handed_over(after)
+    heard, end = collect(after)
     assert end is None and equal(heard, wanted)
-    assert handed_over(good)[1] is None and isinstance(handed_over(bad)[1], GenerationFailed)
+    assert collect(good)[1] is None and isinstance(collect(bad)[1], GenerationFailed)
 
 
-class Garbled(Watched):
-    """A runtime whose first row says an impossible code in its second frame.
+class BadCodeRuntime(RecordingRuntime):
+    """A runtime whose first row gets an impossible code in its second frame.
 
     Args:
         runtime: the real one.
-        code: to be said.
+        code: the impossible code.
     """
 
     def __init__(self, runtime: Any, code: int) -> None:
@@ -179,20 +196,20 @@ class Garbled(Watched):
 
 
 @pytest.mark.parametrize("code", [BAD_CODE, 64, 2050, 10**9, -7])
-def test_an_impossible_code_ends_its_own_request_only(engines: Engines, code: int) -> None:
+def test_an_impossible_code_ends_its_own_request_only(engines: EngineFactory, code: int) -> None:
     wanted = expected(engines, LONG)
-    engine = engines(Stepped, Garbled(engines.runtime, code))
+    engine = engines(SteppedEngine, BadCodeRuntime(engines.runtime, code))
     # Both are of one voice: the second joins before the first frame is made.
     bad, good = Request("A.", frames=9).start(engine), LONG.start(engine)
     engine.run_dry()
-    assert isinstance(handed_over(bad)[1], GenerationFailed)
-    heard, end = handed_over(good)
+    assert isinstance(collect(bad)[1], GenerationFailed)
+    heard, end = collect(good)
     assert end is None and equal(heard, wanted)
     assert engine.failure() is None
 
 
-class Muffled:
-    """Mimi's decoder, but broken for some time."""
+class FailingDecoder:
+    """Mimi's decoder, but failing while `broken` is true."""
 
     def __init__(self, decoder: Any, error: Exception) -> None:
         self._decoder, self._error, self.broken = decoder, error, True
@@ -206,25 +223,27 @@ class Muffled:
         return self._decoder(*arguments)
 
 
-class WithDecoder(Watched):
+class WithDecoder(RecordingRuntime):
     def __init__(self, runtime: Any, decoder: Any) -> None:
         super().__init__(runtime)
         self.decoder = decoder
 
 
-def test_a_codec_that_runs_out_of_memory_fails_the_request_and_the_next_succeeds(engines: Engines) -> None:
-    decoder = Muffled(engines.runtime.decoder, OUT_OF_MEMORY)
+def test_a_codec_that_runs_out_of_memory_fails_the_request_and_the_next_succeeds(engines: EngineFactory) -> None:
+    decoder = FailingDecoder(engines.runtime.decoder, OUT_OF_MEMORY)
     engine = engines(runtime=WithDecoder(engines.runtime, decoder), patience=20)
     with pytest.raises(GenerationFailed, match="memory"):
         LONG.run(engine)
     decoder.broken = False
-    until(lambda: engine.running == 0)
+    wait_until(lambda: engine.running == 0)
     assert engine.failure() is None
     assert equal(SHORT.run(engine), expected(engines, SHORT))
 
 
-def test_a_device_lost_in_the_codec_is_reported(engines: Engines) -> None:
-    engine = engines(runtime=WithDecoder(engines.runtime, Muffled(engines.runtime.decoder, RuntimeError(STICKY[0]))))
+def test_a_device_lost_in_the_codec_is_reported(engines: EngineFactory) -> None:
+    engine = engines(
+        runtime=WithDecoder(engines.runtime, FailingDecoder(engines.runtime.decoder, RuntimeError(STICKY[0])))
+    )
     with pytest.raises(GenerationFailed):
         LONG.run(engine)
     assert "device is lost" in engine.failure()
@@ -242,15 +261,15 @@ def test_a_device_lost_in_the_codec_is_reported(engines: Engines) -> None:
         (InvalidRequest("as it is"), False, "as it is"),
     ],
 )
-def test_what_ends_one_generation_is_told_from_what_ends_the_engine(error: Exception, fatal: bool, told: str) -> None:
+def test_errors_that_end_one_generation_differ_from_those_that_end_the_engine(
+    error: Exception, fatal: bool, told: str
+) -> None:
     reason, shown = describe_failure(error)
     assert (reason is not None) == fatal
     assert isinstance(shown, CsmError) and told in str(shown)
     assert shown is error or shown.__cause__ is error
 
 
-def test_all_calls_of_a_runtime_are_watched() -> None:
-    from csm.engine.runtimes.base import Runtime
-
+def test_the_recording_runtime_records_every_method() -> None:
     asked = {name for name, part in vars(Runtime).items() if isfunction(part) and not name.startswith("_")}
     assert asked == set(CALLS)

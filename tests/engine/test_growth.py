@@ -1,4 +1,4 @@
-"""Whatever was said, nothing of it stays but the voices that the cache has room for."""
+"""The engine keeps nothing of past requests but the voices that its cache has room for."""
 
 import gc
 import weakref
@@ -10,13 +10,13 @@ import torch
 
 from csm import memory_tuning
 from csm.engine.api import Sampling
-from tests.engine.parts import Engines, Request, Stepped, handed_over
+from tests.engine.engine_harness import EngineFactory, Request, SteppedEngine, collect
 
 VOICE_BYTES = 100_000
 
 
-def speak(engine: Stepped, count: int, voices: int, after: Callable[[], None] = lambda: None) -> None:
-    """Two callers at a time, every fifth of whom leaves before the end."""
+def speak(engine: SteppedEngine, count: int, voices: int, after: Callable[[], None] = lambda: None) -> None:
+    """Run two requests at a time and cancel every tenth."""
     for number in range(0, count, 2):
         pair = [Request("Go.", n % voices, Sampling(seed=n), 2).start(engine) for n in (number, number + 1)]
         if number % 10 == 0:
@@ -24,7 +24,7 @@ def speak(engine: Stepped, count: int, voices: int, after: Callable[[], None] = 
             pair[0].close()
         engine.run_dry()
         for generation in pair:
-            handed_over(generation)
+            collect(generation)
         after()
 
 
@@ -34,35 +34,35 @@ def tensor_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """Without what is free: how much of that the heap holds on to depends on all the tests before."""
+    """Return resident memory after returning free memory to the system."""
     memory_tuning.trim()
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_generations_are_forgotten_when_they_are_done(engines: Engines) -> None:
-    engine = engines(Stepped)
+def test_finished_generations_are_not_kept(engines: EngineFactory) -> None:
+    engine = engines(SteppedEngine)
     generations = [Request(frames=2, speaker=n).start(engine) for n in range(3)]
     engine.run_dry()
     for generation in generations:
-        handed_over(generation)
+        collect(generation)
     left = weakref.WeakSet(generations)
     del generations, generation
-    # The sound thread lets go of its last work when the next one comes.
+    # The codec's thread keeps its last job until the next one comes.
     speak(engine, 2, 1)
     gc.collect()
     assert len(left) == 0
 
 
-def test_tensors_do_not_add_up(engines: Engines) -> None:
-    engine = engines(Stepped, voice_bytes=VOICE_BYTES)
+def test_the_memory_of_tensors_does_not_grow(engines: EngineFactory) -> None:
+    engine = engines(SteppedEngine, voice_bytes=VOICE_BYTES)
     speak(engine, 40, 20)
     before = tensor_bytes()
     speak(engine, 60, 20)
     assert tensor_bytes() - before < VOICE_BYTES
 
 
-def test_a_leak_of_tensors_would_be_noticed(engines: Engines) -> None:
-    engine, kept = engines(Stepped, voice_bytes=VOICE_BYTES), list[torch.Tensor]()
+def test_a_leak_of_tensors_would_be_noticed(engines: EngineFactory) -> None:
+    engine, kept = engines(SteppedEngine, voice_bytes=VOICE_BYTES), list[torch.Tensor]()
     speak(engine, 20, 20)
     before = tensor_bytes()
     speak(engine, 60, 20, after=lambda: kept.append(torch.zeros(10_000)))
@@ -71,8 +71,8 @@ def test_a_leak_of_tensors_would_be_noticed(engines: Engines) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads resident memory from /proc")
-def test_memory_is_flat_over_a_thousand_requests_with_two_hundred_voices(engines: Engines) -> None:
-    engine = engines(Stepped, voice_bytes=VOICE_BYTES)
+def test_memory_is_flat_over_a_thousand_requests_with_two_hundred_voices(engines: EngineFactory) -> None:
+    engine = engines(SteppedEngine, voice_bytes=VOICE_BYTES)
     speak(engine, 400, 200)
     before, tensors = resident_bytes(), tensor_bytes()
     speak(engine, 1000, 200)

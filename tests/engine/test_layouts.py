@@ -37,6 +37,7 @@ def test_both_engines_say_the_same_in_both_layouts(published: str, ours: str, la
     assert said[1] == said[2] == said[3] == said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("published", "ours"), PAIRS)
 def test_int8_is_prepared_to_the_same_bytes_from_both_layouts(
     published: str, ours: str, layout: Callable[[str], Path], tmp_path: Path

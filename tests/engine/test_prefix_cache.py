@@ -10,7 +10,16 @@ from torch import Tensor
 from csm.engine.api import Sampling
 from csm.engine.prefix_cache import PrefixCache
 from csm.model.conversation import Turn
-from tests.engine.parts import Engines, Request, Stepped, Watched, codes, handed_over, said, voice
+from tests.engine.engine_harness import (
+    EngineFactory,
+    RecordingRuntime,
+    Request,
+    SteppedEngine,
+    codes,
+    collect,
+    make_conversation,
+    voice,
+)
 
 GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
 BYTES = 800
@@ -72,7 +81,7 @@ def test_a_voice_is_encoded_once(encoder: Encoder) -> None:
         [],
     ],
 )
-def test_whatever_the_prompt_depends_on_makes_another_voice(encoder: Encoder, other: list[Turn]) -> None:
+def test_a_change_of_anything_in_the_prompt_makes_another_voice(encoder: Encoder, other: list[Turn]) -> None:
     cache = PrefixCache(10 * BYTES, encoder)
     assert cache.get([turn(1)]) is not cache.get(other)
 
@@ -109,7 +118,7 @@ def test_a_voice_larger_than_the_capacity_is_served_and_not_kept(encoder: Encode
     assert len(cache) == 0
 
 
-def test_many_who_ask_at_once_wait_for_one_encoding(encoder: Encoder) -> None:
+def test_simultaneous_requests_for_a_voice_wait_for_one_encoding(encoder: Encoder) -> None:
     cache = PrefixCache(10 * BYTES, encoder)
     encoder.pause.clear()
     with ThreadPoolExecutor(8) as pool:
@@ -141,17 +150,17 @@ def test_an_encoding_that_fails_is_tried_again(encoder: Encoder) -> None:
     assert cache.get([turn(1)]).codes is not None
 
 
-def answer(engine: Stepped, request: Request) -> list[list[int]]:
+def answer(engine: SteppedEngine, request: Request) -> list[list[int]]:
     generation = request.start(engine)
     engine.run_dry()
-    chunks, end = handed_over(generation)
+    chunks, end = collect(generation)
     assert end is None
     return codes(chunks).tolist()
 
 
-def test_the_second_request_with_a_voice_reads_only_its_text(engines: Engines) -> None:
-    runtime = Watched(engines.runtime)
-    engine = engines(Stepped, runtime)
+def test_the_second_request_with_a_voice_prefills_only_its_text(engines: EngineFactory) -> None:
+    runtime = RecordingRuntime(engines.runtime)
+    engine = engines(SteppedEngine, runtime)
     request = Request("The same voice, a new text.", frames=4, sampling=GREEDY)
     first = answer(engine, request)
     read, encoded = runtime.positions_read, runtime.count("encode")
@@ -164,30 +173,30 @@ def test_the_second_request_with_a_voice_reads_only_its_text(engines: Engines) -
     assert second == first
 
 
-def test_a_voice_forgotten_while_in_use_serves_its_users_to_the_end(engines: Engines) -> None:
-    wanted = [answer(engines(Stepped), Request(speaker=speaker, frames=6)) for speaker in (0, 1)]
-    engine = engines(Stepped, voice_bytes=1)
+def test_a_voice_evicted_while_in_use_serves_its_requests_to_the_end(engines: EngineFactory) -> None:
+    wanted = [answer(engines(SteppedEngine), Request(speaker=speaker, frames=6)) for speaker in (0, 1)]
+    engine = engines(SteppedEngine, voice_bytes=1)
     running, waiting = (Request(speaker=speaker, frames=6).start(engine) for speaker in (0, 1))
     assert len(engine.voices) == 0
     engine.run_dry()
-    assert [codes(handed_over(generation)[0]).tolist() for generation in (running, waiting)] == wanted
+    assert [codes(collect(generation)[0]).tolist() for generation in (running, waiting)] == wanted
     assert engine.voices.size == 0
 
 
-def test_two_who_come_at_once_with_a_new_voice_read_it_once(engines: Engines) -> None:
-    runtime = Watched(engines.runtime)
-    engine = engines(Stepped, runtime)
+def test_two_simultaneous_requests_prefill_a_new_voice_once(engines: EngineFactory) -> None:
+    runtime = RecordingRuntime(engines.runtime)
+    engine = engines(SteppedEngine, runtime)
     for _ in range(2):
         Request("Twice.", speaker=7).start(engine)
     engine.run_dry()
     assert runtime.count("encode") == runtime.count("save_prefix") == runtime.count("load_prefix") == 1
 
 
-def test_the_cache_holds_no_more_bytes_than_it_may(engines: Engines) -> None:
-    engine = engines(Stepped)
+def test_the_cache_holds_no_more_bytes_than_its_limit(engines: EngineFactory) -> None:
+    engine = engines(SteppedEngine)
     answer(engine, Request(speaker=0, frames=1))
     one = engine.voices.size
-    engine = engines(Stepped, voice_bytes=3 * one + 10)
+    engine = engines(SteppedEngine, voice_bytes=3 * one + 10)
     for speaker in range(6):
         answer(engine, Request(speaker=speaker, frames=1))
         assert engine.voices.size <= 3 * one + 10
@@ -195,4 +204,7 @@ def test_the_cache_holds_no_more_bytes_than_it_may(engines: Engines) -> None:
 
 
 def test_conversations_are_made_of_the_same_voice() -> None:
-    assert said("a").context[0].audio.samples.tolist() == said("b").context[0].audio.samples.tolist()
+    assert (
+        make_conversation("a").context[0].audio.samples.tolist()
+        == make_conversation("b").context[0].audio.samples.tolist()
+    )

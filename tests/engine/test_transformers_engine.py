@@ -1,4 +1,4 @@
-"""Two engines, one behaviour: the reference says what `transformers` says, and ours says the same."""
+"""The engine that uses `transformers` gives the audio of `transformers`, and so does the `csm` engine."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,46 +11,45 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 
 from csm.engine.api import Sampling
 from csm.engine.csm_engine import CsmEngine
-from csm.engine.devices import Placement
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.engine.transformers_engine import TransformersEngine
 from csm.errors import Cancelled, InvalidRequest
 from csm.model.checkpoint import Checkpoint
-from tests.engine.parts import Engines, Request, codes, said, samples, until
+from tests.engine.engine_harness import CPU, EngineFactory, Request, codes, make_conversation, samples
 from tests.model import prompts
+from tests.polling import wait_until
 
 GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
-CPU = Placement(torch.device("cpu"), "float32")
 
 
 @pytest.fixture(scope="module")
 def ours(small: Checkpoint) -> Iterator[CsmEngine]:
-    engines = Engines(TorchRuntime(small, CPU, 2), small.tokenizer)
+    engines = EngineFactory(TorchRuntime(small, CPU, 2), small.tokenizer)
     yield engines(slots=2)
     engines.close()
 
 
 @pytest.fixture(scope="module")
-def reference(small: Checkpoint) -> Iterator[TransformersEngine]:
+def engine(small: Checkpoint) -> Iterator[TransformersEngine]:
     engine = TransformersEngine(small, CPU, 60)
     yield engine
     engine.close()
 
 
 @pytest.mark.parametrize("frames", [1, 20])
-def test_both_engines_say_the_same_greedily(ours: CsmEngine, reference: TransformersEngine, frames: int) -> None:
+def test_both_engines_give_the_same_greedy_audio(ours: CsmEngine, engine: TransformersEngine, frames: int) -> None:
     request = Request("Both say this.", speaker=2, sampling=GREEDY, frames=frames)
-    one, two = request.run(ours), request.run(reference)
+    one, two = request.run(ours), request.run(engine)
     assert len(codes(one)) == frames and codes(one).tolist() == codes(two).tolist()
     assert [len(chunk.codes) for chunk in one] == [len(chunk.codes) for chunk in two]
     assert np.abs(samples(one) - samples(two)).max() < 1e-5
 
 
-def test_the_reference_says_what_transformers_says(
-    reference: TransformersEngine, small: Checkpoint, tiny: Callable[..., Path]
+def test_the_engine_gives_the_codes_of_transformers(
+    engine: TransformersEngine, small: Checkpoint, tiny: Callable[..., Path]
 ) -> None:
-    conversation = said("Sample for sample.", speaker=3)
-    heard = list(reference.generate(conversation, GREEDY, 12, lambda: False))
+    conversation = make_conversation("Sample for sample.", speaker=3)
+    heard = list(engine.generate(conversation, GREEDY, 12, lambda: False))
     model: Any = CsmForConditionalGeneration.from_pretrained(tiny(), dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(tiny())
     prompt = processor.apply_chat_template(prompts.messages(conversation), tokenize=True, return_dict=True)
@@ -66,35 +65,35 @@ def test_the_reference_says_what_transformers_says(
     assert np.abs(samples(heard) - wanted.audio[0].numpy()).max() < 1e-5
 
 
-def test_sampling_repeats_with_its_seed_whatever_came_between(reference: TransformersEngine) -> None:
+def test_a_seed_gives_the_same_audio_after_other_requests(engine: TransformersEngine) -> None:
     seeded = Request(sampling=Sampling(seed=5), frames=4)
-    first = codes(seeded.run(reference)).tolist()
-    other = codes(Request(sampling=Sampling(seed=6, temperature=1.5, top_k=64), frames=4).run(reference)).tolist()
-    Request(sampling=GREEDY, frames=2).run(reference)
-    assert codes(seeded.run(reference)).tolist() == first != other
+    first = codes(seeded.run(engine)).tolist()
+    other = codes(Request(sampling=Sampling(seed=6, temperature=1.5, top_k=64), frames=4).run(engine)).tolist()
+    Request(sampling=GREEDY, frames=2).run(engine)
+    assert codes(seeded.run(engine)).tolist() == first != other
 
 
-def test_greedy_after_sampling_is_greedy(reference: TransformersEngine) -> None:
-    before = codes(Request(sampling=GREEDY, frames=4).run(reference)).tolist()
-    Request(sampling=Sampling(seed=6, temperature=2.0, top_k=64), frames=2).run(reference)
-    assert codes(Request(sampling=GREEDY, frames=4).run(reference)).tolist() == before
+def test_greedy_after_sampling_is_greedy(engine: TransformersEngine) -> None:
+    before = codes(Request(sampling=GREEDY, frames=4).run(engine)).tolist()
+    Request(sampling=Sampling(seed=6, temperature=2.0, top_k=64), frames=2).run(engine)
+    assert codes(Request(sampling=GREEDY, frames=4).run(engine)).tolist() == before
 
 
-def test_the_reference_serves_in_order_and_stops_for_who_left(reference: TransformersEngine) -> None:
-    first, second = Request(frames=400).start(reference), Request(frames=2).start(reference)
+def test_requests_are_served_in_order_and_cancelled_ones_stop(engine: TransformersEngine) -> None:
+    first, second = Request(frames=400).start(engine), Request(frames=2).start(engine)
     assert len(next(first).codes) == 1
-    assert reference.running == 1
+    assert engine.running == 1
     first.close()
     assert len(codes(list(second))) == 2
-    until(lambda: reference.running == 0)
+    wait_until(lambda: engine.running == 0)
 
 
-def test_what_does_not_fit_the_context_is_refused(reference: TransformersEngine) -> None:
+def test_what_does_not_fit_the_context_is_refused(engine: TransformersEngine) -> None:
     with pytest.raises(InvalidRequest, match="shorten"):
-        Request("z" * 2048, frames=2).run(reference)
+        Request("z" * 2048, frames=2).run(engine)
 
 
-def test_closing_the_reference_ends_whoever_speaks_or_waits(small: Checkpoint) -> None:
+def test_closing_cancels_running_and_waiting_requests(small: Checkpoint) -> None:
     engine = TransformersEngine(small, CPU, 60)
     speaking, waiting = Request(frames=1000).start(engine), Request().start(engine)
     assert next(speaking)
@@ -102,4 +101,4 @@ def test_closing_the_reference_ends_whoever_speaks_or_waits(small: Checkpoint) -
     for generation in (speaking, waiting):
         with pytest.raises(Cancelled):
             list(generation)
-    until(lambda: engine.running == 0)
+    wait_until(lambda: engine.running == 0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from csm.engine.voice_encoder import VoiceEncoder
 from csm.model.conversation import Turn
-from tests.engine.parts import voice
+from tests.engine.engine_harness import voice
 
 
 class Recorder:
@@ -45,7 +45,7 @@ def test_one_thread_encodes_for_all_clients() -> None:
     encoder.close()
 
 
-def test_an_error_reaches_who_asked() -> None:
+def test_an_error_is_raised_in_the_thread_that_asked() -> None:
     encoder = make(Recorder())
     with pytest.raises(RuntimeError, match="too short"):
         encoder.encode(Turn("0", "", voice(0, 1)))

@@ -1,4 +1,4 @@
-"""Disks that take nothing, read-only or full: the server starts and serves, for it needs to write nothing."""
+"""Disks are read-only or full: the server starts and serves, because it writes nothing."""
 
 import shlex
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import namespaces
-from tests.running import ROOT, Running, running, speak
+from tests import mount_namespaces
+from tests.paths import ROOT
+from tests.real_server import RealServer, clone_request, real_server
 
-pytestmark = [pytest.mark.slow, namespaces.needed]
+pytestmark = [pytest.mark.slow, mount_namespaces.needed]
 
 # Shared memory is no disk: gunicorn's heartbeat is in it, and containers with a read-only root have it too.
 READ_ONLY = """
@@ -47,32 +48,32 @@ def inside(script: str, *command: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module", params=[READ_ONLY, FULL], ids=["read-only", "full"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     command = inside(request.param, sys.executable, str(ROOT / "sesame_server.py"))
-    with running(tmp_path_factory.mktemp("disk"), command) as server:
+    with real_server(tmp_path_factory.mktemp("disk"), command) as server:
         yield server
 
 
-def test_it_serves(server: Running) -> None:
+def test_the_server_serves(server: RealServer) -> None:
     server.assert_serves()
 
 
-def test_a_large_sample_needs_no_disk_either(server: Running, minute: bytes) -> None:
-    answer = server.ask(speak(minute, "voice.wav"))
+def test_large_reference_audio_needs_no_disk(server: RealServer, minute: bytes) -> None:
+    answer = server.ask(clone_request(minute, "voice.wav"))
     assert (answer.status, answer.is_complete) == (200, True)
 
 
 @pytest.fixture(scope="module")
 def minute() -> bytes:
     """Ten megabytes, nearly."""
-    from tests.speech.parts import sample
+    from tests.reference_audio import synthetic_speech
 
-    return sample(seconds=95)
+    return synthetic_speech(seconds=95)
 
 
-def test_no_room_for_a_compiled_model_is_said(tmp_path: Path) -> None:
+def test_health_says_that_there_is_no_space_for_a_prepared_model(tmp_path: Path) -> None:
     command = inside(FULL, sys.executable, str(ROOT / "sesame_server.py"))
-    with running(tmp_path, command, healthy=False, precision="int8") as server:
+    with real_server(tmp_path, command, healthy=False, precision="int8") as server:
         health = server.await_status("healthy", "unhealthy")
         assert health["status"] == "unhealthy" and "CSM_CACHE_DIR" in health["reason"]
-        assert server.ask(speak()).status == 503
+        assert server.ask(clone_request()).status == 503

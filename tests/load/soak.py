@@ -1,4 +1,4 @@
-"""Steady traffic of good, rude and hostile callers, and what a server keeps of it: memory, descriptors, threads."""
+"""Steady traffic of good, disconnecting and hostile clients, and what a server keeps of it."""
 
 import itertools
 import time
@@ -10,27 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.corpus import watch
-from tests.load import crowd
-from tests.running import Running, speak
-from tests.web import raw
+from tests import process_probes, raw_http
+from tests.load import simultaneous_clients
+from tests.real_server import RealServer, clone_request
 
 SHARE = 0.8
-"""Of what the server can do."""
+"""Of the measured throughput."""
 
-PATIENCE = 60.0
-CALLERS = 24
+TIMEOUT = 60.0
+CLIENTS = 24
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a process has.
+    """What a process uses.
 
     Attributes:
-        requests: answered so far.
-        memory_mb: resident and its own, without mapped files.
-        descriptors: that are open.
-        threads: that live.
+        requests: number answered so far.
+        memory_mb: anonymous resident memory.
+        descriptors: number of open files.
+        threads: number of threads.
     """
 
     requests: int
@@ -39,30 +38,31 @@ class Reading:
     threads: int
 
     @classmethod
-    def of(cls, pid: int, requests: int) -> "Reading":
+    def from_process(cls, pid: int, requests: int) -> "Reading":
+        """Read what a process uses now."""
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.split()}
         memory = int(status["RssAnon"]) / 1024
-        return cls(requests, memory, watch.descriptors(pid), int(status["Threads"]))
+        return cls(requests, memory, process_probes.descriptors(pid), int(status["Threads"]))
 
 
 class Traffic:
-    """Eight of ten callers listen to the end, one hangs up, one sends what is no recording.
+    """Of ten clients, eight receive the whole answer, one disconnects and one sends a file that is no recording.
 
     Args:
-        server: to be called.
-        good: recordings; each is a voice of its own.
-        bad: what is none, in turn.
+        server: receives the requests.
+        good: reference audio, each in a voice of its own.
+        bad: other files.
     """
 
-    def __init__(self, server: Running, good: list[bytes], bad: list[bytes]) -> None:
+    def __init__(self, server: RealServer, good: list[bytes], bad: list[bytes]) -> None:
         self._server = server
         self._good, self._bad = itertools.cycle(good), itertools.cycle(bad)
         self.outcomes: Counter[str] = Counter()
 
     def call(self, number: int) -> None:
-        """Be the caller of this number; note how it went."""
-        rare = {0: ("hang-up", self.hang_up), 1: ("bad file", self.send_rubbish)}
+        """Play the client of this number and count its outcome."""
+        rare = {0: ("disconnect", self.disconnect), 1: ("bad file", self.send_bad_file)}
         kind, act = rare.get(number % 10, ("good", self.listen))
         try:
             self.outcomes[f"{kind}: {act()}"] += 1
@@ -70,23 +70,26 @@ class Traffic:
             self.outcomes[f"{kind}: {type(error).__name__}"] += 1
 
     def listen(self) -> str:
-        answer = self._server.ask(speak(next(self._good), seed=str(time.monotonic_ns())), PATIENCE)
+        """Receive a whole answer."""
+        answer = self._server.ask(clone_request(next(self._good), seed=str(time.monotonic_ns())), TIMEOUT)
         if answer.status not in (200, 503):
             return f"{answer.status} {answer.body.decode()}"
-        return str(answer.status) if answer.is_complete else "torn"
+        return str(answer.status) if answer.is_complete else "incomplete"
 
-    def hang_up(self) -> str:
-        with raw.connect(self._server.port, PATIENCE) as connection:
-            connection.sendall(speak(next(self._good), max_seconds="20"))
+    def disconnect(self) -> str:
+        """Disconnect after the first bytes."""
+        with raw_http.connect(self._server.port, TIMEOUT) as connection:
+            connection.sendall(clone_request(next(self._good), max_seconds="20"))
             connection.recv(1000)
-        return "gone"
+        return "disconnected"
 
-    def send_rubbish(self) -> str:
-        return str(self._server.ask(speak(next(self._bad)), PATIENCE).status)
+    def send_bad_file(self) -> str:
+        """Send a file that is no recording."""
+        return str(self._server.ask(clone_request(next(self._bad)), TIMEOUT).status)
 
 
-def capacity(traffic: Traffic, callers: int, seconds: float) -> float:
-    """Requests a second that are served when there is always one more."""
+def throughput(traffic: Traffic, clients: int, seconds: float) -> float:
+    """Measure the requests a second that so many clients get answered, one after the other."""
     numbers = itertools.count()
     until = time.monotonic() + seconds
 
@@ -97,34 +100,34 @@ def capacity(traffic: Traffic, callers: int, seconds: float) -> float:
             count += 1
         return count
 
-    with ThreadPoolExecutor(callers) as pool:
-        return sum(pool.map(call_on, range(callers))) / seconds
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(pool.map(call_on, range(clients))) / seconds
 
 
 def readings(traffic: Traffic, pid: int, rate: float, seconds: float) -> Iterator[Reading]:
-    """Call `rate` times a second; a reading each second."""
+    """Send `rate` requests a second; yield a reading each second."""
     begun = time.monotonic()
-    with ThreadPoolExecutor(CALLERS) as pool:
+    with ThreadPoolExecutor(CLIENTS) as pool:
         for number in range(int(rate * seconds)):
             time.sleep(max(0.0, begun + number / rate - time.monotonic()))
             pool.submit(traffic.call, number)
             if number % max(1, round(rate)) == 0:
-                yield Reading.of(pid, traffic.outcomes.total())
+                yield Reading.from_process(pid, traffic.outcomes.total())
 
 
-def warm_up(server: Running, traffic: Traffic) -> float:
-    """Let everything that grows to a size of its own get there: threads, voices, buffers. The rate to go on with."""
-    crowd.at_once(server.port, [speak()] * CALLERS)
-    rate = SHARE * capacity(traffic, 3, 6)
-    for _ in readings(traffic, server.worker, rate, 6):
+def warm_up(server: RealServer, traffic: Traffic) -> float:
+    """Let threads, voices and buffers grow to their final sizes; return the rate of requests to go on with."""
+    simultaneous_clients.at_once(server.port, [clone_request()] * CLIENTS)
+    rate = SHARE * throughput(traffic, 3, 6)
+    for _ in readings(traffic, server.worker_pid, rate, 6):
         pass
     return rate
 
 
 def growth(found: list[Reading]) -> tuple[float, float, float]:
-    """Of memory in MB per 1,000 requests, and of descriptors and threads from the beginning to the end.
+    """Return the growth of memory in MB per 1,000 requests, and of descriptors and threads from beginning to end.
 
-    These are compared when there are fewest: a crowd has more, and takes them away again.
+    Descriptors and threads are compared by their minima, because simultaneous clients need more for a while.
     """
     settled = found[len(found) // 4 :]
     third = len(settled) // 3
@@ -136,7 +139,7 @@ def growth(found: list[Reading]) -> tuple[float, float, float]:
 
 
 def _slope(found: list[Reading]) -> float:
-    """Of memory by requests, by Theil and Sen: the median of the slopes of pairs, in which peaks do not count."""
+    """Return the slope of memory over requests by Theil and Sen: the median of the slopes of pairs ignores peaks."""
     x, y = np.array([one.requests for one in found]), np.array([one.memory_mb for one in found])
     first, second = np.triu_indices(len(found), len(found) // 4)
     apart = x[second] > x[first]

@@ -1,52 +1,56 @@
-"""Many clients at once through nginx: exactly slots and queue are served, the others are refused meanwhile."""
+"""Many clients at once through nginx: exactly slots + queue are served, the others are refused meanwhile.
+
+Latencies are printed, not asserted.
+"""
 
 import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests import tables
-from tests.load import crowd
-from tests.running import LONG, running, speak
-from tests.web.proxy import nginx
+from tests import summary_tables
+from tests.load import simultaneous_clients
+from tests.real_server import LONG_FIELDS, clone_request, real_server
+from tests.web.nginx_proxy import nginx_proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 SLOTS, QUEUE = 2, 4
 SECONDS = "2"
-"""Of audio: long enough that all clients have come before the first is served."""
+"""Length of the audio: long enough that all requests have arrived before the first is served."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The real server, seen through nginx."""
-    settings = {"slots": SLOTS, "queue": QUEUE, "log_level": "WARNING", "trusted_proxies": 1}
+    """The real server, on the port of an nginx in front of it."""
+    settings: dict[str, Any] = {"slots": SLOTS, "queue": QUEUE, "log_level": "WARNING", "trusted_proxies": 1}
     with (
-        running(tmp_path_factory.mktemp("load"), **settings) as server,
-        nginx(tmp_path_factory.mktemp("nginx"), server.port, tls=False) as proxy,
+        real_server(tmp_path_factory.mktemp("load"), **settings) as server,
+        nginx_proxy(tmp_path_factory.mktemp("nginx"), server.port, tls=False) as proxy,
     ):
         server.assert_serves()
         yield dataclasses.replace(server, port=proxy.port)
 
 
 class Watcher(threading.Thread):
-    """Asks for `/health` every 20 ms, and notes what it hears and how long that takes."""
+    """Asks for `/health` every 20 ms and records the answers and their latencies."""
 
     def __init__(self, server):
         super().__init__()
         self._server, self._over = server, threading.Event()
         self.seconds: list[float] = []
-        self.inside: list[int] = []
+        self.admitted: list[int] = []
 
     def run(self) -> None:
         while not self._over.wait(0.02):
             started = time.monotonic()
             health = self._server.health()
             self.seconds.append(time.monotonic() - started)
-            self.inside.append(health["running"] + health["waiting"])
+            self.admitted.append(health["running"] + health["waiting"])
 
     def __enter__(self) -> "Watcher":
         self.start()
@@ -71,7 +75,9 @@ def rows(pytestconfig):
         "/health p50",
         "/health p99",
     )
-    tables.add(pytestconfig, f"Clients at once through nginx, {SLOTS} slots, queue of {QUEUE}; seconds", header, found)
+    summary_tables.add(
+        pytestconfig, f"Clients at once through nginx, {SLOTS} slots, queue of {QUEUE}; seconds", header, found
+    )
 
 
 def percentile(seconds, percent):
@@ -79,9 +85,11 @@ def percentile(seconds, percent):
 
 
 @pytest.mark.parametrize("clients", [1, SLOTS + QUEUE, 20, 100])
-def test_as_many_as_there_is_capacity_for_are_served(server, rows, clients):
+def test_as_many_clients_as_there_is_capacity_are_served(server, rows, clients):
     with Watcher(server) as watcher:
-        heard = crowd.at_once(server.port, [speak(**(LONG | {"max_seconds": SECONDS}))] * clients)
+        heard = simultaneous_clients.at_once(
+            server.port, [clone_request(**(LONG_FIELDS | {"max_seconds": SECONDS}))] * clients
+        )
     served = [client for client in heard if client.answer.status == 200]
     refused = [client for client in heard if client.answer.status == 503]
     waits = [client.waited for client in refused]
@@ -90,17 +98,21 @@ def test_as_many_as_there_is_capacity_for_are_served(server, rows, clients):
     rows.append((clients, len(served), len(refused), percentile(waits, 50), percentile(waits, 99), first, *health))
     assert len(served) == min(clients, SLOTS + QUEUE)
     assert len(served) + len(refused) == clients
-    assert all(client.answer.is_complete for client in heard), "a torn answer"
+    assert all(client.answer.is_complete for client in heard), "an answer broke off"
     assert all(int(client.answer.headers["retry-after"]) >= 1 for client in refused)
-    assert max((client.last for client in refused), default=0) < min(client.last for client in served), "kept waiting"
-    assert max(watcher.inside) <= SLOTS + QUEUE
+    assert max((client.last for client in refused), default=0) < min(client.last for client in served), (
+        "refusals waited for served requests"
+    )
+    assert max(watcher.admitted) <= SLOTS + QUEUE
     server.await_idle()
 
 
-def test_each_hears_its_own(server):
-    """Six together hear what each hears alone."""
+def test_each_client_gets_its_own_answer(server):
+    """Six simultaneous requests get what each gets alone."""
     texts = [f"{word}." for word in ("One", "Two", "Three", "Four", "Five", "Six")]
-    requests = [speak(text=text, seed=str(seed), temperature="0", max_seconds="0.4") for seed, text in enumerate(texts)]
+    requests = [
+        clone_request(text=text, seed=str(seed), temperature="0", max_seconds="0.4") for seed, text in enumerate(texts)
+    ]
     alone = [server.ask(request).body for request in requests]
     with ThreadPoolExecutor(len(requests)) as pool:
         together = [answer.body for answer in pool.map(server.ask, requests)]

@@ -62,16 +62,18 @@ class Hub(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
+        """Return the value for `HF_ENDPOINT`."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """What a repository with the files of a folder serves."""
+    """Return the files of a folder as a repository serves them."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @contextmanager
 def hub(files: Mapping[str, bytes] = FILES) -> Iterator[Hub]:
+    """Serve a repository on loopback."""
     server = Hub(files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server

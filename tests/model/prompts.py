@@ -17,16 +17,18 @@ GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
 
 
 def sound(samples: int, seed: int = 0) -> Waveform:
+    """Return noise of some length."""
     noise = np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
     return Waveform(0.1 * noise, RATE)
 
 
 def heard(text: str, reference: str = "Heard before.", samples: int = RATE, role: str = "0") -> Conversation:
+    """Return a conversation of a voice with its transcript, then a text to say."""
     return Conversation((Turn(role, reference, sound(samples)), Turn(role, text)))
 
 
 def messages(said: Conversation) -> list[dict[str, Any]]:
-    """The conversation as `CsmProcessor.apply_chat_template` takes it."""
+    """Return the conversation as `CsmProcessor.apply_chat_template` takes it."""
     return [{"role": turn.role, "content": _content(turn)} for turn in said.turns]
 
 
@@ -36,7 +38,7 @@ def _content(turn: Turn) -> list[dict[str, Any]]:
 
 
 def embedded(runtime: TorchRuntime, tokenizer: Tokenizer, said: Conversation) -> Tensor:
-    """The prompt `[positions, dim]`, put together from the runtime's public parts."""
+    """Return the prompt `[positions, dim]`, put together from the runtime's public parts."""
     parts: list[Tensor] = []
     for turn in said.turns:
         parts.append(runtime.embeddings.embed_text(torch.tensor(text_ids(turn, tokenizer))))

@@ -160,7 +160,7 @@ def python_files(folder: Path) -> None:
         plain_tokenizer,
     ],
 )
-def test_what_is_no_csm_is_refused_with_a_reason(damage: Callable[[Path], None], folder: Path) -> None:
+def test_a_model_other_than_csm_is_refused_with_a_reason(damage: Callable[[Path], None], folder: Path) -> None:
     damage(folder)
     with pytest.raises(ModelUnavailable) as told:
         open_checkpoint(folder)
@@ -172,14 +172,14 @@ def test_code_in_the_folder_is_never_run(folder: Path) -> None:
     assert load(folder) is not None
 
 
-def test_a_whole_checkpoint_is_ready_for_inference(folder: Path) -> None:
+def test_a_complete_checkpoint_is_ready_for_inference(folder: Path) -> None:
     model = open_checkpoint(folder).load(torch.float32, CPU)
     assert not model.training and not any(weight.requires_grad for weight in model.parameters())
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["sesame", "unsloth"])
-def test_a_start_from_a_published_layout_is_silent(name: str, layout: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("name", ["sesame", pytest.param("unsloth", marks=pytest.mark.slow)])
+def test_loading_a_published_layout_warns_of_nothing(name: str, layout: Callable[[str], Path]) -> None:
     """In a process of its own, because `transformers` repeats none of its warnings."""
     run = subprocess.run([sys.executable, "-c", START, layout(name)], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -203,7 +203,7 @@ def test_a_configuration_of_an_old_release_means_the_same(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_codec_is_exact_whatever_the_rest_is_in(dtype: torch.dtype, layout: Callable[[str], Path]) -> None:
+def test_the_codec_is_float32_in_every_precision(dtype: torch.dtype, layout: Callable[[str], Path]) -> None:
     exact = open_checkpoint(layout("today")).load(torch.float32, CPU).codec_model.state_dict()
     model = open_checkpoint(layout("sesame")).load(dtype, CPU)
     for name, tensor in model.codec_model.state_dict().items():
@@ -215,7 +215,7 @@ def test_the_codec_is_exact_whatever_the_rest_is_in(dtype: torch.dtype, layout: 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_sound_gets_the_same_codes_and_back_whatever_the_rest_is_in(
+def test_the_codec_gives_the_same_codes_and_audio_in_every_precision(
     dtype: torch.dtype, layout: Callable[[str], Path]
 ) -> None:
     noise = 0.1 * torch.randn(1, 1, 24_000, generator=torch.Generator().manual_seed(0))
@@ -229,7 +229,7 @@ def test_a_sound_gets_the_same_codes_and_back_whatever_the_rest_is_in(
     assert sound.isfinite().all() and sound.std() > 0.01
 
 
-def test_both_tables_of_sesame_are_one(layout: Callable[[str], Path]) -> None:
+def test_both_audio_embeddings_of_sesame_share_memory(layout: Callable[[str], Path]) -> None:
     model = open_checkpoint(layout("sesame")).load(torch.float32, CPU)
     assert model.backbone_model.embed_tokens.embed_audio_tokens.weight is model.depth_decoder.model.embed_tokens.weight
 
@@ -246,7 +246,7 @@ def test_the_original_layout_is_refused_by_name_with_a_remedy(
         load(folder)
 
 
-def test_tensors_that_no_part_takes_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unused_tensors_are_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_file(load_file(weights(folder)) | {"spare.weight": torch.zeros(1)}, weights(folder), {"format": "pt"})
     load(folder)
     assert "1 tensors of the weights are not used, such as spare.weight" in caplog.text

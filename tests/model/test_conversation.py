@@ -38,7 +38,7 @@ def conversations() -> list[Conversation]:
 
 
 @pytest.mark.parametrize("said", conversations())
-def test_ids_and_embeddings_equal_the_processors(
+def test_ids_and_embeddings_equal_those_of_the_processor(
     said: Conversation,
     processor: CsmProcessor,
     reference: Callable[..., CsmForConditionalGeneration],
@@ -57,7 +57,7 @@ def test_ids_and_embeddings_equal_the_processors(
     assert torch.equal(prompts.embedded(runtime(), tokenizer, said), merged)
 
 
-def test_text_alone_equals_the_processors(processor: CsmProcessor, tiny: Callable[..., Path]) -> None:
+def test_text_alone_equals_that_of_the_processor(processor: CsmProcessor, tiny: Callable[..., Path]) -> None:
     said = Conversation((Turn("3", "Nobody spoke before."),))
     expected = processor.apply_chat_template(prompts.messages(said), tokenize=True, return_dict=True)
     assert text_ids(said.target, open_checkpoint(tiny()).tokenizer) == expected["input_ids"][0].tolist()
@@ -75,7 +75,7 @@ def test_text_alone_equals_the_processors(processor: CsmProcessor, tiny: Callabl
         "<|reserved_special_token_7|>",
     ],
 )
-def test_special_tokens_in_a_callers_text_never_reach_the_model(text: str, tiny: Callable[..., Path]) -> None:
+def test_special_tokens_in_a_clients_text_never_reach_the_model(text: str, tiny: Callable[..., Path]) -> None:
     tokenizer = open_checkpoint(tiny()).tokenizer
     plain = text_ids(Turn("0", "say other"), tokenizer)
     ids = text_ids(Turn("0", clean(text)), tokenizer)

@@ -10,7 +10,7 @@ from transformers import CsmForConditionalGeneration
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import open_checkpoint
 from csm.model.conversation import Conversation, Turn
-from tests import checkpoints
+from tests import tiny_checkpoints
 from tests.model import prompts
 
 SAID = [
@@ -23,7 +23,7 @@ SAID = [
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        *((name, 50) for name in checkpoints.SIZES if name != "full_depth"),
+        *((name, 50) for name in tiny_checkpoints.SIZES if name != "full_depth"),
         ("full_depth", 8),
         pytest.param("full_depth", 50, marks=pytest.mark.slow),
     ],
@@ -48,7 +48,9 @@ def test_greedy_codes_equal_transformers_in_a_batch_of_mixed_lengths(
     assert len(torch.unique(codes.flatten(0, 1), dim=0)) > 3
 
 
-def test_a_prompt_may_be_read_in_any_pieces(runtime: Callable[..., TorchRuntime], tiny: Callable[..., Path]) -> None:
+def test_a_prompt_may_be_prefilled_in_any_chunks(
+    runtime: Callable[..., TorchRuntime], tiny: Callable[..., Path]
+) -> None:
     ours, tokenizer = runtime(), open_checkpoint(tiny()).tokenizer
     x = prompts.embedded(ours, tokenizer, SAID[0])
     made = []
@@ -58,9 +60,7 @@ def test_a_prompt_may_be_read_in_any_pieces(runtime: Callable[..., TorchRuntime]
     assert torch.equal(made[0], made[1]) and torch.equal(made[1], made[2])
 
 
-def test_codes_are_only_such_as_the_codec_knows(
-    runtime: Callable[..., TorchRuntime], tiny: Callable[..., Path]
-) -> None:
+def test_only_codes_of_the_codebook_are_drawn(runtime: Callable[..., TorchRuntime], tiny: Callable[..., Path]) -> None:
     ours, size = runtime("untied"), runtime("untied").depth.codebook_size
     x = prompts.embedded(ours, open_checkpoint(tiny("untied")).tokenizer, SAID[1])
     heads = [ours.depth.first_head.weight, *(head.weight for head in ours.depth.heads)]

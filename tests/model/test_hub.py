@@ -16,7 +16,7 @@ from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.model.checkpoint import open_checkpoint
 from csm.settings import load
-from tests import layouts
+from tests import checkpoint_layouts
 from tests.model import fake_hub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def test_a_refusal_is_one_line_that_names_the_remedy(
         assert word in message
 
 
-def test_a_repository_without_a_checkpoint_is_named_as_such(told: dict[str, str]) -> None:
+def test_a_repository_without_a_checkpoint_is_refused(told: dict[str, str]) -> None:
     assert "config.json is missing" in told["check empty/model"]
 
 
@@ -113,11 +113,11 @@ def test_only_weights_without_code_are_fetched(told: dict[str, str], online: fak
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("sesame", layouts.NEEDED),
-        ("unsloth", {name for name in layouts.NEEDED if "transformers" not in name} | {"model.safetensors"}),
+        ("sesame", checkpoint_layouts.NEEDED),
+        ("unsloth", {name for name in checkpoint_layouts.NEEDED if "transformers" not in name} | {"model.safetensors"}),
     ],
 )
-def test_of_a_real_repository_exactly_what_is_needed_is_fetched_and_loads(
+def test_exactly_the_needed_files_of_a_repository_are_fetched_and_load(
     name: str, needed: set[str], layout: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with fake_hub.hub(fake_hub.files_in(layout(name))) as server:
@@ -132,7 +132,12 @@ def test_of_a_real_repository_exactly_what_is_needed_is_fetched_and_loads(
 
 
 def test_what_is_missing_is_counted_in_bytes(online: fake_hub.Hub, tmp_path: Path) -> None:
-    needed = ("config.json", "tokenizer.json", "chat_template.jinja", "transformers.safetensors.index.json")
+    needed: tuple[str, ...] = (
+        "config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "transformers.safetensors.index.json",
+    )
     needed += tuple(name for name in fake_hub.FILES if name.startswith("transformers-"))
     address = {"HF_ENDPOINT": online.address}
     before = ask(
@@ -157,14 +162,14 @@ def test_the_original_layout_is_refused_before_its_gigabytes_are_fetched(
         assert message.startswith("REFUSED") and "torchtune" in message and "CSM_MODEL=sesame/csm-1b" in message
 
 
-def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_reported(tmp_path: Path) -> None:
     with fake_hub.hub({"config.json": b"{"}) as server:
         told = ask({"some/csm": ["check", "fetch"]}, tmp_path, HF_ENDPOINT=server.address)
     assert all(message.startswith("REFUSED") and "config.json is not JSON" in message for message in told.values())
 
 
 @pytest.mark.parametrize("way", ["offline", pytest.param("no-network", marks=pytest.mark.slow)])
-def test_without_the_hub_what_was_fetched_serves_and_the_rest_is_explained(
+def test_without_the_hub_cached_files_are_used_and_missing_ones_are_reported(
     way: str, online: fake_hub.Hub, tmp_path: Path
 ) -> None:
     before = ask({"good/model": ["fetch"]}, tmp_path, HF_ENDPOINT=online.address)
@@ -183,13 +188,13 @@ def settings(model: str) -> Any:
     return load(None, model=model)
 
 
-def test_the_demo_is_here() -> None:
+def test_the_demo_model_needs_no_hub() -> None:
     hub.check(settings("demo"))
     assert hub.fetch(settings("demo")) == hub.DEMO_FOLDER
     assert (hub.DEMO_FOLDER / "config.json").is_file()
 
 
-def test_a_folder_is_taken_as_it_is(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_needs_no_hub(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny()
     assert hub.fetch(settings(str(folder))) == folder
     monkeypatch.chdir(folder.parent)
@@ -198,6 +203,6 @@ def test_a_folder_is_taken_as_it_is(tiny: Callable[..., Path], monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./none", "~/none-such", "..\\windows", "EMPTY"])
-def test_a_folder_without_a_checkpoint_is_named_as_such(name: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"config\.json is missing"):
         hub.check(settings(str(tmp_path) if name == "EMPTY" else name))

@@ -11,14 +11,14 @@ def written(length: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(2, 2, length, 2, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_prefix_comes_back_as_it_was_loaded() -> None:
+def test_a_saved_prefix_equals_the_loaded_one() -> None:
     rows, prefix = memory(), written(5)
     rows.load(1, prefix)
     assert torch.equal(rows.save(1, 5), prefix)
     assert not rows.save(0, 8).any() and not rows.save(2, 8).any()
 
 
-def test_what_was_saved_does_not_change_with_the_row() -> None:
+def test_a_saved_prefix_does_not_change_with_the_row() -> None:
     rows = memory()
     rows.load(0, written(5))
     kept = rows.save(0, 5)
@@ -26,7 +26,7 @@ def test_what_was_saved_does_not_change_with_the_row() -> None:
     assert torch.equal(kept, written(5))
 
 
-def test_a_row_moves_and_leaves_the_others_alone() -> None:
+def test_moving_a_row_leaves_the_others_unchanged() -> None:
     rows = memory()
     for row in range(3):
         rows.load(row, written(6, seed=row))
@@ -48,7 +48,7 @@ def test_a_view_writes_each_row_at_its_own_position_and_shows_the_first_position
     assert torch.equal(rows.save(2, 8), written(8, seed=2))
 
 
-def test_a_growing_memory_gives_the_past_before_the_new() -> None:
+def test_the_functional_cache_puts_past_positions_before_new_ones() -> None:
     keys = torch.randn(1, 5, 2, 4)
     whole = FunctionalKVCache([(keys[:, :2], -keys[:, :2])])
     whole.extend(0, keys[:, 2:4], -keys[:, 2:4])

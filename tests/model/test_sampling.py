@@ -36,7 +36,7 @@ def test_draws_follow_the_softmax_of_the_top_k(temperature: float, top_k: int) -
     assert chi_square < freedom + 5 * (2 * freedom) ** 0.5 + 5
 
 
-def test_the_test_above_can_fail() -> None:
+def test_another_distribution_is_told_apart() -> None:
     count = 40_000
     seen = drawn(count, 0.9, CODES).bincount(minlength=CODES).double()
     wanted = expected(1.0, CODES).double() * count
@@ -64,7 +64,7 @@ def test_noise_has_the_moments_of_a_standard_gumbel_distribution() -> None:
     assert noise.std().item() == pytest.approx(torch.pi / 6**0.5, abs=0.01)
 
 
-def test_same_seed_and_frame_repeat_whatever_the_row_and_the_batch() -> None:
+def test_the_draw_depends_on_seed_and_frame_and_not_on_row_or_batch() -> None:
     seed, frame = torch.tensor([5, 2**62 + 3, 5, 77]), torch.tensor([9, 0, 10, 9])
     batch = gumbel_noise(seed, frame, 4, 64)
     for row in range(4):
@@ -89,16 +89,16 @@ def test_noise_is_finite_for_every_word_that_the_generator_can_make(word: int, m
     assert drawn(1, 0.0, CODES).item() == 0
 
 
-def test_temperature_zero_takes_the_likeliest_whatever_top_k() -> None:
+def test_temperature_zero_takes_the_likeliest_code_for_every_top_k() -> None:
     for top_k in (1, 5, CODES):
         assert (drawn(500, 0.0, top_k) == 0).all()
 
 
-def test_top_k_one_takes_the_likeliest_whatever_the_temperature() -> None:
+def test_top_k_one_takes_the_likeliest_code_at_every_temperature() -> None:
     assert (drawn(500, 2.0, 1) == 0).all()
 
 
-def test_each_row_is_drawn_by_its_own_rules() -> None:
+def test_each_row_has_its_own_sampling_parameters() -> None:
     rows, frames = 4, 400
     temperature, top_k = torch.tensor([0.0, 1.0, 2.0, 0.9]), torch.tensor([12, 1, 3, 12])
     seed = torch.tensor([1, 2, 3, 4])
@@ -115,3 +115,43 @@ def test_huge_and_tiny_logits_are_drawn_without_overflow() -> None:
     assert (drawn(100, 1.0, CODES, LOGITS * 1e30) == 0).all()
     assert set(drawn(3000, 1.0, CODES, LOGITS * 1e-30).tolist()) == set(range(CODES))
     assert (drawn(100, 1.0, CODES, LOGITS.to(torch.float16)) < CODES).all()
+
+
+def first(rows: int = 1, recent: list[int] | None = None, top_k: int = 1, **given: bool) -> Tensor:
+    """First codes of rows that share their logits, drawn with noise of their own at temperature 1."""
+    frame, seed = torch.arange(rows), torch.full((rows,), 3)
+    noise = gumbel_noise(seed, frame, 2, CODES)
+    rules = sampling.Rules(
+        temperature=torch.ones(rows),
+        top_k=torch.full((rows,), top_k),
+        recent=torch.tensor([(recent or []) + [-1] * (sampling.RECENT_FRAMES - len(recent or []))]).expand(rows, -1),
+        may_end=torch.full((rows,), given.get("may_end", True)),
+        avoid_repeats=torch.full((rows,), given.get("avoid_repeats", True)),
+    )
+    # The likeliest code is 1, so that it is not the end.
+    logits = LOGITS.roll(1).expand(rows, -1)
+    return sampling.draw_first(logits, noise[:, 0], noise[:, 1], rules.top_k[:, None] - 1, rules, top_k)
+
+
+def test_a_first_code_that_came_twice_just_before_is_drawn_from_the_whole_distribution() -> None:
+    assert (first(500, [1]) == 1).all()
+    again = first(4000, [1, 5, 1])
+    seen = again.bincount(minlength=CODES).double() / len(again)
+    assert (seen - LOGITS.roll(1).softmax(-1)).abs().max() < 0.03
+
+
+def test_a_repetition_is_let_be_where_it_is_allowed_or_is_the_end() -> None:
+    assert (first(500, [1, 1, 1], avoid_repeats=False) == 1).all()
+    frame = torch.arange(500)
+    noise = gumbel_noise(torch.full((500,), 3), frame, 2, CODES)
+    ends = torch.tensor([9.0] + [0.0] * (CODES - 1)).expand(500, -1)
+    ones = torch.ones(500, dtype=torch.long)
+    rules = sampling.Rules(
+        torch.ones(500), ones, torch.zeros(500, sampling.RECENT_FRAMES, dtype=torch.long), ones > 0, ones > 0
+    )
+    assert (sampling.draw_first(ends, noise[:, 0], noise[:, 1], ones[:, None] - 1, rules, 1) == 0).all()
+
+
+def test_the_end_cannot_be_drawn_before_the_floor() -> None:
+    assert (first(4000, top_k=CODES) == 0).any()
+    assert not (first(4000, top_k=CODES, may_end=False) == 0).any()

@@ -12,10 +12,13 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Dockerfile:
+    """A parsed Dockerfile."""
+
     text: str
 
     @classmethod
     def ours(cls) -> "Dockerfile":
+        """Read the Dockerfile of the project."""
         return cls((ROOT / "Dockerfile").read_text())
 
     @cached_property
@@ -26,13 +29,16 @@ class Dockerfile:
         return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]  # type: ignore[misc]
 
     def all(self, instruction: str) -> list[str]:
+        """Return the arguments of every such instruction."""
         return [arguments for name, arguments in self.steps if name == instruction]
 
     def last(self, instruction: str) -> str:
+        """Return the arguments of the last such instruction."""
         return self.all(instruction)[-1]
 
     @property
     def environment(self) -> dict[str, str]:
+        """Variables that ENV sets."""
         words = (word for arguments in self.all("ENV") for word in shlex.split(arguments))
         return dict(word.split("=", 1) for word in words)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples import demo
-from tests import namespaces
+from tests import mount_namespaces
 from tests.packaging.dockerfile import ROOT, Dockerfile, enters_the_build
 
 ours = Dockerfile.ours()
@@ -39,7 +39,7 @@ exec setpriv --reuid {UID} --regid {UID} --clear-groups --no-new-privs \
 """
 
 
-pytestmark = [pytest.mark.slow, namespaces.needed]
+pytestmark = [pytest.mark.slow, mount_namespaces.needed]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_the_namespace_is_read_only(image, data, tmp_path):
-    """The stage itself: what would be refused in a container is refused here."""
+    """Writes that a container would refuse are refused here."""
     folders = ["/mnt/app", "/mnt", "/tmp", "/var/tmp", str(tmp_path), "/mnt/data", "/mnt/tmp"]
     probe = "for place; do touch $place/probe 2>/dev/null && echo $place; done; id -u"
     log = tmp_path / "log"

@@ -9,6 +9,7 @@ import sys
 import threading
 import wave
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ class Answer(BaseHTTPRequestHandler):
     """Answers a form with a streamed WAV of one second, and keeps what it was sent."""
 
     protocol_version = "HTTP/1.1"
+    server: Any
 
     def do_POST(self):
         self.server.seen = (self.headers, self.rfile.read(int(self.headers["Content-Length"])))
@@ -74,12 +76,12 @@ def test_posts_a_form_and_times_the_answer(answering):
     assert parts[2].endswith(b"\r\n\r\n\r\n--sound\0\r\n")
 
 
-def test_an_error_is_returned_as_it_came(answering):
+def test_an_error_of_the_server_is_returned(answering):
     got = demo.clone_voice(answering.server_port, "bad", b"x", "a.wav", {})
     assert (got.status, got.body) == (401, b'{"error": "no"}')
 
 
-def test_the_file_has_true_sizes():
+def test_the_written_file_has_exact_sizes():
     target = io.BytesIO()
     assert demo.write_wav(streamed_header() + b"\1\0" * 36_000, target) == 1.5
     with wave.open(io.BytesIO(target.getvalue())) as wav:
@@ -99,7 +101,7 @@ def test_a_server_that_ends_is_reported_with_its_log(monkeypatch):
         demo.wait_until_healthy(server, 60)
 
 
-def test_a_taken_port_fails_in_words(monkeypatch):
+def test_a_port_in_use_is_reported(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -122,7 +124,7 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch):
 
 
 @pytest.mark.parametrize(("trained", "heard"), [(False, "This is noise"), (True, "This is a small model")])
-def test_the_last_lines_say_what_is_heard_and_how_to_hear_the_real_model(tmp_path, trained, heard):
+def test_the_output_ends_with_how_to_use_the_real_model(tmp_path, trained, heard):
     facts = tmp_path / "demo.json"
     facts.write_text(json.dumps({"trained": trained}))
     lines = demo.what_was_heard("demo", facts).splitlines()
@@ -130,11 +132,11 @@ def test_the_last_lines_say_what_is_heard_and_how_to_hear_the_real_model(tmp_pat
     assert lines[-1].strip() == "CSM_MODEL=unsloth/csm-1b make demo"
 
 
-def test_nothing_is_said_about_how_another_model_sounds():
+def test_there_are_no_remarks_about_another_model():
     assert demo.what_was_heard("unsloth/csm-1b") == ""
 
 
-def test_the_model_is_the_one_asked_for(monkeypatch, capsys):
+def test_the_model_of_the_environment_is_used(monkeypatch, capsys):
     seen = []
     monkeypatch.setattr(demo, "demonstrate", lambda text, target, model: seen.append((text, model)))
     monkeypatch.setattr(sys, "argv", ["demo.py", "Say", "this"])
@@ -148,9 +150,9 @@ def test_the_model_is_the_one_asked_for(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_whole_road(tmp_path):
+def test_the_demo_writes_an_audio_file(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CSM_")}
-    command = [sys.executable, demo.ROOT / "examples" / "demo.py"]
+    command = [sys.executable, str(demo.ROOT / "examples" / "demo.py")]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Real-time factor" in done.stdout

@@ -1,33 +1,31 @@
 import ast
 import re
-import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 # Used without an import of ours: limits loads redis when the storage says so, transformers loads safetensors.
 INDIRECT = {"redis", "safetensors"}
 LOCK = (ROOT / "requirements.lock").read_text()
-LINE = re.compile(r"(?P<requirement>[^#]+?)\s+# (?P<why>.{10,})")
 
 
-def requirements(file: str) -> list[tuple[Requirement, str]]:
-    lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith(("#", "-r"))]
-    matches = [(line, LINE.fullmatch(line)) for line in lines]
-    missing = [line for line, match in matches if match is None]
-    assert not missing, f"say why, after the requirement: {missing}"
-    return [(Requirement(match["requirement"]), match["why"]) for _, match in matches if match]
+def requirements(file: str) -> list[Requirement]:
+    lines = (line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("-r")]
 
 
-def imported(paths: list[Path]) -> set[str]:
+def imported(paths: list[Path]) -> set[NormalizedName]:
     """Distributions that the sources import, by their canonical names."""
     owners = metadata.packages_distributions()
     modules = {name.split(".")[0] for path in paths for name in _imports(path)}
-    return {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
+    found = {canonicalize_name(owner) for module in modules for owner in owners.get(module, ())}
+    # The package itself, where it is installed.
+    return found - {"csm-server"}
 
 
 def _imports(path: Path):
@@ -39,7 +37,7 @@ def _imports(path: Path):
 
 
 def names(file: str) -> set[str]:
-    return {canonicalize_name(requirement.name) for requirement, _ in requirements(file)}
+    return {canonicalize_name(requirement.name) for requirement in requirements(file)}
 
 
 def brought(by: set[str]) -> set[str]:
@@ -48,12 +46,26 @@ def brought(by: set[str]) -> set[str]:
     return by | {canonicalize_name(requirement.name) for requirement in needed}
 
 
+def extras() -> list[Requirement]:
+    """What the optional features need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(line) for lines in project["optional-dependencies"].values() for line in lines]
+
+
 SERVER = [*(ROOT / "csm").rglob("*.py"), ROOT / "sesame_server.py"]
 RECIPES = list((ROOT / "recipes").rglob("*.py"))
 
 
 def test_what_the_server_imports_is_required():
-    assert imported(SERVER) - brought(names("requirements.txt")) == set()
+    optional = {canonicalize_name(requirement.name) for requirement in extras()}
+    assert imported(SERVER) - brought(names("requirements.txt")) - optional == set()
+
+
+def test_what_is_optional_is_imported_and_its_range_has_both_ends():
+    modules = {module for path in SERVER for module in _imports(path)}
+    for requirement in extras():
+        assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
+        assert requirement.name.replace("-", "_") in modules
 
 
 def test_what_is_required_is_imported():
@@ -69,14 +81,14 @@ def test_what_the_tests_import_is_required():
 def test_this_environment_is_within_the_ranges(file):
     assert not {
         str(requirement): version
-        for requirement, _ in requirements(file)
+        for requirement in requirements(file)
         if not requirement.specifier.contains(version := metadata.version(requirement.name), prereleases=True)
     }
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
 def test_every_range_has_both_ends(file):
-    for requirement, _ in requirements(file):
+    for requirement in requirements(file):
         assert {bound.operator for bound in requirement.specifier} == {">=", "<"}, requirement
 
 
@@ -90,7 +102,7 @@ def locked() -> dict[str, list[str]]:
 
 def test_the_lock_fits_the_requirements():
     versions = locked()
-    for requirement, _ in requirements("requirements.txt"):
+    for requirement in requirements("requirements.txt"):
         assert all(map(requirement.specifier.contains, versions[canonicalize_name(requirement.name)])), requirement
 
 
@@ -105,8 +117,3 @@ def test_no_source_but_the_registry_is_named():
         text = (ROOT / file).read_text()
         assert "://" not in text.replace("http://127.0.0.1", "")
         assert "index-url" not in text
-
-
-def test_this_python_is_supported():
-    assert sys.version_info >= (3, 11)
-    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()

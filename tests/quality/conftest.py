@@ -7,7 +7,7 @@ import pytest
 
 from recipes.demo_model import judges, speech
 from recipes.demo_model.export import FACTS, SHIPPED
-from tests.quality.bar import Clip
+from tests.quality.criteria import Clip
 
 SPEECH = Path(__file__).parent / "data"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recipes.demo_model import judges
-from tests.quality.bar import RATE, Clip, mean_word_error_rate, says_the_words, takes_up_the_voice
+from tests.quality.criteria import RATE, Clip, mean_word_error_rate, says_the_words, takes_up_the_voice
 
 pytestmark = pytest.mark.quality
 

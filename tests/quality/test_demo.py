@@ -11,7 +11,14 @@ from examples.demo import Server, clone_voice, running_server, wait_until_health
 from recipes.demo_model import judges
 from recipes.demo_model.evaluate import Cloner
 from recipes.demo_model.export import SHIPPED
-from tests.quality.bar import RATE, Clip, mean_word_error_rate, says_the_words, share_nearer_to_own, takes_up_the_voice
+from tests.quality.criteria import (
+    RATE,
+    Clip,
+    mean_word_error_rate,
+    says_the_words,
+    share_nearer_to_own,
+    takes_up_the_voice,
+)
 
 pytestmark = [pytest.mark.quality, pytest.mark.usefixtures("trained")]
 

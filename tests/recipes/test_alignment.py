@@ -8,7 +8,7 @@ import torch
 from recipes.demo_model.alignment import Guide, places
 from recipes.demo_model.dialogue import NOTHING
 from recipes.demo_model.speech import Sentence
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 FRAME = 1920
 
@@ -41,7 +41,7 @@ def test_places_stay_inside_the_text_even_in_silence() -> None:
 
 def test_the_guide_is_low_where_attention_is_near_and_high_where_it_is_far() -> None:
     torch.manual_seed(0)
-    model = checkpoints.make()
+    model = tiny_checkpoints.make()
     guide, losses = Guide(model), []
     embedded = torch.zeros(1, 40, model.config.hidden_size)  # all alike: attention is spread over what came before
     for wanted in (38, 0):

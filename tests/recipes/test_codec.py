@@ -113,7 +113,12 @@ def terminate_at_the_first_report(folder: Path) -> None:
     """In a process of its own: a signal to a process that others' native threads live in is theirs to mishandle."""
     progress = Progress(50, minutes=5).stop_on_sigterm()
     report = progress.report
-    progress.report = lambda step, values: (report(step, values), os.kill(os.getpid(), signal.SIGTERM))  # type: ignore[method-assign]
+
+    def report_and_terminate(step: int, values: dict[str, torch.Tensor]) -> None:
+        report(step, values)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    progress.report = report_and_terminate  # type: ignore[method-assign]
     assert train(_trainer(steps=50), _sounds(), [], folder, progress) == 1
 
 

@@ -42,7 +42,7 @@ def test_codes_are_those_of_the_samples_beside_them() -> None:
         frames = max(FRAMES, -(-len(clip.samples) // SAMPLES_PER_FRAME))
         padded = np.pad(clip.samples, (0, frames * SAMPLES_PER_FRAME - len(clip.samples)))
         with torch.no_grad():
-            codes = codec.encode(torch.from_numpy(padded)[None, None]).audio_codes[0]
+            codes = codec.encode(torch.from_numpy(padded)[None, None]).audio_codes[0]  # type: ignore[operator]
         whole += [
             (padded[frame * SAMPLES_PER_FRAME : (frame + FRAMES) * SAMPLES_PER_FRAME], codes[:, frame : frame + FRAMES])
             for frame in range(codes.shape[1] - FRAMES + 1)
@@ -80,8 +80,8 @@ def test_only_the_decoder_learns_from_codes() -> None:
 
 
 def test_what_was_encoded_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coded.speech, "read_training", lambda _: ["a", "b"])
-    monkeypatch.setattr(coded.recordings, "load", lambda _: _clips()[1])
+    monkeypatch.setattr("recipes.demo_model.coded.speech.read_training", lambda _: ["a", "b"])
+    monkeypatch.setattr("recipes.demo_model.coded.recordings.load", lambda _: _clips()[1])
     options = (2, FRAMES, NONE, 0)
     first = coded.encoded_once(tmp_path / "codes.pt", _codec(), [], *options)
     monkeypatch.delattr(coded, "encode")

@@ -9,7 +9,7 @@ from recipes.demo_model import judges
 from recipes.demo_model.evaluate import Cloner, average, resynthesise, trials
 from recipes.demo_model.export import passes
 from recipes.demo_model.speech import Sentence
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_trials_take_reference_and_stranger_that_do_not_say_the_target() -> None
 
 
 def test_cloner_speaks_with_and_without_a_reference(tmp_path: Path) -> None:
-    cloner = Cloner(checkpoints.save(tmp_path))
+    cloner = Cloner(tiny_checkpoints.save(tmp_path))
     cloner.model.generation_config.max_new_tokens = 3
     reference = np.random.default_rng(0).standard_normal(12_000).astype(np.float32) * 0.1
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def test_cloner_speaks_with_and_without_a_reference(tmp_path: Path) -> None:
 
 
 def test_resynthesis_is_as_long_as_the_original() -> None:
-    codec = checkpoints.make().codec_model
+    codec = tiny_checkpoints.make().codec_model
     assert resynthesise(codec, np.zeros(5000, np.float32)).shape == (5000,)
 
 

@@ -16,7 +16,7 @@ from recipes.demo_model.sounds import Sounds
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.tokens import Spoken
 from recipes.demo_model.training import bfloat16_pays
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 CPU = torch.device("cpu")
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=16, code_width=8)
@@ -32,7 +32,7 @@ def test_codec_steps() -> None:
 
 
 def test_model_steps() -> None:
-    trainer = Trainer(checkpoints.make(), ModelPlan(batch=2, steps=3, bfloat16=True), CPU)
+    trainer = Trainer(tiny_checkpoints.make(), ModelPlan(batch=2, steps=3, bfloat16=True), CPU)
     spoken = [
         Spoken(f"Text {line}.", "one", np.full((6, 4), line + 1, np.int16), np.arange(6, dtype=np.int16))
         for line in range(3)

@@ -52,7 +52,7 @@ def test_played_faster_is_shorter_and_higher(speed: float) -> None:
 @pytest.mark.parametrize("speed", [0.85, 1.18])
 @pytest.mark.parametrize("hertz", [200.0, 6000.0])
 def test_a_tone_played_at_another_speed_is_a_tone_and_nothing_else(speed: float, hertz: float) -> None:
-    played = _draw([Recording(_tone(hertz, 8.0) * 0.5)], 1, 10, _at(speed)).samples[0].numpy()
+    played = _draw([Recording(_tone(hertz, 8.0) * np.float32(0.5))], 1, 10, _at(speed)).samples[0].numpy()
     time = np.arange(len(played)) / SAMPLE_RATE
     waves = np.stack([np.sin(2 * np.pi * hertz * speed * time), np.cos(2 * np.pi * hertz * speed * time)], 1)
     rest = played - waves @ np.linalg.lstsq(waves, played, rcond=None)[0]

@@ -18,7 +18,7 @@ from recipes.demo_model.tokenizer import make_processor, make_tokenizer
 from recipes.demo_model.tokens import Spoken
 from recipes.demo_model.train import train
 from recipes.demo_model.training import randomness
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def _say(text: str, speaker: str, codes: np.ndarray) -> Spoken:
 
 
 def _trainer(steps: int) -> Trainer:
-    return Trainer(checkpoints.make(), Plan(batch=4, steps=steps, peak=5e-3), CPU)
+    return Trainer(tiny_checkpoints.make(), Plan(batch=4, steps=steps, peak=5e-3), CPU)
 
 
 def _batches(corpus: Corpus, steps: int) -> Batches:
@@ -48,7 +48,7 @@ def _batches(corpus: Corpus, steps: int) -> Batches:
 
 
 def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
-    model, processor = checkpoints.make(), make_processor()
+    model, processor = tiny_checkpoints.make(), make_processor()
     sounds = torch.randn(2, 1920 * 5, generator=torch.Generator().manual_seed(0)) * 0.1
     texts = ("What was heard.", "What is said.")
     turns = [
@@ -212,7 +212,7 @@ def test_the_codec_stays_as_it_was() -> None:
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     corpus = Corpus(_spoken(), make_tokenizer())
-    batches, codec = _batches(corpus, 6), checkpoints.make().codec_model
+    batches, codec = _batches(corpus, 6), tiny_checkpoints.make().codec_model
     whole, first, second = _trainer(6), _trainer(6), _trainer(6)
     train(whole, batches, corpus, codec, tmp_path / "whole", Progress(6, minutes=5))
     assert train(first, batches, None, codec, tmp_path / "parts", Progress(3, minutes=5)) == 3

@@ -1,17 +1,17 @@
-"""What callers send stays in memory: no file, no log and no answer of the real server knows it, whatever goes wrong."""
+"""What clients send stays in memory: it is in no file, no log and no answer of the real server, whatever goes wrong."""
 
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.corpus import watch
+from tests import process_probes, raw_http
 from tests.corpus.ffmpeg import encode, speech_wav
-from tests.running import VOICE, Running, running, speak
-from tests.speech.parts import sample
-from tests.web import raw
+from tests.real_server import RealServer, clone_request, real_server
+from tests.reference_audio import VOICE, synthetic_speech
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ CANARY = "canary7f3e9a"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything that the server could think of writing to: its folder, its home, its temporary files."""
+    """Return the folder of everything that the server could write to: its home, working and temporary folders."""
     home = tmp_path_factory.mktemp("home")
     for name in ("temporary", "work", "cache"):
         (home / name).mkdir()
@@ -28,28 +28,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[Running]:
+def server(home: Path) -> Iterator[RealServer]:
     surroundings = {"HOME": str(home), "TMPDIR": str(home / "temporary"), "XDG_CACHE_HOME": str(home / "cache")}
-    keys = {"api_keys": f"secret,{CANARY}", "max_upload_mb": 12}
-    with running(home / "work", environment=surroundings, log_level="DEBUG", slots=1, **keys) as server:
+    keys: dict[str, Any] = {"api_keys": f"secret,{CANARY}", "max_upload_mb": 12}
+    with real_server(home / "work", environment=surroundings, log_level="DEBUG", slots=1, **keys) as server:
         server.assert_serves()
         yield server
 
 
 def requests() -> Iterator[bytes]:
-    """Good ones and such as fail at each station of the road, each with the canary in all that a caller can name."""
+    """Yield valid requests and requests that fail at each stage, with the canary in all that a client can set."""
     tagged = encode("-metadata", f"title={CANARY}", suffix=".flac", source=speech_wav())
     assert CANARY.encode() in tagged
-    samples = [tagged, VOICE.read_bytes(), tagged[:9000], CANARY.encode() * 99, sample(0.4), bytes(2_000_000)]
-    samples.append(sample(100, seed=5))
-    for content in samples:
-        yield speak(content, f"{CANARY}.wav", text=f"Say {CANARY}.", transcript=f"It was {CANARY}.")
+    files = [tagged, VOICE.read_bytes(), tagged[:9000], CANARY.encode() * 99, synthetic_speech(0.4), bytes(2_000_000)]
+    files.append(synthetic_speech(100, seed=5))
+    for content in files:
+        yield clone_request(content, f"{CANARY}.wav", text=f"Say {CANARY}.", transcript=f"It was {CANARY}.")
     for name in ("seed", "top_k", "stream", "consent", CANARY):
-        yield speak(**{name: CANARY})
-    yield speak(text="<|AUDIO|>", transcript=CANARY)
-    yield speak(text=CANARY * 999)
-    body = speak().partition(b"\r\n\r\n")[2]
-    yield raw.post(body[:-200].replace(b"voice.webm", CANARY.encode()))
+        yield clone_request(**{name: CANARY})
+    yield clone_request(text="<|AUDIO|>", transcript=CANARY)
+    yield clone_request(text=CANARY * 999)
+    body = clone_request().partition(b"\r\n\r\n")[2]
+    yield raw_http.post(body[:-200].replace(b"voice.webm", CANARY.encode()))
 
 
 def with_canary_key(request: bytes) -> bytes:
@@ -57,7 +57,7 @@ def with_canary_key(request: bytes) -> bytes:
 
 
 def files_below(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Size and time of change of each file."""
+    """Return size and modification time of each file."""
     found = {}
     for path in folder.rglob("*"):
         status = path.lstat()
@@ -67,56 +67,56 @@ def files_below(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def written(pid: int) -> int:
-    """Bytes that a process, and what it started and has seen end, have sent to disks so far."""
+    """Return the bytes that a process and its ended children have written to disks."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
 
 
-def test_no_disk_is_touched_and_nothing_is_told(server: Running, home: Path) -> None:
+def test_no_file_is_written_and_no_answer_repeats_the_request(server: RealServer, home: Path) -> None:
     folders = [folder for folder in (home, *home.rglob("*")) if folder.is_dir() and folder.name != "work"]
     shared = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
-    before, strangers = files_below(home), {path: set(os.listdir(path)) for path in shared}
+    before, others = files_below(home), {path: set(os.listdir(path)) for path in shared}
     statuses = set()
-    with watch.FileWatch(folders, watch.WRITES) as writes:
+    with process_probes.FileWatch(folders, process_probes.WRITES) as writes:
         for request in requests():
             answer = server.ask(with_canary_key(request))
             statuses.add(answer.status)
             assert CANARY.encode() not in answer.raw, answer.raw[:500]
-        with raw.connect(server.port) as connection:
-            connection.sendall(with_canary_key(speak(text=f"{CANARY} " * 50, max_seconds="20")))
+        with raw_http.connect(server.port) as connection:
+            connection.sendall(with_canary_key(clone_request(text=f"{CANARY} " * 50, max_seconds="20")))
             assert connection.recv(1000)
         server.await_idle()
         assert not writes.events()
     assert statuses >= {200, 400, 415, 422}
     assert files_below(home) == before
-    for path, names in strangers.items():
+    for path, names in others.items():
         ours = [name for name in set(os.listdir(path)) - names if (path / name).is_file()]
         assert not [name for name in ours if CANARY.encode() in (path / name).read_bytes()]
 
 
-def test_log_and_health_know_nothing(server: Running) -> None:
+def test_log_and_health_do_not_repeat_requests(server: RealServer) -> None:
     log = server.log.read_text()
     assert "csm.web request" in log and "key=key-2" in log
     assert not [line for line in log.splitlines() if CANARY in line or "secret" in line]
     assert CANARY.encode() not in server.get().raw
 
 
-def test_nothing_is_written_by_the_kernels_own_count(tmp_path: Path) -> None:
+def test_the_kernel_counts_no_bytes_written(tmp_path: Path) -> None:
     before = written(os.getpid())
     (tmp_path / "file").write_bytes(bytes(100_000))
     if written(os.getpid()) == before:
         pytest.skip("what is written here is not counted: it stays in memory")
-    with running(tmp_path, log_level="ERROR") as server:
+    with real_server(tmp_path, log_level="ERROR") as server:
         server.assert_serves()
-        pid = server.worker
+        pid = server.worker_pid
         before = written(pid)
-        for content in (sample(95), VOICE.read_bytes(), b"no sound"):
-            server.ask(speak(content))
+        for content in (synthetic_speech(95), VOICE.read_bytes(), b"no sound"):
+            server.ask(clone_request(content))
         assert written(pid) == before
 
 
-def test_the_watch_would_notice_a_file_that_comes_and_goes(tmp_path: Path) -> None:
-    with watch.FileWatch([tmp_path], watch.WRITES) as writes:
+def test_the_watch_sees_a_file_that_is_deleted_at_once(tmp_path: Path) -> None:
+    with process_probes.FileWatch([tmp_path], process_probes.WRITES) as writes:
         (tmp_path / "brief").write_bytes(b"sound")
         (tmp_path / "brief").unlink()
         assert writes.events()

@@ -30,7 +30,7 @@ def test_a_reservation_is_released_once() -> None:
     assert admission.reserved == 0
 
 
-def test_the_longer_requests_take_the_later_the_others_are_asked_back() -> None:
+def test_retry_after_grows_with_the_duration_of_requests() -> None:
     admission = Admission(1, 0)
     admission.reserve()
     delays = []

@@ -13,12 +13,12 @@ from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
 from csm.settings import Settings
 from csm.speech.build import build
-from tests.speech.parts import settings, speak, utterance
+from tests.speech.utterances import speak, speech_settings, utterance
 
 
 @pytest.mark.parametrize("engine", ["csm", "transformers"])
-def test_a_checkpoint_speaks_through_either_engine(engine: str, tiny: Callable[..., Path]) -> None:
-    synthesizer = build(settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
+def test_a_checkpoint_generates_with_either_engine(engine: str, tiny: Callable[..., Path]) -> None:
+    synthesizer = build(speech_settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
     try:
         assert synthesizer.status().state == "healthy"
         assert synthesizer.status().details["engine"] == engine
@@ -30,8 +30,8 @@ def test_a_checkpoint_speaks_through_either_engine(engine: str, tiny: Callable[.
         synthesizer.close()
 
 
-def test_the_demo_says_that_it_is_one() -> None:
-    synthesizer = build(settings())
+def test_the_status_names_the_demo_model() -> None:
+    synthesizer = build(speech_settings())
     try:
         details = synthesizer.status().details
         assert details["demo"] is True and "demo" in str(details["notice"])
@@ -44,7 +44,7 @@ def test_health_says_why_the_gpu_is_not_used(tiny: Callable[..., Path], monkeypa
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
 
     monkeypatch.setattr(torch.cuda, "init", init)
-    synthesizer = build(settings(model=str(tiny()), precision="float32"))
+    synthesizer = build(speech_settings(model=str(tiny()), precision="float32"))
     try:
         status = synthesizer.status()
         assert (status.state, status.device) == ("healthy", "cpu")
@@ -61,7 +61,7 @@ def test_health_says_why_frames_run_without_graphs(tiny: Callable[..., Path], mo
         return CudaRuntime(checkpoint, placement, 2, refuse)
 
     monkeypatch.setattr(csm.speech.build, "make_runtime", make_runtime)
-    synthesizer = build(settings(model=str(tiny()), device="cpu", precision="float32"))
+    synthesizer = build(speech_settings(model=str(tiny()), device="cpu", precision="float32"))
     try:
         status = synthesizer.status()
         assert status.state == "healthy"
@@ -72,8 +72,8 @@ def test_health_says_why_frames_run_without_graphs(tiny: Callable[..., Path], mo
 
 
 @pytest.mark.parametrize("engine", ["csm", "transformers"])
-def test_nothing_is_noticed_where_nothing_is_amiss(engine: str, tiny: Callable[..., Path]) -> None:
-    synthesizer = build(settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
+def test_health_has_no_notice_without_a_reason(engine: str, tiny: Callable[..., Path]) -> None:
+    synthesizer = build(speech_settings(model=str(tiny()), engine=engine, device="cpu", precision="float32"))
     try:
         assert "notice" not in synthesizer.status().details
     finally:
@@ -82,15 +82,15 @@ def test_nothing_is_noticed_where_nothing_is_amiss(engine: str, tiny: Callable[.
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"config\.json is missing"):
-        build(settings(model=str(tmp_path)))
+        build(speech_settings(model=str(tmp_path)))
 
 
 @pytest.mark.parametrize(("given", "words"), [({"device": "cuda:99"}, "CSM_DEVICE"), ({"device": "mps"}, "Metal")])
-def test_a_device_that_is_not_there_is_refused(given: dict[str, str], words: str, tiny: Callable[..., Path]) -> None:
+def test_a_missing_device_is_refused(given: dict[str, str], words: str, tiny: Callable[..., Path]) -> None:
     with pytest.raises(ModelUnavailable, match=words):
-        build(settings(model=str(tiny()), **given))
+        build(speech_settings(model=str(tiny()), **given))
 
 
 def test_quantised_weights_are_refused_where_they_cannot_run(tiny: Callable[..., Path]) -> None:
     with pytest.raises(ModelUnavailable, match="CSM_PRECISION=int8"):
-        build(settings(model=str(tiny()), engine="transformers", precision="int8", device="cpu"))
+        build(speech_settings(model=str(tiny()), engine="transformers", precision="int8", device="cpu"))

@@ -1,12 +1,9 @@
-"""The port answers before the model is there, and says why when it will never be."""
+"""The server answers before the model is loaded, and says why when it cannot be."""
 
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,13 +11,14 @@ from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.loading import LoadingSynthesizer
 from csm.speech.synthesizer import CsmSynthesizer
-from tests.speech.parts import FakeEngine, settings, speak, utterance
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
+from tests.polling import wait_until
+from tests.speech.fake_engine import FakeEngine
+from tests.speech.utterances import speak, speech_settings, utterance
 
 
 class Builder:
-    """Builds when it is allowed to, or fails."""
+    """Builds a synthesizer once it is allowed to, or fails."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.allowed, self.error, self.engine = threading.Event(), error, FakeEngine()
@@ -39,23 +37,16 @@ def builder() -> Iterator[Builder]:
     made.allowed.set()
 
 
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
-    loading = LoadingSynthesizer(settings(), builder)
+def test_the_status_is_loading_then_healthy(builder: Builder) -> None:
+    loading = LoadingSynthesizer(speech_settings(), builder)
     status = loading.status()
     assert (status.state, status.model, status.device) == ("loading", "demo", None) and status.reason
     with pytest.raises(NotReady, match="being loaded") as told:
         loading.reserve()
     assert told.value.retry_after > 0
     builder.allowed.set()
-    until(lambda: loading.status().state == "healthy")
-    assert len(list(speak(loading, utterance()))) == 2
+    wait_until(lambda: loading.status().state == "healthy")
+    assert len(list(speak(loading, utterance()))) == 3
 
 
 @pytest.mark.parametrize(
@@ -65,11 +56,11 @@ def test_it_is_there_at_once_then_healthy(builder: Builder) -> None:
         (RuntimeError("in /a/secret/path"), "RuntimeError"),
     ],
 )
-def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error: Exception, words: str) -> None:
+def test_a_model_that_cannot_be_loaded_makes_the_status_unhealthy_with_the_reason(error: Exception, words: str) -> None:
     builder = Builder(error)
     builder.allowed.set()
-    loading = LoadingSynthesizer(settings(), builder)
-    until(lambda: loading.status().state != "loading")
+    loading = LoadingSynthesizer(speech_settings(), builder)
+    wait_until(lambda: loading.status().state != "loading")
     status = loading.status()
     assert status.state == "unhealthy" and words in str(status.reason) and "secret" not in str(status.reason)
     with pytest.raises(NotReady, match=words):
@@ -77,35 +68,35 @@ def test_a_model_that_cannot_be_loaded_makes_it_unhealthy_with_the_reason(error:
 
 
 def test_draining_while_loading_never_becomes_healthy(builder: Builder) -> None:
-    loading = LoadingSynthesizer(settings(), builder)
+    loading = LoadingSynthesizer(speech_settings(), builder)
     loading.drain()
     assert loading.status().state == "draining"
     builder.allowed.set()
-    until(lambda: loading._ready is not None)
-    until(lambda: loading.status().state == "draining" and loading._ready._draining)
+    wait_until(lambda: loading._ready is not None)
+    wait_until(lambda: loading.status().state == "draining" and loading._ready._draining)
     with pytest.raises(NotReady):
         loading.reserve()
 
 
-def test_closing_while_loading_closes_the_model_when_it_comes(builder: Builder) -> None:
-    loading = LoadingSynthesizer(settings(), builder)
+def test_closing_while_loading_closes_the_model_once_it_is_loaded(builder: Builder) -> None:
+    loading = LoadingSynthesizer(speech_settings(), builder)
     loading.close()
     builder.allowed.set()
-    until(lambda: builder.engine.is_closed)
+    wait_until(lambda: builder.engine.is_closed)
     assert loading.status().state == "draining"
 
 
 def test_drain_and_close_reach_the_model(builder: Builder) -> None:
     builder.allowed.set()
-    loading = LoadingSynthesizer(settings(), builder)
-    until(lambda: loading.status().state == "healthy")
+    loading = LoadingSynthesizer(speech_settings(), builder)
+    wait_until(lambda: loading.status().state == "healthy")
     loading.drain()
     assert loading.status().state == "draining" and not builder.engine.is_closed
     loading.close()
     assert builder.engine.is_closed
 
 
-def test_it_needs_no_torch_before_it_loads() -> None:
+def test_torch_is_not_imported_before_loading() -> None:
     code = "import csm.speech.loading, sys; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
@@ -122,7 +113,8 @@ loading.close()
 """
 
 
-def test_what_was_loaded_is_no_work_for_the_garbage_collector() -> None:
+@pytest.mark.slow
+def test_the_loaded_model_is_frozen_for_the_garbage_collector() -> None:
     command = [sys.executable, "-c", SETTLED]
     said = subprocess.run(command, cwd=ROOT, timeout=120, check=True, capture_output=True, text=True)
     state, frozen, left = said.stdout.split()

@@ -1,13 +1,16 @@
-"""From an upload to PCM over an engine that does as it is told."""
+"""From reference audio and text to PCM, with a fake engine."""
 
 import struct
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import pytest
 
+from csm.asr.transcriber import Transcriber
 from csm.audio.decode import decode
 from csm.audio.waveform import Waveform
 from csm.errors import (
@@ -21,10 +24,13 @@ from csm.errors import (
     UndecodableAudio,
     UnusableReference,
 )
-from csm.speech.synthesizer import ATTEMPTS, CsmSynthesizer
-from csm.speech.text import longest_seconds
-from tests.speech.parts import FakeEngine, sample, settings, speak, utterance
-from tests.web.conftest import until
+from csm.speech.endings import max_seconds
+from csm.speech.narration import MAX_RETRIES
+from csm.speech.synthesizer import CsmSynthesizer
+from tests.polling import wait_until
+from tests.reference_audio import synthetic_speech
+from tests.speech.fake_engine import FakeEngine
+from tests.speech.utterances import speak, speech_settings, utterance
 
 
 @pytest.fixture
@@ -34,17 +40,18 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def synthesizer(engine: FakeEngine) -> CsmSynthesizer:
-    return CsmSynthesizer(settings(), engine, {"demo": True})
+    return CsmSynthesizer(speech_settings(), engine, {"demo": True})
 
 
 def reserved(synthesizer: CsmSynthesizer) -> int:
     return synthesizer._admission.reserved
 
 
-def test_chunks_leave_as_pcm_as_they_come(synthesizer: CsmSynthesizer) -> None:
+def test_each_chunk_of_the_engine_is_one_chunk_of_pcm(synthesizer: CsmSynthesizer) -> None:
     chunks = list(speak(synthesizer, utterance()))
-    assert [len(chunk) for chunk in chunks] == [3840, 3840]
-    assert struct.unpack("<h", chunks[1][:2]) == (round(32767 / 8),)
+    # The last 5 ms are held back: they are faded out if nothing follows.
+    assert [len(chunk) for chunk in chunks] == [3840 - 240, 3840, 240]
+    assert struct.unpack("<h", chunks[1][-2:]) == (round(32767 * 2 / 8),)
 
 
 def test_the_conversation_is_the_voice_then_the_text_in_one_role(
@@ -57,72 +64,80 @@ def test_the_conversation_is_the_voice_then_the_text_in_one_role(
     assert 1.0 < heard.audio.seconds <= 2.2
 
 
-def test_a_voice_without_transcript_has_a_turn_without_words(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_a_voice_without_transcript_is_a_turn_without_text(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     list(speak(synthesizer, utterance(transcript=None)))
     assert engine.calls[0].conversation.context[0].text == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "max_seconds", "most", "frames"),
+    ("limit", "setting", "frames"),
     [
-        ("Hello there.", 90.0, 90.0, round(longest_seconds("Hello there.") * 12.5)),
-        ("word " * 300, 90.0, 90.0, 1125),
-        ("word " * 300, 90.0, 8.0, 100),
-        ("word " * 300, 4.0, 90.0, 50),
-        ("Hello there.", 0.01, 90.0, 1),
+        (None, 90.0, round(max_seconds("Hello there.") * 12.5)),
+        (None, 2.0, 25),
+        (1.0, 90.0, 12),
+        (0.01, 90.0, 1),
     ],
 )
 def test_frames_are_capped_by_text_request_and_settings(
-    engine: FakeEngine, text: str, max_seconds: float, most: float, frames: int
+    engine: FakeEngine, limit: float | None, setting: float, frames: int
 ) -> None:
-    synthesizer = CsmSynthesizer(settings(max_audio_seconds=most), engine, {})
-    list(speak(synthesizer, utterance(text, max_seconds=max_seconds)))
+    synthesizer = CsmSynthesizer(speech_settings(max_audio_seconds=setting), engine, {})
+    list(speak(synthesizer, utterance("Hello there.", max_seconds=limit)))
     assert engine.calls[0].max_frames == frames
 
 
-def test_sampling_is_the_clients(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_a_long_text_is_generated_in_segments(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+    text = "This sentence is said again and again, and each time it is the same. " * 20
+    speech = speak(synthesizer, utterance(text, stream=False))
+    list(speech)
+    assert speech.notes.segments > 4 and speech.notes.finish_reason is not None
+    heard = " ".join(dict.fromkeys(call.conversation.target.text for call in engine.calls))
+    assert all(word in heard for word in text.split())
+
+
+def test_sampling_is_taken_from_the_request(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     list(speak(synthesizer, utterance(temperature=0.3, top_k=7, seed=2**63 - 1)))
     sampling = engine.calls[0].sampling
     assert (sampling.temperature, sampling.top_k, sampling.seed) == (0.3, 7, 2**63 - 1)
 
 
-def test_without_a_seed_every_request_has_another(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_without_a_seed_every_request_gets_a_random_one(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     for _ in range(8):
         list(speak(synthesizer, utterance()))
     seeds = {call.sampling.seed for call in engine.calls}
     assert len(seeds) == 8 and all(0 <= seed < 2**63 for seed in seeds)
 
 
-@pytest.mark.parametrize("silent", [1, ATTEMPTS - 1])
-def test_a_turn_that_ends_before_it_began_is_tried_again_with_another_seed(silent: int) -> None:
+@pytest.mark.parametrize("silent", [1, MAX_RETRIES])
+def test_a_generation_without_frames_is_tried_again_with_another_seed(silent: int) -> None:
     engine = FakeEngine(silent=silent)
-    chunks = list(speak(CsmSynthesizer(settings(), engine, {}), utterance(seed=2**63 - 1)))
-    assert len(chunks) == 2
+    chunks = list(speak(CsmSynthesizer(speech_settings(), engine, {}), utterance(seed=2**63 - 1)))
+    assert len(chunks) == 3
     assert [call.sampling.seed for call in engine.calls] == [2**63 - 1, 0, 1][: silent + 1]
 
 
-def test_after_the_last_attempt_it_is_an_error_with_advice() -> None:
-    engine = FakeEngine(silent=ATTEMPTS)
-    synthesizer = CsmSynthesizer(settings(), engine, {})
+def test_after_the_last_attempt_the_error_says_what_to_do() -> None:
+    engine = FakeEngine(silent=1 + MAX_RETRIES)
+    synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     with pytest.raises(GenerationFailed, match="rephrase"):
         next(speak(synthesizer, utterance()))
-    assert len(engine.calls) == ATTEMPTS and all(call.closed for call in engine.calls)
+    assert len(engine.calls) == 1 + MAX_RETRIES and all(call.closed for call in engine.calls)
     assert reserved(synthesizer) == 0
 
 
 def test_the_engine_asks_whether_the_client_is_disconnected(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
-    gone = [False]
-    speaking = speak(synthesizer, utterance(), lambda: gone[0])
+    disconnected = [False]
+    speaking = speak(synthesizer, utterance(), lambda: disconnected[0])
     next(speaking)
-    assert engine.calls[0].gone() is False
-    gone[0] = True
-    assert engine.calls[0].gone() is True
+    assert engine.calls[0].is_disconnected() is False
+    disconnected[0] = True
+    assert engine.calls[0].is_disconnected() is True
     speaking.close()
 
 
-def test_slots_and_queue_are_served_and_the_rest_refused_at_once() -> None:
+def test_requests_over_slots_and_queue_are_refused() -> None:
     engine = FakeEngine(slots=2)
-    synthesizer = CsmSynthesizer(settings(queue=3), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(queue=3), engine, {})
     speaking = [speak(synthesizer, utterance()) for _ in range(5)]
     for one in speaking:
         next(one)
@@ -155,7 +170,7 @@ def closed_before_the_first(synthesizer: CsmSynthesizer) -> None:
         synthesizer.speak(utterance(), reservation, lambda: False).close()
 
 
-def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer], None]:
+def failing(kind: type[CsmError], **given: Any) -> Callable[[CsmSynthesizer], None]:
     def fail(synthesizer: CsmSynthesizer) -> None:
         with pytest.raises(kind):
             list(speak(synthesizer, utterance(**given)))
@@ -172,7 +187,7 @@ def failing(kind: type[CsmError], **given: object) -> Callable[[CsmSynthesizer],
         closed_before_the_first,
         failing(UndecodableAudio, reference=b"text, not sound"),
         failing(UndecodableAudio, reference=b""),
-        failing(UnusableReference, reference=sample(0.3)),
+        failing(UnusableReference, reference=synthetic_speech(0.3)),
         failing(InvalidRequest, text="<|AUDIO|> \u200b"),
     ],
 )
@@ -187,14 +202,14 @@ def test_capacity_is_free_again_however_a_request_ends(
 @pytest.mark.parametrize("kind", [GenerationFailed, DeadlineExceeded, Cancelled, InvalidRequest])
 @pytest.mark.parametrize("chunks", [0, 2])
 def test_capacity_is_free_again_when_the_engine_fails(kind: type[CsmError], chunks: int) -> None:
-    synthesizer = CsmSynthesizer(settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
-    heard = []
+    synthesizer = CsmSynthesizer(speech_settings(), FakeEngine(chunks=chunks, error=kind("so it goes")), {})
+    heard: list[bytes] = []
     with pytest.raises(kind, match="so it goes"):
         heard.extend(iter(speak(synthesizer, utterance())))
     assert reserved(synthesizer) == 0
 
 
-def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
+def test_the_status_counts_running_and_waiting_requests(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
     idle = synthesizer.status()
     assert (idle.state, idle.model, idle.device, idle.running, idle.waiting) == ("healthy", "demo", "cpu", 0, 0)
     assert idle.details["demo"] is True and idle.reason is None
@@ -209,7 +224,7 @@ def test_status_tells_who_runs_and_who_waits(synthesizer: CsmSynthesizer, engine
         one.close()
 
 
-def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
+def test_draining_refuses_new_requests_and_finishes_running_ones(
     synthesizer: CsmSynthesizer, engine: FakeEngine
 ) -> None:
     speaking = speak(synthesizer, utterance())
@@ -219,14 +234,22 @@ def test_draining_takes_nothing_new_on_and_lets_who_speaks_finish(
     with pytest.raises(NotReady, match="shutting down") as told:
         synthesizer.reserve()
     assert told.value.retry_after > 0
-    assert len(list(speaking)) == 1 and not engine.is_closed
+    assert len(list(speaking)) == 2 and not engine.is_closed
     synthesizer.close()
     assert engine.is_closed
 
 
-def test_a_lost_device_makes_it_unhealthy() -> None:
+def test_closing_ends_the_recogniser(engine: FakeEngine) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(transcriber="base.en"), engine, {})
+    synthesizer.close()
+    assert synthesizer._transcriber is not None
+    assert synthesizer._transcriber.transcribe(Waveform(np.zeros(2400, np.float32), 24_000)) is None
+    assert synthesizer._transcriber._thread is None, "nothing was begun"
+
+
+def test_a_lost_device_makes_the_synthesizer_unhealthy() -> None:
     engine = FakeEngine(lost="the device is lost: some error")
-    synthesizer = CsmSynthesizer(settings(), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(), engine, {})
     assert (synthesizer.status().state, synthesizer.status().reason) == ("unhealthy", engine.lost)
     with pytest.raises(NotReady, match="device is lost"):
         synthesizer.reserve()
@@ -235,7 +258,7 @@ def test_a_lost_device_makes_it_unhealthy() -> None:
 def test_many_threads_share_the_capacity() -> None:
     engine = FakeEngine(slots=2)
     engine.hold.clear()
-    synthesizer = CsmSynthesizer(settings(queue=2), engine, {})
+    synthesizer = CsmSynthesizer(speech_settings(queue=2), engine, {})
     results: list[object] = []
 
     def come() -> None:
@@ -251,22 +274,22 @@ def test_many_threads_share_the_capacity() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted(map(str, results)) == ["2"] * 4 + ["busy"] * 6
+    assert sorted(map(str, results)) == ["3"] * 4 + ["busy"] * 6
     assert reserved(synthesizer) == 0
 
 
 class Decoding:
-    """The real decoder, but one that can be stopped; notes how many are at work."""
+    """The real decoder, but one that waits for `go`; counts how many decode at once."""
 
     def __init__(self) -> None:
         self.go, self.lock = threading.Event(), threading.Lock()
-        self.now = self.most = 0
+        self.now = self.peak = 0
 
     def __call__(self, data: bytes, max_seconds: float) -> Waveform:
         with self.lock:
             self.now += 1
-            self.most = max(self.most, self.now)
-        assert self.go.wait(30)
+            self.peak = max(self.peak, self.now)
+        assert self.go.wait(120)
         with self.lock:
             self.now -= 1
         return decode(data, max_seconds)
@@ -274,47 +297,106 @@ class Decoding:
 
 @pytest.fixture
 def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
-    """A decoder that waits for permission, in a synthesizer that has two of them."""
+    """Put `Decoding` in the place of the decoder, of which two may run at once."""
     decoding = Decoding()
     monkeypatch.setattr("csm.speech.synthesizer.decode", decoding)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     return decoding
 
 
-def test_few_are_decoded_at_once_and_who_waits_may_leave(decoding: Decoding) -> None:
-    synthesizer = CsmSynthesizer(settings(queue=9), FakeEngine(), {})
+def test_decoding_is_limited_to_the_processors_and_waiting_requests_can_be_cancelled(
+    decoding: Decoding,
+) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(queue=9), FakeEngine(), {})
     with ThreadPoolExecutor(5) as pool:
         heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(5)]
-        until(lambda: reserved(synthesizer) == 5 and decoding.now == 2)
+        wait_until(lambda: reserved(synthesizer) == 5 and decoding.now == 2)
         with pytest.raises(Cancelled):
             next(speak(synthesizer, utterance(), lambda: True))
         assert reserved(synthesizer) == 5
         decoding.go.set()
-        assert all(len(one.result()) == 2 for one in heard)
-    assert decoding.most == 2 and reserved(synthesizer) == 0
+        assert all(len(one.result()) == 3 for one in heard)
+    assert decoding.peak == 2 and reserved(synthesizer) == 0
 
 
-def test_who_waits_too_long_for_a_decoder_is_told(decoding: Decoding) -> None:
-    synthesizer = CsmSynthesizer(settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
+def test_waiting_too_long_for_a_decoder_is_a_missed_deadline(decoding: Decoding) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(queue=9, deadline_seconds=0.5), FakeEngine(), {})
     with ThreadPoolExecutor(2) as pool:
         heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(2)]
-        until(lambda: decoding.now == 2)
+        wait_until(lambda: decoding.now == 2)
         with pytest.raises(DeadlineExceeded):
             next(speak(synthesizer, utterance()))
         decoding.go.set()
-        assert all(len(one.result()) == 2 for one in heard)
+        assert all(len(one.result()) == 3 for one in heard)
 
 
-def test_an_upload_is_forgotten_once_it_is_a_voice(synthesizer: CsmSynthesizer) -> None:
-    """Not held for the minutes that an answer may take."""
-    upload = Upload(sample())
-    gone = weakref.ref(upload)
-    speaking = speak(synthesizer, utterance(reference=upload))
-    del upload
+def test_the_reference_audio_is_released_once_it_is_decoded(synthesizer: CsmSynthesizer) -> None:
+    """It is not kept for the minutes that an answer may take."""
+    audio = WeaklyReferenceable(synthetic_speech())
+    kept = weakref.ref(audio)
+    speaking = speak(synthesizer, utterance(reference=audio))
+    del audio
     next(speaking)
-    assert gone() is None
+    assert kept() is None
     speaking.close()
 
 
-class Upload(bytearray):
-    """Bytes that can be watched."""
+class WeaklyReferenceable(bytearray):
+    """Bytes that weak references can point to."""
+
+
+def test_speed_changes_the_length_and_max_seconds_limits_the_result() -> None:
+    def heard(**given: Any) -> int:
+        synthesizer = CsmSynthesizer(speech_settings(), FakeEngine(chunks=20), {})
+        return sum(map(len, speak(synthesizer, utterance("A text to be said.", **given)))) // 2
+
+    whole = heard()
+    assert heard(speed=2.0) == pytest.approx(whole / 2, abs=2) and heard(speed=0.5) == pytest.approx(whole * 2, abs=2)
+    assert heard(speed=2.0, max_seconds=0.4) == pytest.approx(9600, abs=2)
+
+
+class Recognizer:
+    """Recognizes the same words in every recording."""
+
+    def __init__(self, words: str | None) -> None:
+        self.words, self.asked = words, 0
+
+    def recognize(self, waveform: Waveform) -> str | None:
+        self.asked += 1
+        return self.words
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "source", "transcript"),
+    [
+        ("Words that\nwere heard.", None, "recognized", "Words that were heard."),
+        ("Words that were heard.", "Given words.", "given", "Given words."),
+        (None, None, "none", ""),
+    ],
+)
+def test_a_missing_transcript_is_recognized_or_left_empty(
+    words: str | None, given: str | None, source: str, transcript: str, engine: FakeEngine
+) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(), engine, {})
+    synthesizer._transcriber = Transcriber(lambda: Recognizer(words))
+    speech = speak(synthesizer, utterance(transcript=given))
+    next(speech)
+    assert speech.notes.transcript_source == source
+    assert engine.calls[0].conversation.context[0].text == transcript
+    speech.close()
+
+
+def test_the_language_of_the_text_is_noted(synthesizer: CsmSynthesizer) -> None:
+    for text, language in (("Good morning to all of you.", "en"), ("Guten Morgen, wie geht es Ihnen heute?", "de")):
+        speech = speak(synthesizer, utterance(text))
+        list(speech)
+        assert speech.notes.language == language
+
+
+def test_what_should_be_better_about_the_reference_audio_is_noted_before_the_first_chunk(
+    synthesizer: CsmSynthesizer,
+) -> None:
+    speech = speak(synthesizer, utterance())
+    next(speech)
+    assert [line.partition(":")[0] for line in speech.notes.reference_warnings][:1] == ["short"]
+    speech.close()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csm.speech.text import SPECIAL_TOKEN, clean, longest_seconds
+from csm.speech.text import SPECIAL_TOKEN, clean, clean_lines
 
 
 @pytest.mark.parametrize(
@@ -22,21 +22,30 @@ from csm.speech.text import SPECIAL_TOKEN, clean, longest_seconds
         ("", ""),
     ],
 )
-def test_what_the_model_reads(text: str, cleaned: str) -> None:
+def test_text_is_cleaned(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("  one \t line\r\n\r\n two\u2028three\x0bfour ", "one line\n\ntwo\nthree\nfour"),
+        ("a <|AUD\nIO|> b", "a b"),
+        ("\x00\n\u200b", ""),
+    ],
+)
+def test_line_breaks_can_be_kept(text: str, cleaned: str) -> None:
+    assert clean_lines(text) == cleaned
+
+
+@given(st.text())
+def test_both_ways_of_cleaning_agree(text: str) -> None:
+    assert clean_lines(text).split() == clean(text).split()
+    assert clean_lines(clean_lines(text)) == clean_lines(text)
+
+
 @given(st.text(alphabet=st.sampled_from("<|>AUDIO_ \u200b\n")))
-def test_nothing_that_looks_like_a_special_token_is_left(text: str) -> None:
+def test_no_special_token_is_left(text: str) -> None:
     once = clean(text)
     assert not SPECIAL_TOKEN.search(once)
     assert clean(once) == once
-
-
-def test_longer_texts_and_digits_may_take_longer() -> None:
-    assert 1 < longest_seconds("Yes.") < 5
-    sentence = "The quick brown fox jumps over the lazy dog."
-    # People take about three seconds for it.
-    assert 4 < longest_seconds(sentence) < 10
-    assert longest_seconds("1234567890") > 5
-    assert longest_seconds(2 * sentence) > longest_seconds(sentence)

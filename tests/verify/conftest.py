@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
-from tests import layouts
+from tests import checkpoint_layouts
 from tests.model import prompts
 
 RATE = 24_000
@@ -59,7 +59,7 @@ def golden(layout: Callable[[str], Path], recording: Path) -> dict[str, Any]:
         "repository": "good/model",
         "revision": "0123456789abcdef0123456789abcdef01234567",
         "models": ["good/model"],
-        "files": {name: git_hash(folder / name) for name in sorted(layouts.NEEDED)},
+        "files": {name: git_hash(folder / name) for name in sorted(checkpoint_layouts.NEEDED)},
         "prompt": {"role": "0", "text": PROMPT, "ids": ids(PROMPT)[0].tolist()},
         "speech": {"role": "0", "text": TEXT, "frames": prompts.greedy(model, 8, input_ids=ids(TEXT)).tolist()},
         "encoder": {"audio": RECORDING, "frames": encoded.shape[1], "codebooks": encoded[:2, :8].tolist()},

@@ -50,12 +50,12 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     return request.getfixturevalue(request.param)
 
 
-def test_what_was_said_greedily_is_the_likeliest_throughout(runtime: Runtime, said: list[list[int]]) -> None:
+def test_greedy_codes_are_the_likeliest_in_every_position(runtime: Runtime, said: list[list[int]]) -> None:
     assert agreement(runtime, IDS, said) == 1.0
 
 
 @torch.inference_mode()
-def test_each_place_is_judged_given_the_codes_before_it(runtime: Runtime, checkpoint: Checkpoint) -> None:
+def test_each_position_is_judged_given_the_codes_before_it(runtime: Runtime, checkpoint: Checkpoint) -> None:
     """Frames in which, by `transformers`, every other code is the likeliest after those before it, and no other is."""
     model, frames = checkpoint.load(torch.float32, CPU), torch.zeros(0, 4, dtype=torch.long)
     for _ in range(6):
@@ -75,5 +75,5 @@ def test_a_damaged_model_agrees_by_chance(checkpoint: Checkpoint, said: list[lis
     broken = TorchRuntime(checkpoint, Placement(CPU, "float32"), 1)
     with torch.no_grad():
         for block in broken.backbone.transformer.blocks:
-            block.attention.out.weight.zero_()
+            block.attention.out.weight.zero_()  # type: ignore[operator]
     assert agreement(broken, IDS, said) < 0.5

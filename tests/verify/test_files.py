@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from csm.verify import files
 from csm.verify.files import check_files
 from csm.verify.golden import CSM_1B, Golden, git_id, pointer_id
-from tests import layouts
+from tests import checkpoint_layouts
 
-SHARD = layouts.SHARDS[1]
+SHARD = checkpoint_layouts.SHARDS[1]
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def known(golden_file: Callable[..., Path]) -> Golden:
 
 def test_the_published_files_pass(folder: Path, known: Golden) -> None:
     finding, weights = check_files(folder, known, thorough=False)
-    assert finding.result == "passed" and finding.values["confirmed"] == len(layouts.NEEDED)
-    assert set(weights.files) == set(layouts.SHARDS) and weights.tensors == 142 and not weights.rounded
+    assert finding.result == "passed" and finding.values["confirmed"] == len(checkpoint_layouts.NEEDED)
+    assert set(weights.files) == set(checkpoint_layouts.SHARDS) and weights.tensors == 142 and not weights.rounded
 
 
 @pytest.mark.parametrize(("name", "rounded"), [("today", False), ("unsloth", True)])
@@ -61,11 +61,11 @@ def tensor_less(folder: Path) -> None:
 
 
 def no_index(folder: Path) -> None:
-    (folder / layouts.INDEX).unlink()
+    (folder / checkpoint_layouts.INDEX).unlink()
 
 
 def damaged_index(folder: Path) -> None:
-    (folder / layouts.INDEX).write_text('{"weight_map": ')
+    (folder / checkpoint_layouts.INDEX).write_text('{"weight_map": ')
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def damaged_index(folder: Path) -> None:
         (damaged_index, "list of the weights' files"),
     ],
 )
-def test_weights_that_are_not_whole_fail_by_name_with_a_remedy(
+def test_incomplete_weights_fail_with_their_name_and_a_remedy(
     damage: Callable[[Path], None], words: str, folder: Path
 ) -> None:
     damage(folder)
@@ -110,7 +110,7 @@ def large(folder: Path, monkeypatch: pytest.MonkeyPatch, golden_file: Callable[.
     monkeypatch.setattr(files, "SMALL", 1000)
     monkeypatch.setattr(files, "HASHED_ALWAYS", 2000)
     known = {}
-    for name in layouts.SHARDS:
+    for name in checkpoint_layouts.SHARDS:
         data = (folder / name).read_bytes()
         known[name] = pointer_id(hashlib.sha256(data).hexdigest(), len(data))
     return Golden.load(golden_file(files=known))
@@ -130,7 +130,7 @@ def test_large_files_are_read_only_when_asked_for(folder: Path, large: Golden) -
 
 
 def test_the_cache_of_the_hub_says_what_large_files_should_be(folder: Path, large: Golden, tmp_path: Path) -> None:
-    for name in layouts.SHARDS:
+    for name in checkpoint_layouts.SHARDS:
         blob = tmp_path / hashlib.sha256((folder / name).read_bytes()).hexdigest()
         shutil.move(folder / name, blob)
         (folder / name).symlink_to(blob)
@@ -152,7 +152,7 @@ def test_ids_are_those_of_git_and_its_pointers() -> None:
 
 def test_the_values_of_csm_1b_are_complete() -> None:
     known = Golden.load()
-    assert set(known.files) == layouts.NEEDED
+    assert set(known.files) == checkpoint_layouts.NEEDED
     assert all(len(frame) == 32 and max(frame) < 2048 for frame in known.speech["frames"])
     assert len(known.speech["frames"]) == 10 and len(known.prompt["ids"]) == 11
     assert json.loads(CSM_1B.read_text())["repository"] in known.models

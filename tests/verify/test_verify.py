@@ -17,7 +17,7 @@ from csm.verify import examine
 from csm.verify.__main__ import Plan, main, verify
 from csm.verify.golden import Golden
 from csm.verify.report import Report
-from tests import layouts
+from tests import checkpoint_layouts
 from tests.model import fake_hub
 from tests.verify.conftest import RECORDING, write_wav
 
@@ -45,7 +45,7 @@ def run(folder: Path, recording: Path, golden_file: Callable[..., Path], tmp_pat
     "precisions",
     [("float32",), pytest.param(("float32", "bfloat16", "float16", "int8", "int4"), marks=pytest.mark.slow)],
 )
-def test_a_right_installation_passes_and_is_measured(
+def test_a_correct_installation_passes_and_is_measured(
     precisions: tuple[str, ...],
     folder: Path,
     recording: Path,
@@ -74,7 +74,7 @@ def test_a_right_installation_passes_and_is_measured(
 
 def damage(folder: Path) -> None:
     """Overwrite one tensor in place, as a bad disk would."""
-    path = folder / layouts.SHARDS[0]
+    path = folder / checkpoint_layouts.SHARDS[0]
     tensors = load_file(path)
     tensors["backbone_model.layers.1.mlp.down_proj.weight"].neg_()
     save_file(tensors, path, {"format": "pt"})
@@ -89,7 +89,7 @@ def test_a_damaged_tensor_is_found_by_its_hash_and_by_what_it_says(run: Verified
 
 
 def test_a_damaged_codec_is_found_by_the_codes_of_the_recording(run: Verified, folder: Path) -> None:
-    path = folder / layouts.SHARDS[1]
+    path = folder / checkpoint_layouts.SHARDS[1]
     tensors = load_file(path)
     for name in [name for name in tensors if name.endswith("embed_sum")]:
         tensors[name] = tensors[name].flip(0)
@@ -111,14 +111,14 @@ def test_a_tokenizer_that_its_own_template_contradicts_fails(run: Verified, fold
     assert "differ from the chat template:" in findings[1]["detail"]
 
 
-def test_a_template_that_cannot_be_run_is_told_and_fails_nothing(run: Verified, folder: Path) -> None:
+def test_a_template_that_cannot_be_run_is_reported_and_fails_nothing(run: Verified, folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{% broken")
     _, findings, results = run(files={})
     assert results["prompt"] == "passed" and "cannot be run" in findings[1]["detail"]
 
 
-def test_a_missing_shard_fails_whatever_would_need_it(run: Verified, folder: Path) -> None:
-    (folder / layouts.SHARDS[1]).unlink()
+def test_a_missing_shard_fails_every_check_that_needs_it(run: Verified, folder: Path) -> None:
+    (folder / checkpoint_layouts.SHARDS[1]).unlink()
     _, _, results = run("bfloat16", "float32")
     # The server would run in float32 here.
     assert results == {
@@ -129,14 +129,16 @@ def test_a_missing_shard_fails_whatever_would_need_it(run: Verified, folder: Pat
     }
 
 
-def test_another_recording_fails_and_none_is_told(run: Verified, tmp_path: Path, golden: dict[str, Any]) -> None:
+def test_another_recording_fails_and_a_missing_one_is_reported(
+    run: Verified, tmp_path: Path, golden: dict[str, Any]
+) -> None:
     write_wav(tmp_path / "other.wav", seed=1)
     _, findings, results = run(audio=tmp_path / "other.wav")
     assert results["encoder"] == "failed" and RECORDING in json.dumps(findings)
     assert run(encoder={})[2]["encoder"] == "not checked"
 
 
-def test_where_nothing_is_known_the_rest_is_done(layout: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_checkpoint_without_known_values_gets_the_other_checks(layout: Callable[[str], Path], tmp_path: Path) -> None:
     settings = load(None, model=str(layout("unsloth")), device="cpu", precision="bfloat16")
     report = Report(tmp_path / "r.json", {})
     assert verify(Plan(settings, precisions=("float32", "bfloat16"), timed_frames=2), report, examine.examine)
@@ -150,20 +152,20 @@ def test_where_nothing_is_known_the_rest_is_done(layout: Callable[[str], Path], 
     }
 
 
-def test_a_checkpoint_that_cannot_be_had_is_a_failure_with_its_remedy(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_fetched_fails_with_a_remedy(tmp_path: Path) -> None:
     assert main(["--model", str(tmp_path), "--out", str(tmp_path / "r.json")]) == 1
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["verdict"] == "failed" and "config.json is missing" in report["findings"][0]["detail"]
 
 
-def test_wrong_settings_end_it_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wrong_settings_end_the_verification_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CSM_PRECISON", "int8")
     assert main(["--out", str(tmp_path / "r.json")]) == 2
     assert not (tmp_path / "r.json").exists()
 
 
 @pytest.mark.parametrize(("option", "content"), [("--out", None), ("--golden", None), ("--golden", "[]")])
-def test_files_that_cannot_be_used_are_told(
+def test_unusable_files_are_reported(
     option: str, content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / ("given.json" if content else "none/such.json")
@@ -174,13 +176,13 @@ def test_files_that_cannot_be_used_are_told(
     assert "--out" in capsys.readouterr().err
 
 
-def test_an_address_that_demands_keys_demands_none_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_api_keys_are_needed_to_verify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CSM_HOST", "0.0.0.0")
     assert main(["--model", str(tmp_path), "--out", str(tmp_path / "r.json")]) == 1
 
 
 @pytest.mark.parametrize(("end", "words"), [("kill -9 $$", "memory"), ("exit 3", "printed above")])
-def test_a_process_that_ends_without_an_answer_is_told(
+def test_a_process_that_ends_without_an_answer_is_reported(
     end: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "python"
@@ -192,6 +194,7 @@ def test_a_process_that_ends_without_an_answer_is_told(
         examine.examine_apart(job)
 
 
+@pytest.mark.slow
 def test_from_the_hub_with_its_recording(
     layout: Callable[[str], Path], recording: Path, golden_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -207,6 +210,6 @@ def test_from_the_hub_with_its_recording(
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert server.files_asked == layouts.NEEDED | {RECORDING}
+    assert server.files_asked == checkpoint_layouts.NEEDED | {RECORDING}
     report = json.loads((tmp_path / "r.json").read_text())
     assert [finding["result"] for finding in report["findings"]] == ["passed"] * 5

@@ -5,12 +5,14 @@ import pytest
 
 from csm.settings import SettingsError
 from csm.web import check
-from tests.web.conftest import KEY, ROOT, settings
+from tests.paths import ROOT
+from tests.web.app_settings import app_settings
+from tests.web.requests import KEY
 
 OPEN = {"/health", "/health/live", "/health/ready"}
 
 
-def test_every_route_but_health_asks_for_a_key(make_app):
+def test_every_route_but_health_needs_a_key(make_app):
     app = make_app(cors_origins="https://page.example")
     tried = 0
     for rule in app.url_map.iter_rules():
@@ -21,14 +23,14 @@ def test_every_route_but_health_asks_for_a_key(make_app):
     assert tried >= 8
 
 
-def test_what_does_not_exist_asks_for_a_key_too(client):
+def test_unknown_addresses_need_a_key_as_well(client):
     assert client.get("/secrets").status_code == 401
     assert client.get("/secrets", headers=KEY).status_code == 404
     assert client.get("/healthy").status_code == 401
     assert client.get("/health/../clone-voice").status_code == 401
 
 
-def test_no_redirects_that_would_lose_a_body(client):
+def test_addresses_with_extra_slashes_are_not_redirected(client):
     assert client.post("/clone-voice/", headers=KEY).status_code == 415
     assert client.post("//clone-voice", headers=KEY).status_code == 404
 
@@ -47,12 +49,12 @@ def test_two_applications_share_nothing(make_client):
         ({"api_keys_file": "/does/not/exist"}, "CSM_API_KEYS_FILE"),
     ],
 )
-def test_mistakes_are_found_before_anything_slow_starts(given, variable):
+def test_mistakes_in_settings_are_found_before_the_server_starts(given, variable):
     with pytest.raises(SettingsError, match=variable):
-        check(settings(**given))
+        check(app_settings(**given))
 
 
-def test_the_http_layer_does_without_torch():
+def test_the_http_layer_does_not_import_torch():
     code = "import sys, csm.web, csm.server; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -14,27 +14,27 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from werkzeug.test import create_environ
 
 from csm import web
-from tests.web import raw
-from tests.web.conftest import settings
-from tests.web.fakes import Fake
+from tests import raw_http
+from tests.web.app_settings import app_settings
+from tests.web.fake_synthesizer import FakeSynthesizer
 
 CAPACITY = 3
 BODIES = {
-    "good": raw.form("chunks=3"),
-    "no audio": raw.form("chunks=0"),
-    "fails at once": raw.form("fail=GenerationFailed"),
-    "fails halfway": raw.form("chunks=3 fail=RuntimeError after=2"),
-    "not streamed": raw.form("chunks=3", stream="false"),
-    "not streamed, fails": raw.form("chunks=3 fail=Busy after=1", stream="false"),
-    "field out of range": raw.form(temperature="9"),
-    "broken off": raw.form()[:-20],
+    "good": raw_http.form("chunks=3"),
+    "no audio": raw_http.form("chunks=0"),
+    "fails at once": raw_http.form("fail=GenerationFailed"),
+    "fails halfway": raw_http.form("chunks=3 fail=RuntimeError after=2"),
+    "not streamed": raw_http.form("chunks=3", stream="false"),
+    "not streamed, fails": raw_http.form("chunks=3 fail=Busy after=1", stream="false"),
+    "field out of range": raw_http.form(temperature="9"),
+    "broken off": raw_http.form()[:-20],
     "no form": b"rubbish",
-    "too large": raw.form(sample=bytes(300_000)),
+    "too large": raw_http.form(audio=bytes(300_000)),
 }
 
 
 class Body(io.BytesIO):
-    """A body that knows whether it was read."""
+    """A body that records whether it was read."""
 
     was_read = False
 
@@ -55,7 +55,7 @@ class Answer:
     @classmethod
     def ask(cls, app: Any, content: bytes, key: str = "secret") -> "Answer":
         body, told = Body(content), []
-        headers = {"HTTP_X_API_KEY": key, "CONTENT_TYPE": raw.FORM_TYPE, "CONTENT_LENGTH": str(len(content))}
+        headers = {"HTTP_X_API_KEY": key, "CONTENT_TYPE": raw_http.FORM_TYPE, "CONTENT_LENGTH": str(len(content))}
         environ = {**create_environ("/clone-voice", method="POST"), **headers, "wsgi.input": body}
         iterable = app(environ, lambda status, _headers: told.append(status))
         return cls(int(told[0].split()[0]), iter(iterable), iterable, body)
@@ -69,8 +69,8 @@ class Requests(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fake = Fake(CAPACITY)
-        self.app = web.create_app(settings(max_upload_mb=0.1), self.fake)
+        self.fake = FakeSynthesizer(CAPACITY)
+        self.app = web.create_app(app_settings(max_upload_mb=0.1), self.fake)
         self.open: list[Answer] = []
         self.ended: list[Answer] = []
         """The generation is over and has released the capacity, but the answer is not closed yet."""
@@ -132,16 +132,16 @@ TestRequests.settings = effort(max_examples=40, stateful_step_count=25, deadline
         max_size=8,
     )
 )
-def test_nothing_is_held_once_all_threads_are_done(work: list[list[tuple[str, int]]]) -> None:
+def test_no_capacity_is_held_once_all_threads_are_done(work: list[list[tuple[str, int]]]) -> None:
     """Each thread is a client: it asks, reads some pieces and goes."""
-    fake = Fake(CAPACITY)
-    app = web.create_app(settings(max_upload_mb=0.1), fake)
-    most: list[int] = []
+    fake = FakeSynthesizer(CAPACITY)
+    app = web.create_app(app_settings(max_upload_mb=0.1), fake)
+    counts: list[int] = []
 
     def call(requests: list[tuple[str, int]]) -> None:
         for content, pieces in requests:
             answer = Answer.ask(app, BODIES[content])
-            most.append(fake.running)
+            counts.append(fake.running)
             for _ in range(pieces):
                 try:
                     next(answer.pieces)
@@ -154,11 +154,11 @@ def test_nothing_is_held_once_all_threads_are_done(work: list[list[tuple[str, in
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert max(most) <= CAPACITY
+    assert max(counts) <= CAPACITY
     assert fake.admission.reserved == fake.running == 0
 
 
-def test_a_handler_that_fails_unforeseen_holds_nothing(make_app, fake, monkeypatch) -> None:
+def test_an_unexpected_error_in_the_handler_releases_the_capacity(make_app, fake, monkeypatch) -> None:
     monkeypatch.setattr("csm.web.problems.problem", lambda *_args, **_kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Answer.ask(make_app(), BODIES["no form"])

@@ -4,16 +4,12 @@ import wave
 
 import pytest
 
-from tests.web.conftest import KEY
-from tests.web.fakes import CHUNK
+from tests.web.fake_synthesizer import CHUNK
+from tests.web.requests import KEY, clone_form
 
 
-def form(text="chunks=3", sample=b"sound", **fields):
-    return {"audio": (io.BytesIO(sample), "me.wav"), "text": text, **fields}
-
-
-def test_streams_a_wav_of_unknown_length(client, fake):
-    answer = client.post("/clone-voice", data=form(transcript=" hello "), headers=KEY)
+def test_the_answer_is_a_streamed_wav_of_unknown_length(client, fake):
+    answer = client.post("/clone-voice", data=clone_form(transcript=" hello "), headers=KEY)
     assert answer.status_code == 200
     assert answer.content_type == "audio/wav"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="voice-clone.wav"'
@@ -27,8 +23,8 @@ def test_streams_a_wav_of_unknown_length(client, fake):
     assert fake.events() == ["begin", "end"]
 
 
-def test_exact_sizes_when_not_streamed(client):
-    answer = client.post("/clone-voice", data=form(stream="false"), headers=KEY)
+def test_an_answer_that_is_not_streamed_has_exact_sizes(client):
+    answer = client.post("/clone-voice", data=clone_form(stream="false"), headers=KEY)
     assert int(answer.headers["Content-Length"]) == len(answer.data) == 44 + 3 * len(CHUNK)
     with wave.open(io.BytesIO(answer.data)) as sound:
         assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 24000)
@@ -51,49 +47,75 @@ def test_exact_sizes_when_not_streamed(client):
         ("Unforeseen", 500),
     ],
 )
-def test_errors_before_the_first_audio_keep_their_status(client, fake, error, status, stream):
-    answer = client.post("/clone-voice", data=form(f"fail={error}", stream=stream), headers=KEY)
+def test_an_error_before_the_first_audio_has_its_status(client, fake, error, status, stream):
+    answer = client.post("/clone-voice", data=clone_form(f"fail={error}", stream=stream), headers=KEY)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     assert ("Retry-After" in answer.headers) == (error in ("Busy", "NotReady"))
     assert fake.events() == ["begin", "end"]
     assert fake.running == 0
 
 
-def test_a_failure_halfway_keeps_its_status_when_not_streamed(client):
-    answer = client.post("/clone-voice", data=form("fail=DeadlineExceeded after=2", stream="false"), headers=KEY)
+def test_an_error_after_the_first_audio_has_its_status_when_not_streamed(client):
+    answer = client.post("/clone-voice", data=clone_form("fail=DeadlineExceeded after=2", stream="false"), headers=KEY)
     assert answer.status_code == 504
 
 
-def test_no_audio_at_all_is_our_failure(client):
+def test_a_generation_without_audio_is_an_internal_error(client):
     for stream in ("true", "false"):
-        answer = client.post("/clone-voice", data=form("chunks=0", stream=stream), headers=KEY)
+        answer = client.post("/clone-voice", data=clone_form("chunks=0", stream=stream), headers=KEY)
         assert answer.status_code == 500
         assert "no audio" in answer.json["error"]
 
 
-def test_turned_away_with_the_time_to_come_back(client, fake):
+def test_a_request_over_capacity_is_told_when_to_retry(client, fake):
     held = [fake.reserve() for _ in range(fake.capacity)]
-    answer = client.post("/clone-voice", data=form(), headers=KEY)
+    answer = client.post("/clone-voice", data=clone_form(), headers=KEY)
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1
     assert fake.admission.reserved == len(held)
 
 
-def test_consent_is_demanded_where_configured(make_client):
+def test_consent_is_required_where_configured(make_client):
     strict, lenient = make_client(require_consent=True), make_client()
-    assert strict.post("/clone-voice", data=form(), headers=KEY).status_code == 422
-    assert strict.post("/clone-voice", data=form(consent="false"), headers=KEY).json["field"] == "consent"
-    assert strict.post("/clone-voice", data=form(consent="true"), headers=KEY).status_code == 200
-    assert lenient.post("/clone-voice", data=form(), headers=KEY).status_code == 200
-    assert lenient.post("/clone-voice", data=form(consent="no"), headers=KEY).status_code == 422
+    assert strict.post("/clone-voice", data=clone_form(), headers=KEY).status_code == 422
+    assert strict.post("/clone-voice", data=clone_form(consent="false"), headers=KEY).json["field"] == "consent"
+    assert strict.post("/clone-voice", data=clone_form(consent="true"), headers=KEY).status_code == 200
+    assert lenient.post("/clone-voice", data=clone_form(), headers=KEY).status_code == 200
+    assert lenient.post("/clone-voice", data=clone_form(consent="no"), headers=KEY).status_code == 422
 
 
-def test_fields_do_not_travel_in_the_address(client, fake):
-    answer = client.post("/clone-voice?temperature=1", data=form(), headers=KEY)
+def test_fields_in_the_query_string_are_refused(client, fake):
+    answer = client.post("/clone-voice?temperature=1", data=clone_form(), headers=KEY)
     assert answer.status_code == 422
     assert not fake.spoken
 
 
-def test_other_methods(client):
+def test_other_methods_are_not_allowed(client):
     answer = client.get("/clone-voice", headers=KEY)
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
+
+
+def test_a_whole_answer_tells_how_it_ended(client):
+    answer = client.post("/clone-voice", data=clone_form("chunks=2 finish=length", stream="false"), headers=KEY)
+    assert answer.headers["X-Finish-Reason"] == "length"
+    streamed = client.post("/clone-voice", data=clone_form("chunks=2 finish=length"), headers=KEY)
+    assert "X-Finish-Reason" not in streamed.headers
+
+
+def test_an_answer_tells_where_the_transcript_comes_from_and_a_text_that_is_not_english(client):
+    answer = client.post("/clone-voice", data=clone_form(), headers=KEY)
+    assert answer.headers["X-Transcript-Source"] == "none" and "X-Text-Language" not in answer.headers
+    answer = client.post("/clone-voice", data=clone_form("Guten Tag"), headers=KEY)
+    assert answer.headers["X-Text-Language"] == "de"
+
+
+@pytest.mark.parametrize(("speed", "status"), [("0.5", 200), ("2", 200), ("0.4", 422), ("2.1", 422), ("fast", 422)])
+def test_speed(client, fake, speed, status):
+    assert client.post("/clone-voice", data=clone_form(speed=speed), headers=KEY).status_code == status
+    assert [said.speed for said in fake.spoken] == ([float(speed)] if status == 200 else [])
+
+
+def test_an_answer_tells_what_should_be_better_about_the_reference_audio(client):
+    answer = client.post("/clone-voice", data=clone_form("warn=short"), headers=KEY)
+    assert answer.headers["X-Reference-Warnings"] == "short: a sentence; noisy: another"
+    assert "X-Reference-Warnings" not in client.post("/clone-voice", data=clone_form(), headers=KEY).headers

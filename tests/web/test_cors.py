@@ -1,19 +1,19 @@
 import pytest
 
-from tests.web.conftest import KEY
+from tests.web.requests import KEY
 
 PAGE = "https://page.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
 
 
-def test_no_page_may_call_by_default(client):
+def test_no_page_is_allowed_by_default(client):
     answer = client.options("/clone-voice", headers=PREFLIGHT)
     assert answer.status_code == 401
     assert "Access-Control-Allow-Origin" not in client.get("/health", headers={"Origin": PAGE}).headers
 
 
 @pytest.mark.parametrize(("origins", "shown"), [(PAGE, PAGE), (f"https://a.example, {PAGE}", PAGE), ("*", "*")])
-def test_a_page_that_may(make_client, origins, shown):
+def test_an_allowed_page(make_client, origins, shown):
     client = make_client(cors_origins=origins)
     answer = client.options("/clone-voice", headers=PREFLIGHT)
     assert answer.status_code == 204
@@ -27,7 +27,7 @@ def test_a_page_that_may(make_client, origins, shown):
 
 
 @pytest.mark.parametrize("origin", ["https://other.example", "https://page.example.evil", "null", ""])
-def test_a_page_that_may_not(make_client, origin):
+def test_a_page_that_is_not_allowed(make_client, origin):
     client = make_client(cors_origins=PAGE)
     answer = client.options("/clone-voice", headers={**PREFLIGHT, "Origin": origin})
     assert answer.status_code == 401
@@ -35,5 +35,5 @@ def test_a_page_that_may_not(make_client, origin):
     assert "Origin" in answer.headers["Vary"]
 
 
-def test_options_that_are_no_preflight_need_a_key(make_client):
+def test_an_options_request_that_is_no_preflight_needs_a_key(make_client):
     assert make_client(cors_origins="*").options("/clone-voice", headers={"Origin": PAGE}).status_code == 401

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from csm.web.disconnect import read_deadline, watch
+from tests.polling import wait_until
 
 
 @pytest.fixture
@@ -16,9 +17,7 @@ def pair():
 
 def test_a_quiet_client_is_connected(pair):
     is_disconnected = watch({"gunicorn.socket": pair[0]})
-    started = time.monotonic()
     assert [is_disconnected() for _ in range(100)] == [False] * 100
-    assert time.monotonic() - started < 1
 
 
 def test_pipelined_data_is_no_disconnect_and_stays_unread(pair):
@@ -29,18 +28,18 @@ def test_pipelined_data_is_no_disconnect_and_stays_unread(pair):
 
 
 @pytest.mark.parametrize("leave", [socket.socket.close, lambda sock: sock.shutdown(socket.SHUT_WR)])
-def test_leaving(pair, leave):
+def test_a_client_that_closes_its_side_is_disconnected(pair, leave):
     is_disconnected = watch({"gunicorn.socket": pair[0]})
     leave(pair[1])
     assert is_disconnected()
 
 
-def test_a_socket_that_we_closed(pair):
+def test_a_socket_that_the_server_closed_is_disconnected(pair):
     pair[0].close()
     assert watch({"gunicorn.socket": pair[0]})()
 
 
-def test_tls():
+def test_a_client_that_closes_a_tls_connection_is_disconnected():
     certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     certificate.check_hostname = False
     listener = socket.create_server(("127.0.0.1", 0))
@@ -50,15 +49,13 @@ def test_tls():
         is_disconnected = watch({"gunicorn.socket": ours})
         assert not is_disconnected()
         theirs.close()
-        deadline = time.monotonic() + 5
-        while not is_disconnected():
-            assert time.monotonic() < deadline
+        wait_until(is_disconnected)
         ours.close()
         assert is_disconnected()
 
 
 @pytest.mark.parametrize("environ", [{}, {"gunicorn.socket": object()}])
-def test_under_other_servers_no_client_disconnects(environ):
+def test_under_other_servers_a_client_counts_as_connected(environ):
     assert not watch(environ)()
 
 
@@ -68,7 +65,7 @@ def test_a_read_that_blocks_ends_at_the_deadline(pair):
     assert expired.is_set()
 
 
-def test_a_deadline_that_was_kept_changes_nothing(pair):
+def test_a_read_that_ends_before_the_deadline_leaves_the_socket_open(pair):
     with read_deadline({"gunicorn.socket": pair[0]}, 0.1) as expired:
         pass
     time.sleep(0.2)

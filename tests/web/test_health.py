@@ -3,7 +3,7 @@ import pytest
 from csm import __version__
 
 
-def test_healthy(client, fake):
+def test_health_of_a_healthy_server(client, fake):
     fake.details = {"engine": "csm", "slots": 4, "status": "a detail must not hide the state"}
     answer = client.get("/health")
     assert answer.status_code == 200
@@ -20,7 +20,7 @@ def test_healthy(client, fake):
 
 
 @pytest.mark.parametrize("state", ["loading", "draining", "unhealthy"])
-def test_not_healthy(client, fake, state):
+def test_health_of_a_server_that_is_not_healthy(client, fake, state):
     fake.state = state
     for path in ("/health", "/health/ready"):
         answer = client.get(path)
@@ -29,10 +29,10 @@ def test_not_healthy(client, fake, state):
     assert client.get("/health/live").status_code == 200
 
 
-def test_ready(client):
+def test_a_healthy_server_is_ready(client):
     assert client.get("/health/ready").status_code == 200
 
 
-def test_health_has_no_quota(make_client):
+def test_health_is_not_rate_limited(make_client):
     client = make_client(rate_limit="1 per hour")
     assert [client.get("/health").status_code for _ in range(5)] == [200] * 5

@@ -7,7 +7,7 @@ import pytest
 
 from csm.settings import SettingsError
 from csm.web.keys import Key, Keyring
-from tests.web.conftest import settings
+from tests.web.app_settings import app_settings
 
 
 def line(name, key, expiry=""):
@@ -15,7 +15,7 @@ def line(name, key, expiry=""):
 
 
 def write(path, *lines):
-    """As an operator's tool would: a new file in the place of the old."""
+    """Replace the file by a new one, as an operator's tool would."""
     fresh = path.with_suffix(".new")
     fresh.write_text("".join(lines))
     os.replace(fresh, path)
@@ -26,21 +26,21 @@ def path(tmp_path):
     return tmp_path / "keys"
 
 
-def test_keys_of_the_environment_are_kept_as_digests_and_named_by_number():
-    ring = Keyring.from_settings(settings(api_keys="first,zweiter Schlüssel"))
+def test_keys_of_the_environment_are_stored_as_digests_and_named_by_number():
+    ring = Keyring.from_settings(app_settings(api_keys="first,zweiter Schlüssel"))
     assert ring.name_of(b"first") == "key-1"
     assert ring.name_of("zweiter Schlüssel".encode()) == "key-2"
     assert ring.name_of(b"firs") is ring.name_of(b"") is None
     assert b"first" not in repr(vars(ring)).encode()
 
 
-def test_several_keys_in_a_file(path):
-    write(path, "# who may call\n", "\n", line("app", b"a"), line("app", b"b"), line("web", b"c", "2999-12-31"))
+def test_a_file_may_have_several_keys_and_comments(path):
+    write(path, "# the clients' keys\n", "\n", line("app", b"a"), line("app", b"b"), line("web", b"c", "2999-12-31"))
     ring = Keyring(path=path)
     assert [ring.name_of(key) for key in (b"a", b"b", b"c", b"d")] == ["app", "app", "web", None]
 
 
-def test_expiry(path, monkeypatch):
+def test_a_key_expires_at_its_time_in_its_time_zone(path, monkeypatch):
     write(path, line("day", b"a", "2030-01-31"), line("hour", b"b", "2030-01-31T12:00:00+02:00"))
     ring = Keyring(path=path)
     midnight = 1896048000  # 2030-01-31T00:00:00Z
@@ -52,14 +52,14 @@ def test_expiry(path, monkeypatch):
     assert ring.name_of(b"b") is None
 
 
-def test_read_again_when_it_changes(path):
+def test_a_changed_file_is_read_again(path):
     write(path, line("old", b"a"))
     ring = Keyring(path=path)
     write(path, line("new", b"b"))
     assert (ring.name_of(b"a"), ring.name_of(b"b")) == (None, "new")
 
 
-def test_a_typo_revokes_nothing_else_and_keeps_nothing_revoked(path, caplog):
+def test_an_invalid_line_in_a_changed_file_leaves_its_other_keys_valid(path, caplog):
     write(path, line("one", b"a"), line("two", b"b"))
     ring = Keyring(path=path)
     write(path, "oops SECRET\n", line("two", b"b"))
@@ -68,7 +68,7 @@ def test_a_typo_revokes_nothing_else_and_keeps_nothing_revoked(path, caplog):
     assert "SECRET" not in caplog.text
 
 
-def test_a_vanished_file_keeps_its_keys_and_is_reported_once(path, caplog):
+def test_the_keys_of_a_deleted_file_stay_valid_and_the_loss_is_logged_once(path, caplog):
     write(path, line("one", b"a"))
     ring = Keyring(path=path)
     path.unlink()
@@ -79,7 +79,7 @@ def test_a_vanished_file_keeps_its_keys_and_is_reported_once(path, caplog):
     assert (ring.name_of(b"a"), ring.name_of(b"b")) == (None, "two")
 
 
-def test_an_empty_file_lets_nobody_in(path):
+def test_an_empty_file_accepts_no_key(path):
     write(path)
     ring = Keyring(path=path)
     assert ring.is_needed
@@ -87,15 +87,15 @@ def test_an_empty_file_lets_nobody_in(path):
 
 
 @pytest.mark.parametrize("text", ["name", "name:abc:", "na me:" + "0" * 64, "n:" + "0" * 64 + ":soon", ":" + "0" * 64])
-def test_mistakes_stop_the_start(path, text):
+def test_an_invalid_line_stops_the_start(path, text):
     path.write_text(text)
     with pytest.raises(SettingsError, match="line 1: expected name:sha256:expiry"):
         Keyring(path=path)
 
 
-def test_a_line_without_expiry():
+def test_the_expiry_may_be_left_out():
     assert Key.parse("me:" + "ab" * 32) == Key("me", bytes.fromhex("ab" * 32), None)
 
 
-def test_no_keys_at_all():
-    assert not Keyring.from_settings(settings(api_keys="")).is_needed
+def test_without_configured_keys_none_is_needed():
+    assert not Keyring.from_settings(app_settings(api_keys="")).is_needed

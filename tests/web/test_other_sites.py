@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.web import raw
-from tests.web.fakes import CHUNK
-from tests.web.test_clone import form
+from tests import raw_http
+from tests.web.fake_synthesizer import CHUNK
+from tests.web.requests import clone_form
 
 OWN = "http://localhost"
 STRANGE = "https://page.example"
@@ -13,14 +13,14 @@ OPEN = {"api_keys": ""}
 
 def post(client, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post("/clone-voice", data=form(), headers=named).status_code
+    return client.post("/clone-voice", data=clone_form(), headers=named).status_code
 
 
 @pytest.mark.parametrize(
     "host",
     ["localhost", "LOCALHOST:5000", "127.0.0.1", "127.0.0.1:5000", "127.8.8.8", "[::1]", "[::1]:5000", "app.localhost"],
 )
-def test_names_of_this_machine_are_served(make_client, host):
+def test_requests_for_a_name_of_this_machine_are_served(make_client, host):
     assert post(make_client(**OPEN), Host=host) == 200
 
 
@@ -29,26 +29,26 @@ def test_names_of_this_machine_are_served(make_client, host):
     ["page.example", "page.example:5000", "localhost.page.example", "127.0.0.1.page.example", "0.0.0.0:5000",
      "192.168.1.9", "[::]", "[fe80::1]", "[", "localhost@page.example", "xlocalhost"],
 )  # fmt: skip
-def test_other_names_are_refused(make_client, fake, host):
+def test_requests_for_other_names_are_refused(make_client, fake, host):
     client = make_client(**OPEN)
     assert post(client, Host=host) == 403
     assert client.get("/health", headers={"Host": host}).status_code == 403
     assert not fake.spoken
 
 
-def test_the_refusal_says_what_helps(make_client):
+def test_the_refusal_names_the_setting_that_helps(make_client):
     client = make_client(**OPEN)
     assert "CSM_API_KEYS" in client.get("/health", headers={"Host": "page.example"}).json["error"]
     assert "CSM_CORS_ORIGINS" in client.get("/health", headers={"Origin": STRANGE}).json["error"]
 
 
 @pytest.mark.parametrize("origin", [STRANGE, "null", "", "http://localhost:3000", "http://127.0.0.1", "file://"])
-def test_pages_of_other_sites_are_refused(make_client, fake, origin):
+def test_requests_from_pages_of_other_sites_are_refused(make_client, fake, origin):
     assert post(make_client(**OPEN), Origin=origin) == 403
     assert not fake.spoken
 
 
-def test_own_pages_and_allowed_ones_are_served(make_client):
+def test_requests_from_own_and_allowed_pages_are_served(make_client):
     assert post(make_client(**OPEN), Origin=OWN) == 200
     assert post(make_client(**OPEN), Origin="http://127.0.0.1:5000", Host="127.0.0.1:5000") == 200
     for origins in (STRANGE, "*"):
@@ -62,25 +62,27 @@ def test_a_preflight_of_an_allowed_page_is_answered(make_client):
 
 
 @pytest.mark.parametrize("given", [{"trusted_proxies": 1}, {"host": "0.0.0.0", "allow_anonymous": True}])
-def test_behind_a_proxy_or_open_on_purpose_any_name_will_do_but_pages_are_still_checked(make_client, given):
+def test_a_public_server_is_served_under_any_name_but_pages_are_still_checked(make_client, given):
     client = make_client(**OPEN, **given)
     assert post(client, Host="voice.example.com") == 200
     assert post(client, Host="voice.example.com", Origin="https://voice.example.com") == 200
     assert post(client, Host="voice.example.com", Origin=STRANGE) == 403
 
 
-def test_keys_are_enough(make_client):
+def test_a_server_with_keys_checks_neither_name_nor_page(make_client):
     client = make_client(api_keys="secret")
     assert post(client, X_API_Key="secret", Host="voice.example.com", Origin=STRANGE) == 200
 
 
-def test_dns_rebinding(serve):
+def test_dns_rebinding_is_refused(serve):
     """A page of evil.example, whose name now points to this machine, sends what a browser would send for it."""
     server = serve(api_keys="")
-    rebound = raw.post(raw.form(), Host=f"evil.example:{server.port}", Origin=f"http://evil.example:{server.port}")
+    rebound = raw_http.post(
+        raw_http.form(), Host=f"evil.example:{server.port}", Origin=f"http://evil.example:{server.port}"
+    )
     assert server.ask(rebound).status == 403
-    cross_site = raw.post(raw.form(), Host=f"127.0.0.1:{server.port}", Origin="https://evil.example")
+    cross_site = raw_http.post(raw_http.form(), Host=f"127.0.0.1:{server.port}", Origin="https://evil.example")
     assert server.ask(cross_site).status == 403
     assert not server.happened("begin")
-    own = raw.post(raw.form(), Host=f"127.0.0.1:{server.port}", Origin=f"http://127.0.0.1:{server.port}")
+    own = raw_http.post(raw_http.form(), Host=f"127.0.0.1:{server.port}", Origin=f"http://127.0.0.1:{server.port}")
     assert server.ask(own).body[44:] == 3 * CHUNK

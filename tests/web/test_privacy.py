@@ -1,19 +1,18 @@
-"""What callers send appears in no log, no error and no file."""
+"""What clients send appears in no log, no error and no file."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.web import raw
-from tests.web.conftest import until
-from tests.web.test_gunicorn import worker_pid
+from tests import raw_http
+from tests.polling import wait_until
 
 CANARY = "CANARY-9f3c"
 
 
 def requests():
-    form, post = raw.form, raw.post
+    form, post = raw_http.form, raw_http.post
     yield post(form(f"chunks=2 {CANARY}", transcript=CANARY))
     yield post(form(f"chunks=2 {CANARY}", stream="false", transcript=CANARY))
     yield post(form(f"fail=Unforeseen {CANARY}"))
@@ -21,11 +20,11 @@ def requests():
     yield post(form(f"fail=Unforeseen after=1 {CANARY}"))
     yield post(form(f"fail=UndecodableAudio {CANARY}"))
     for name in ("temperature", "top_k", "seed", "max_seconds", "stream", "consent", CANARY):
-        yield post(form(f"chunks=2 {CANARY}", **{name: CANARY}))
+        yield post(form(f"chunks=2 {CANARY}", b"sound", **{name: CANARY}))
     yield post(form().replace(b"a.wav", CANARY.encode()))
     yield post(form().replace(b'"audio"', CANARY.encode()))
-    yield post(form(sample=CANARY.encode()))
-    yield post(form(sample=CANARY.encode())[:-20])
+    yield post(form(audio=CANARY.encode()))
+    yield post(form(audio=CANARY.encode())[:-20])
     yield post(form(), X_API_Key=CANARY)
     yield post(form(), Authorization=f"Bearer {CANARY}")
     yield post(form(), Authorization=CANARY, User_Agent=CANARY, Referer=CANARY, Cookie=CANARY, Origin=CANARY)
@@ -42,8 +41,8 @@ def requests():
     yield post(form(), X_Null=f"{CANARY}\0")
 
 
-def test_a_canary_is_seen_nowhere(server):
-    """Even at DEBUG, which is what the fixture's server logs at."""
+def test_what_a_client_sends_is_in_no_log_and_no_error(server):
+    """The shared server logs at DEBUG."""
     for request in requests():
         answer = server.ask(request)
         if b"application/problem+json" in answer.raw or answer.status == 200:
@@ -54,31 +53,31 @@ def test_a_canary_is_seen_nowhere(server):
     assert "secret" not in log
 
 
-def test_a_request_is_logged_by_its_sizes(server):
-    server.ask(raw.post(raw.form("chunks=5", sample=b"12345"), X_Request_ID="find-me"))
-    line = until(lambda: [line for line in server.log.read_text().splitlines() if "find-me" in line])[0]
+def test_a_request_is_logged_with_sizes_and_durations(server):
+    server.ask(raw_http.post(raw_http.form("chunks=5", audio=b"12345"), X_Request_ID="find-me"))
+    line = server.log_lines("find-me")[0]
     for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "reference_bytes=5", "text_chars=8"):
         assert words in line
-    assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200$", line)
+    assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200 finish=stop segments=1 retries=0$", line)
 
 
-def test_a_failure_is_logged_by_its_kind(server):
-    server.ask(raw.post(raw.form("fail=GenerationFailed"), X_Request_ID="why-not"))
-    line = until(lambda: [line for line in server.log.read_text().splitlines() if "why-not" in line])[0]
+def test_a_failed_request_is_logged_with_the_kind_of_its_error(server):
+    server.ask(raw_http.post(raw_http.form("fail=GenerationFailed"), X_Request_ID="why-not"))
+    line = server.log_lines("why-not")[0]
     assert "status=500 outcome=failed" in line and "error=GenerationFailed" in line
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc")
-def test_no_file_is_open_while_a_large_sample_is_spoken(server):
-    folder = Path(f"/proc/{worker_pid(server)}/fd")
+def test_no_file_is_open_while_a_request_with_large_reference_audio_is_served(server):
+    folder = Path(f"/proc/{server.worker_pid}/fd")
 
     def files():
         targets = {str(link.readlink()) for link in list(folder.iterdir()) if link.is_symlink()}
         return {target for target in targets if target.startswith("/") and "/dev/" not in target}
 
     before = files()
-    with raw.connect(server.port) as connection:
-        connection.sendall(raw.post(raw.form("chunks=1 pace=20", sample=bytes(900_000))))
-        until(lambda: server.happened("begin"))
+    with raw_http.connect(server.port) as connection:
+        connection.sendall(raw_http.post(raw_http.form("chunks=1 hold=0", audio=bytes(900_000))))
+        wait_until(lambda: server.happened("begin"))
         assert files() == before
-    until(lambda: server.happened("end"))
+    wait_until(lambda: server.happened("end"))

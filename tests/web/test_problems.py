@@ -4,18 +4,17 @@ import pytest
 
 from csm import errors
 from csm.web.problems import STATUS, seconds
-from tests.web.conftest import KEY
-from tests.web.test_clone import form
+from tests.web.requests import KEY, clone_form
 
 
-def test_every_error_a_caller_may_see_has_a_status():
+def test_every_error_has_a_status():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CsmError)]
     for kind in set(kinds) - {errors.CsmError}:
         assert any(base in STATUS for base in kind.__mro__), kind
 
 
-def test_a_problem_document(client):
-    answer = client.post("/clone-voice", data=form(temperature="3"), headers={**KEY, "X-Request-ID": "abc-1"})
+def test_an_error_is_a_problem_document_with_request_id_and_field(client):
+    answer = client.post("/clone-voice", data=clone_form(temperature="3"), headers={**KEY, "X-Request-ID": "abc-1"})
     assert answer.content_type == "application/problem+json"
     assert answer.json == {
         "type": "about:blank",
@@ -29,15 +28,15 @@ def test_a_problem_document(client):
     assert answer.headers["X-Request-ID"] == "abc-1"
 
 
-def test_the_unforeseen_leaks_nothing_but_is_found_in_the_log(client, caplog):
+def test_an_unexpected_error_shows_no_details_and_is_logged_under_its_request_id(client, caplog):
     with caplog.at_level(logging.INFO):
-        answer = client.post("/clone-voice", data=form("fail=Unforeseen CANARY"), headers=KEY)
+        answer = client.post("/clone-voice", data=clone_form("fail=Unforeseen CANARY"), headers=KEY)
     assert answer.status_code == 500
     for secret in ("CANARY", "/a/path", "internal", "RuntimeError", "Traceback"):
         assert secret not in answer.text
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.fields == {"id": answer.json["request_id"]}
-    assert "RuntimeError at " in record.message and "fakes.py" in record.message
+    assert "RuntimeError at " in record.message and "fake_synthesizer.py" in record.message
     assert "CANARY" not in caplog.text
 
 
@@ -52,6 +51,6 @@ def test_a_safe_request_id_is_kept(client, offered):
 
 
 @pytest.mark.parametrize("offered", ["", "a" * 129, "a b", "é", 'x"y', "<script>"])
-def test_any_other_is_replaced(client, offered):
+def test_an_unsafe_request_id_is_replaced(client, offered):
     given = client.get("/health", headers={"X-Request-ID": offered}).headers["X-Request-ID"]
     assert given != offered and len(given) == 16

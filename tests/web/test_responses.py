@@ -3,19 +3,18 @@ import errno
 import pytest
 
 from csm.errors import Cancelled, GenerationFailed
+from csm.speech import Notes, Speech
 from csm.web.access_log import Access
 from csm.web.responses import streamed, whole
 
 
-class Chunks:
-    """An iterator that notes whether it was closed."""
+class Chunks(Speech):
+    """A generation that records whether it was closed."""
 
     def __init__(self, *chunks):
         self.left = list(chunks)
         self.closed = False
-
-    def __iter__(self):
-        return self
+        self.notes = Notes("stop", segments=1)
 
     def __next__(self):
         if not self.left:
@@ -34,7 +33,7 @@ def entry():
     return Access("id", "POST", "/clone-voice")
 
 
-def test_the_first_chunk_is_drawn_before_the_answer_begins(entry):
+def test_the_first_chunk_is_generated_before_the_answer_begins(entry):
     chunks = Chunks(b"aa", b"bb")
     answer = streamed(chunks, entry, {})
     assert chunks.left == [b"bb"]
@@ -46,7 +45,7 @@ def test_the_first_chunk_is_drawn_before_the_answer_begins(entry):
     assert entry.noted["audio"] == 4 / 48000
 
 
-def test_an_answer_nobody_begins_to_read_is_closed(entry):
+def test_closing_an_answer_that_was_not_read_closes_the_generation(entry):
     chunks = Chunks(b"aa", b"bb")
     streamed(chunks, entry, {}).close()
     assert (entry.outcome, chunks.closed) == ("disconnected", True)
@@ -55,7 +54,7 @@ def test_an_answer_nobody_begins_to_read_is_closed(entry):
 @pytest.mark.parametrize(
     ("error", "outcome"), [(GenerationFailed("x"), "cut"), (KeyError("x"), "cut"), (Cancelled("x"), "disconnected")]
 )
-def test_a_failure_after_the_first_byte_tears_the_connection(entry, error, outcome):
+def test_an_error_after_the_first_byte_resets_the_connection(entry, error, outcome):
     chunks = Chunks(b"aa", error)
     answer = streamed(chunks, entry, {})
     body = iter(answer.response)
@@ -67,21 +66,21 @@ def test_a_failure_after_the_first_byte_tears_the_connection(entry, error, outco
     assert (entry.outcome, chunks.closed) == (outcome, True)
 
 
-def test_a_generation_that_fails_at_once_is_closed(entry):
+def test_a_generation_that_fails_before_the_first_chunk_is_closed(entry):
     for chunks in (Chunks(Cancelled("x")), Chunks()):
         with pytest.raises((Cancelled, GenerationFailed)):
             streamed(chunks, entry, {})
         assert chunks.closed
 
 
-def test_a_whole_answer_is_closed_even_when_it_fails(entry):
+def test_a_generation_that_fails_in_a_whole_answer_is_closed(entry):
     for chunks in (Chunks(b"aa", KeyError()), Chunks()):
         with pytest.raises((KeyError, GenerationFailed)):
             whole(chunks, entry, {})
         assert chunks.closed
 
 
-def test_a_whole_answer_leaves_in_pieces_of_its_length(entry):
+def test_a_whole_answer_is_sent_in_pieces_that_add_up_to_its_length(entry):
     answer = whole(Chunks(bytes(30_000), bytes(20_000)), entry, {})
     pieces = list(answer.response)
     assert answer.headers["Content-Length"] == str(sum(map(len, pieces))) == str(44 + 50_000)
@@ -92,7 +91,7 @@ def test_a_whole_answer_leaves_in_pieces_of_its_length(entry):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """One that tests wind forward."""
+    """Replace the clock by one that tests move forward."""
     now = [0.0]
     monkeypatch.setattr("csm.web.responses.time.monotonic", lambda: now[0])
     return now
@@ -101,13 +100,13 @@ def clock(monkeypatch):
 SECOND = bytes(48_000)
 
 
-def test_who_plays_what_comes_may_take_as_long_as_that(entry, clock):
+def test_a_client_that_reads_as_fast_as_the_audio_plays_is_served_to_the_end(entry, clock):
     for _ in streamed(Chunks(*[SECOND] * 100), entry, {}).response:
         clock[0] += 1.1
     assert entry.outcome == "ok"
 
 
-def test_a_model_that_takes_its_time_is_not_the_callers_fault(entry, clock):
+def test_a_slow_generation_does_not_count_as_a_slow_client(entry, clock):
     class Slow(Chunks):
         def __next__(self):
             clock[0] += 60
@@ -117,7 +116,7 @@ def test_a_model_that_takes_its_time_is_not_the_callers_fault(entry, clock):
 
 
 @pytest.mark.parametrize("answer", [streamed, whole])
-def test_who_reads_more_slowly_than_the_sound_plays_is_cut_off(entry, clock, answer):
+def test_a_client_that_reads_more_slowly_than_the_audio_plays_is_cut_off(entry, clock, answer):
     chunks, received = Chunks(*[SECOND] * 100), 0
     made = answer(chunks, entry, {})
     with pytest.raises(ConnectionResetError):

@@ -17,6 +17,7 @@ from csm.model.backbone import Backbone
 from csm.model.depth_decoder import DepthDecoder
 from csm.model.kv_cache import FunctionalKVCache
 from csm.model.mimi.decoder import MimiDecoder
+from csm.model.sampling import RECENT_FRAMES, Rules
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,17 @@ class DepthFrame(nn.Module):
         super().__init__()
         self.depth = depth
 
-    def forward(self, hidden: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, max_top_k: Tensor) -> Tensor:
-        """See `DepthDecoder.forward`; `max_top_k` is a tensor, so that the graph sorts no more than it must."""
-        codes: Tensor = self.depth(hidden, noise, temperature, top_k, max_top_k)
+    def forward(self, hidden: Tensor, noise: Tensor, *rules: Tensor) -> Tensor:
+        """See `DepthDecoder.forward`.
+
+        Args:
+            hidden: as there.
+            noise: as there.
+            rules: the fields of `Rules`, then the largest top-k as a tensor, so that the graph sorts no more than it
+                must.
+        """
+        *fields, max_top_k = rules
+        codes: Tensor = self.depth(hidden, noise, Rules(*fields), max_top_k)
         return codes
 
 
@@ -115,9 +124,17 @@ def backbone_graph(backbone: Backbone) -> ov.Model:
 
 def depth_graph(depth: DepthDecoder) -> ov.Model:
     """Return a graph of `DepthFrame` for any batch."""
-    noise = torch.zeros(2, depth.codebooks, depth.codebook_size)
-    rules = [torch.ones(2), torch.full((2,), 2), torch.tensor(2)]
-    return trace(DepthFrame(depth), [torch.zeros(2, depth.project.in_features), noise, *rules], [[0]] * 4 + [[]])
+    hidden = torch.zeros(2, depth.project.in_features)
+    noise = torch.zeros(2, depth.codebooks + 1, depth.codebook_size)
+    rules = Rules(
+        temperature=torch.ones(2),
+        top_k=torch.full((2,), 2),
+        recent=torch.zeros(2, RECENT_FRAMES, dtype=torch.long),
+        may_end=torch.ones(2, dtype=torch.bool),
+        avoid_repeats=torch.ones(2, dtype=torch.bool),
+    )
+    inputs = [hidden, noise, *rules, torch.tensor(2)]
+    return trace(DepthFrame(depth), inputs, [[0]] * (len(inputs) - 1) + [[]])
 
 
 def decoder_graph(decoder: MimiDecoder) -> ov.Model:

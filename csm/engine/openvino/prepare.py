@@ -37,7 +37,7 @@ from csm.model.mimi.encoder import MimiEncoder
 # Not `__name__`: that is `__main__` where this is run.
 logger = logging.getLogger("csm.engine.openvino.prepare")
 
-FORMAT = 3
+FORMAT = 4
 """Version of the bundle; increase it when what is written here changes."""
 
 DONE, ENCODER, EMBEDDINGS = "complete.json", "encoder.safetensors", "embeddings.safetensors"

@@ -166,9 +166,11 @@ class OpenVinoRuntime:
             self.bundle.release_pages()
         self._kv_cache.reserve(max(length, self._kv_cache.capacity))
         hidden = self._run(self._kv_cache, state.x[:rows, None], state.position[:rows, None])
-        noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self._codes)
-        codes = self._draw(hidden, noise, rows, top_k)
-        state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
+        noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks + 1, self._codes)
+        inputs = (hidden, noise, *state.rules(rows, top_k), torch.tensor(top_k))
+        # A copy: the next call of the request overwrites the array.
+        codes = torch.from_numpy(self._depth.infer([tensor.numpy() for tensor in inputs])[0].copy())
+        state.advance(rows, codes, self.embeddings.embed_frames(codes), self.positions - 1)
         return codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
 
     @torch.inference_mode()
@@ -193,12 +195,6 @@ class OpenVinoRuntime:
         if len(bad := (~hidden.isfinite().all(dim=-1)).nonzero().flatten()):
             cache.clear(bad)
         return hidden
-
-    def _draw(self, hidden: Tensor, noise: Tensor, rows: int, max_top_k: int) -> Tensor:
-        temperature, top_k = self._state.temperature[:rows], self._state.top_k[:rows]
-        inputs = (hidden, noise, temperature, top_k, torch.tensor(max_top_k))
-        result = self._depth.infer([tensor.numpy() for tensor in inputs])
-        return torch.from_numpy(result[0].copy())
 
 
 def _zeros(port: Any, batch: int) -> Tensor:

@@ -9,9 +9,13 @@ from csm.engine.api import Sampling
 from csm.engine.codec_worker import CodecDecoder
 from csm.model.backbone import Embeddings
 from csm.model.kv_cache import Prefix
+from csm.model.sampling import RECENT_FRAMES, Rules
 
 BAD_CODE = -1
 """Every code of a frame whose hidden state is not finite."""
+
+NO_CODE = -1
+"""In the place of the codes of frames before the first."""
 
 DEFAULT_ROWS = 2
 """Streams at once on a CPU, which hardly keeps up with one."""
@@ -82,22 +86,47 @@ class RowState:
         self.position, self.frame, self.seed = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(3))
         self.top_k = torch.ones(rows, dtype=torch.long, device=device)
         self.temperature = torch.zeros(rows, device=device)
+        self.min_frames = torch.zeros(rows, dtype=torch.long, device=device)
+        self.avoid_repeats = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.recent = torch.full((rows, RECENT_FRAMES), NO_CODE, device=device)
 
     def set(self, row: int, position: int, x: Tensor, sampling: Sampling) -> None:
         """Begin a generation in a row."""
         self.x[row], self.position[row], self.frame[row] = x, position, 0
         self.seed[row], self.temperature[row], self.top_k[row] = sampling.seed, sampling.temperature, sampling.top_k
+        self.min_frames[row], self.recent[row] = sampling.min_frames, NO_CODE
+        self.avoid_repeats[row] = sampling.avoid_repeats and sampling.temperature > 0
 
     def move(self, source: int, target: int) -> None:
         """Copy one row over another."""
-        for tensor in (self.x, self.position, self.frame, self.seed, self.top_k, self.temperature):
+        for tensor in vars(self).values():
             tensor[target] = tensor[source]
 
-    def advance(self, rows: int, x: Tensor, limit: int) -> None:
-        """Go on to the next frame, whose input is `x` `[rows, dim]`.
+    def rules(self, rows: int, max_top_k: int) -> Rules:
+        """Return how the first `rows` rows draw.
+
+        Padding rows of a captured batch may hold a larger top-k of a generation that is over, so it is clamped.
+        """
+        return Rules(
+            temperature=self.temperature[:rows],
+            top_k=self.top_k[:rows].clamp(max=max_top_k),
+            recent=self.recent[:rows],
+            may_end=self.frame[:rows] >= self.min_frames[:rows],
+            avoid_repeats=self.avoid_repeats[:rows],
+        )
+
+    def advance(self, rows: int, codes: Tensor, x: Tensor, limit: int) -> None:
+        """Go on to the next frame.
 
         Padding rows of a captured batch go on for ever, so positions stop at `limit`.
+
+        Args:
+            rows: that made a frame.
+            codes: of that frame, `[rows, codebooks]`.
+            x: input of the next one, `[rows, dim]`.
+            limit: last position.
         """
+        self.recent[:rows] = torch.cat([self.recent[:rows, 1:], codes[:, :1]], dim=1)
         self.x[:rows] = x
         self.position[:rows] = (self.position[:rows] + 1).clamp(max=limit)
         self.frame[:rows] += 1

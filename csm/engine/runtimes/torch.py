@@ -114,11 +114,9 @@ class TorchRuntime:
         cache = self.kv_cache.view(rows, positions, length)
         bias = attention_bias(causal_mask(positions, length), state.x.dtype)
         hidden = self.backbone(state.x[:rows, None], positions, bias, cache)[:, 0]
-        noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks, self.depth.codebook_size)
-        # Padding rows of a captured batch may hold a larger top-k of a generation that is over.
-        top_ks = state.top_k[:rows].clamp(max=top_k)
-        codes = self.depth(hidden, noise, state.temperature[:rows], top_ks, top_k)
-        state.advance(rows, self.embeddings.embed_frames(codes), self.positions - 1)
+        noise = gumbel_noise(state.seed[:rows], state.frame[:rows], self.codebooks + 1, self.depth.codebook_size)
+        codes = self.depth(hidden, noise, state.rules(rows, top_k), top_k)
+        state.advance(rows, codes, self.embeddings.embed_frames(codes), self.positions - 1)
         # A draw from NaN logits is code 0, and a frame of zeros would pass for the end of the turn.
         checked: Tensor = codes.where(hidden.isfinite().all(dim=-1, keepdim=True), BAD_CODE)
         return checked

@@ -31,7 +31,7 @@ def test_tensors_are_those_that_safetensors_itself_reads(path: Path) -> None:
         assert torch.equal(ours[name], tensor)
 
 
-def test_what_was_let_go_reads_the_same_again(path: Path) -> None:
+def test_released_pages_read_the_same_again(path: Path) -> None:
     file = MappedFile(path)
     tensors, before = file.tensors(), path.read_bytes()
     file.release_pages()

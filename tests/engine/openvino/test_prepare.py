@@ -17,7 +17,7 @@ from csm.engine.openvino.bundle import folder_of, open_bundle
 from csm.engine.openvino.prepare import DONE
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint, open_checkpoint
-from tests.checkpoints import save
+from tests.tiny_checkpoints import save
 
 HEAVY = ("nncf", "torch._dynamo", "transformers.modeling_utils", "transformers.models.mimi.modeling_mimi")
 
@@ -56,7 +56,10 @@ def preparing(parent: int) -> psutil.Process:
     raise AssertionError("nobody prepares")
 
 
-def test_a_server_opens_what_another_process_made_and_imports_little(checkpoint: Checkpoint, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_server_opens_the_bundle_of_another_process_without_importing_the_exporter(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     output, errors = start(checkpoint, tmp_path).communicate(timeout=300)
     assert "csm.engine.openvino.bundle" in output.split(), errors
     assert not set(HEAVY) & set(output.split())
@@ -108,7 +111,7 @@ def test_a_cache_that_cannot_be_written_is_explained(checkpoint: Checkpoint, tmp
 
 
 @pytest.mark.slow
-def test_weights_that_cannot_be_read_are_told_by_the_process_that_reads_them(tmp_path: Path) -> None:
+def test_unreadable_weights_are_reported_by_the_process_that_reads_them(tmp_path: Path) -> None:
     folder = save(tmp_path / "checkpoint")
     weights = next(folder.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1000])

@@ -5,6 +5,7 @@ the CPU (its value would be baked in), a value that the host waits for, a write 
 It is also enough to count launches, which is what a frame costs where the weights are read fast enough.
 """
 
+import inspect
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -114,7 +115,7 @@ def count(
         codes = torch.zeros(2, config.num_codebooks, 4, dtype=torch.long, device=device)
         sound = torch.zeros(10 * config.codec_config.sampling_rate, device=device)
         # Without the inference mode around them, which fake tensors do not know.
-        frame, prefill = TorchRuntime.frame.__wrapped__, TorchRuntime.prefill.__wrapped__
+        frame, prefill = inspect.unwrap(TorchRuntime.frame), inspect.unwrap(TorchRuntime.prefill)
         return Launches(
             frame=watched(lambda: damage(runtime), lambda: frame(runtime, 1, 512, 64)),
             frames=watched(lambda: frame(runtime, 64, runtime.positions, runtime.depth.codebook_size)),
@@ -146,7 +147,7 @@ def _convert(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: boo
 
 
 def _checkpoint(config: CsmConfig) -> Any:
-    """What `TorchRuntime` needs of a `Checkpoint`."""
+    """Return what `TorchRuntime` needs of a `Checkpoint`."""
 
     def load(dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
         before = torch.get_default_dtype()

@@ -19,8 +19,7 @@ from csm.engine.runtimes.cuda import Capture, CudaRuntime, Graph, cuda_graphs, l
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
-from tests.engine.conftest import CPU
-from tests.engine.parts import Engines, Request, Stepped, codes, handed_over
+from tests.engine.engine_harness import CPU, EngineFactory, Request, SteppedEngine, codes, collect
 
 ROWS = 4
 NARROW = 8
@@ -30,7 +29,11 @@ NARROW = 8
 def graph(frame: Callable[[], Tensor]) -> Graph:
     """Run the eager frame where a device would replay it."""
     static = frame().clone()
-    return Graph(lambda: static.copy_(frame()), static)
+
+    def replay() -> None:
+        static.copy_(frame())
+
+    return Graph(replay, static)
 
 
 @dataclass
@@ -63,12 +66,12 @@ def padded(make: Callable[..., CudaRuntime]) -> CudaRuntime:
     return make()
 
 
-def said_by(engines: Engines, runtime: TorchRuntime, requests: list[Request]) -> list[list[list[int]]]:
+def said_by(engines: EngineFactory, runtime: TorchRuntime, requests: list[Request]) -> list[list[list[int]]]:
     """Let all speak at once."""
-    engine = engines(Stepped, runtime)
+    engine = engines(SteppedEngine, runtime)
     speaking = [request.start(engine) for request in requests]
     engine.run_dry()
-    answers = [handed_over(generation) for generation in speaking]
+    answers = [collect(generation) for generation in speaking]
     assert [end for _, end in answers] == [None] * len(requests)
     return [codes(chunks).tolist() for chunks, _ in answers]
 
@@ -89,14 +92,14 @@ def test_a_graph_for_each_size_of_batch_and_length_and_draw(padded: CudaRuntime)
 
 
 def test_a_wide_draw_that_is_over_does_not_disturb_the_narrow_ones_that_go_on(
-    engines: Engines, runtime: TorchRuntime, padded: CudaRuntime
+    engines: EngineFactory, runtime: TorchRuntime, padded: CudaRuntime
 ) -> None:
     assert said_by(engines, padded, CROWD) == said_by(engines, runtime, CROWD)
     assert padded.state.top_k.tolist()[-1] == 60, "the row that fills up the batch of four is not stale"
 
 
 def test_a_row_that_went_wrong_while_it_filled_up_a_batch_serves_the_next_request(
-    engines: Engines, runtime: TorchRuntime, padded: CudaRuntime
+    engines: EngineFactory, runtime: TorchRuntime, padded: CudaRuntime
 ) -> None:
     wanted = said_by(engines, runtime, CROWD)
     padded.kv_cache.store.fill_(torch.nan)
@@ -135,7 +138,11 @@ def empty(frame: Callable[[], Tensor]) -> Graph:
 
 def other_frames(frame: Callable[[], Tensor]) -> Graph:
     static = frame().clone()
-    return Graph(lambda: static.copy_((frame() + 1) % 64), static)
+
+    def replay() -> None:
+        static.copy_((frame() + 1) % 64)
+
+    return Graph(replay, static)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +159,7 @@ def test_captures_that_fail_leave_a_runtime_that_serves_and_says_so(
     capture: Capture,
     left: int,
     words: str,
-    engines: Engines,
+    engines: EngineFactory,
     runtime: TorchRuntime,
     make: Callable[..., CudaRuntime],
     caplog: pytest.LogCaptureFixture,
@@ -177,8 +184,8 @@ def test_a_device_that_is_lost_while_capturing_ends_the_start(make: Callable[...
         make(Capturing(lambda number: lost))
 
 
-def test_what_the_check_leaves_behind_is_not_heard(
-    engines: Engines, runtime: TorchRuntime, padded: CudaRuntime
+def test_the_check_of_the_graphs_does_not_change_later_audio(
+    engines: EngineFactory, runtime: TorchRuntime, padded: CudaRuntime
 ) -> None:
     assert not padded.kv_cache.store.any()
 
@@ -204,7 +211,9 @@ def test_slots_are_as_many_as_the_free_memory_holds(
     assert made.rows == rows and made.kv_cache.store.shape[2] == rows
 
 
-def test_weights_that_do_not_fit_are_told_with_the_remedy(micro: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_do_not_fit_are_reported_with_the_remedy(
+    micro: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def load(*_: Any) -> Any:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 8 GiB.")
 
@@ -257,19 +266,19 @@ class Driver:
         return type("Stream", (), {"device": device, "wait_stream": lambda *_: None})()
 
 
-def test_a_capture_listens_to_the_device_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_uses_the_device_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, device = Driver(monkeypatch), torch.device("cuda:1")
     cuda_graphs(device)(lambda: driver.launch(device))
     assert driver.recorded == ["kernel"]
     assert driver.current == torch.device("cuda:0")
 
 
-def test_attention_is_not_left_to_cudnn_and_sounds_are_not_rounded(padded: CudaRuntime) -> None:
+def test_attention_does_not_use_cudnn_and_the_codec_does_not_use_tf32(padded: CudaRuntime) -> None:
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert not torch.backends.cudnn.allow_tf32
 
 
-def test_prompts_are_read_whole_where_nobody_waits(engines: Engines, padded: CudaRuntime) -> None:
+def test_prompts_are_prefilled_whole_in_an_idle_engine(engines: EngineFactory, padded: CudaRuntime) -> None:
     assert padded.idle_prefill_chunk == padded.positions
     assert padded.prefill_chunk > TorchRuntime.prefill_chunk
     assert Placement(torch.device("cuda"), "bfloat16").dtype == torch.bfloat16

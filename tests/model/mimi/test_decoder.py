@@ -11,7 +11,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from csm.model.mimi.decoder import MimiDecoder, StreamingConvTranspose1d
 from csm.model.mimi.transformer import State
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 TOLERANCE = 1e-5
 WINDOW_FRAMES = 125
@@ -22,7 +22,7 @@ LONG = 300
 
 @pytest.fixture(scope="module")
 def codec() -> MimiModel:
-    return checkpoints.make().codec_model
+    return tiny_checkpoints.make().codec_model
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,9 @@ def cuts(draw: st.DrawFn) -> list[int]:
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(parts=cuts())
-def test_any_cut_gives_the_samples_of_one_long_decode(parts: list[int], decoder: MimiDecoder, one_shot: Tensor) -> None:
+def test_decoding_in_any_chunks_gives_the_samples_of_one_long_decode(
+    parts: list[int], decoder: MimiDecoder, one_shot: Tensor
+) -> None:
     # The codec is causal: the beginning of a long decode is the decode of the beginning.
     sound = in_parts(decoder, codes(LONG)[..., : sum(parts)], parts)
     assert sound.shape[-1] == 1920 * sum(parts)
@@ -75,7 +77,7 @@ def test_streams_longer_than_the_sliding_window(parts: list[int], decoder: MimiD
     assert (in_parts(decoder, codes(LONG), parts) - one_shot).abs().max() < TOLERANCE
 
 
-def test_a_cut_without_state_would_be_noticed(decoder: MimiDecoder, codec: MimiModel) -> None:
+def test_decoding_in_chunks_without_state_gives_other_samples(decoder: MimiDecoder, codec: MimiModel) -> None:
     spoken = codes(10)
     cut = torch.cat([whole(codec, spoken[..., :5]), whole(codec, spoken[..., 5:])], dim=-1)
     assert (cut - whole(codec, spoken)).abs().max() > 100 * TOLERANCE
@@ -97,7 +99,7 @@ def test_streams_of_different_ages_decode_in_one_batch(decoder: MimiDecoder, cod
         assert (row - whole(codec, stream)[0, -1920 * then :]).abs().max() < TOLERANCE
 
 
-def test_the_demos_codec_streams_exactly() -> None:
+def test_the_codec_of_the_demo_model_streams_exactly() -> None:
     from csm.model.hub import DEMO_FOLDER
 
     model = CsmForConditionalGeneration.from_pretrained(DEMO_FOLDER, dtype=torch.float32).eval()

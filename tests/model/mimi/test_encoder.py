@@ -6,7 +6,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from csm.model.hub import DEMO_FOLDER
 from csm.model.mimi.encoder import PIECE_SECONDS, MimiEncoder
-from tests import checkpoints
+from tests import tiny_checkpoints
 
 PIECE = PIECE_SECONDS * 24_000
 AROUND_ITS_BORDERS = [PIECE - 1, PIECE, PIECE + 1, PIECE + 961, 3 * PIECE + 5000, 2 * PIECE - 960]
@@ -15,7 +15,7 @@ AROUND_ITS_BORDERS = [PIECE - 1, PIECE, PIECE + 1, PIECE + 961, 3 * PIECE + 5000
 @pytest.fixture(scope="module", params=["small", "demo"])
 def codec(request: pytest.FixtureRequest) -> MimiModel:
     if request.param == "small":
-        return checkpoints.make().codec_model
+        return tiny_checkpoints.make().codec_model
     return CsmForConditionalGeneration.from_pretrained(DEMO_FOLDER, dtype=torch.float32).eval().codec_model
 
 
@@ -25,14 +25,14 @@ def noise(samples: int) -> torch.Tensor:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("samples", [13, 1920, 1921, 24_000, 1920 * 9 - 1, *AROUND_ITS_BORDERS])
-def test_the_codes_of_mimi_one_frame_for_each_begun_80_ms(codec: MimiModel, samples: int) -> None:
+def test_the_codes_equal_those_of_mimi_with_one_frame_for_each_begun_80_ms(codec: MimiModel, samples: int) -> None:
     made = MimiEncoder.from_model(codec)(noise(samples))
     assert torch.equal(made, codec.encode(noise(samples)[None, None]).audio_codes[0].T)
     assert made.shape == (-(-samples // 1920), codec.config.num_quantizers)
 
 
 @torch.inference_mode()
-def test_no_more_is_convolved_at_once_than_a_piece_and_its_past(codec: MimiModel) -> None:
+def test_convolutions_run_over_one_piece_and_its_past_at_a_time(codec: MimiModel) -> None:
     encoder, lengths = MimiEncoder.from_model(codec), []
     encoder.convolutions.register_forward_hook(lambda _, given, __: lengths.append(given[0].shape[-1]))
     encoder(noise(30 * 24_000))
@@ -49,7 +49,7 @@ def test_weights_are_shared_and_none_is_missing(codec: MimiModel) -> None:
 
 
 def test_another_codec_is_refused() -> None:
-    config = checkpoints.make().codec_model.config
+    config = tiny_checkpoints.make().codec_model.config
     for field, value in {"use_causal_conv": False, "pad_mode": "reflect", "hidden_act": "relu"}.items():
         with pytest.raises(ValueError, match="only"):
             MimiEncoder(type(config)(**config.to_dict() | {field: value}))

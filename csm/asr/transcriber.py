@@ -1,0 +1,156 @@
+"""Transcripts of voices: each is recognised once, in a thread of its own, and nobody waits for it for long."""
+
+import hashlib
+import logging
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from time import monotonic
+
+from csm import log
+from csm.asr.api import Recognizer
+from csm.asr.check import NONE
+from csm.audio.waveform import Waveform
+from csm.errors import ModelUnavailable
+from csm.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_Job = tuple[Waveform, "Future[str | None]"] | None
+
+
+class Transcriber:
+    """Recognises one voice at a time and remembers its words. Thread-safe.
+
+    Whatever goes wrong, a request goes on without a transcript, and the log says why. A recogniser that hangs cannot be
+    stopped: until it returns, nobody waits for it any more.
+
+    Args:
+        load: makes the recogniser, at the first use.
+        max_seconds: that one call of `transcribe` takes at most.
+        retry_seconds: from one failure to load it to the next attempt.
+        capacity: voices whose words are remembered; the least recently used are forgotten.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Recognizer],
+        max_seconds: float = 20.0,
+        retry_seconds: float = 300.0,
+        capacity: int = 1000,
+    ) -> None:
+        self._load, self._max_seconds, self._retry_seconds, self._capacity = load, max_seconds, retry_seconds, capacity
+        self._lock = threading.Lock()
+        self._voices: OrderedDict[bytes, Future[str | None]] = OrderedDict()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._busy_since: float | None = None
+        self._not_before = 0.0
+        self._closed = False
+        self._recognizer: Recognizer | None = None
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Transcriber | None":
+        """Make the one that `CSM_TRANSCRIBER` names, or None for `none`."""
+        model = settings.transcriber
+        if model == NONE:
+            return None
+
+        def load() -> Recognizer:
+            # Imports torch.
+            from csm.asr.whisper import WhisperRecognizer
+
+            return WhisperRecognizer(model)
+
+        return cls(load)
+
+    def transcribe(self, waveform: Waveform) -> str | None:
+        """Return the words of a voice, or None if none are recognised in time; never raises."""
+        key = hashlib.blake2b(waveform.samples.tobytes(), digest_size=20, key=str(waveform.sample_rate).encode())
+        with self._lock:
+            known = self._voices.get(key.digest())
+            if known is None:
+                if reason := self._unavailable():
+                    logger.warning("the reference audio is not transcribed: %s", reason)
+                    return None
+                known = self._start(key.digest(), waveform)
+            self._voices.move_to_end(key.digest())
+        try:
+            return known.result(self._max_seconds)
+        except CancelledError:
+            return None
+        except TimeoutError:
+            # One that has begun goes on: its words are there for the next request.
+            if known.cancel():
+                self._forget(known)
+            logger.warning("the reference audio is not transcribed: the recogniser took over %g s", self._max_seconds)
+            return None
+
+    def close(self) -> None:
+        """Begin nothing new, and wait for what is being recognised, at most `max_seconds`.
+
+        If Python ends in the middle of it, CTranslate2's threads abort the process.
+        """
+        with self._lock:
+            self._closed = True
+            for known in self._voices.values():
+                known.cancel()
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(self._max_seconds)
+
+    def _unavailable(self) -> str | None:
+        if self._closed:
+            return "the server is shutting down"
+        if self._busy_since is not None and monotonic() > self._busy_since + self._max_seconds:
+            return "the recogniser is still busy with an earlier one; if that lasts, restart the server"
+        if monotonic() < self._not_before:
+            return "the recogniser could not be loaded, as was logged; it is tried again later"
+        return None
+
+    def _start(self, key: bytes, waveform: Waveform) -> "Future[str | None]":
+        if self._thread is None:
+            # A daemon: a recogniser that hangs must not keep the process from ending.
+            self._thread = threading.Thread(target=self._work, name="transcriber", daemon=True)
+            self._thread.start()
+        future: Future[str | None] = Future()
+        self._voices[key] = future
+        if len(self._voices) > self._capacity:
+            self._voices.popitem(last=False)
+        self._jobs.put((waveform, future))
+        return future
+
+    def _forget(self, future: "Future[str | None]") -> None:
+        with self._lock:
+            for key in [key for key, known in self._voices.items() if known is future]:
+                del self._voices[key]
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            waveform, future = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            self._busy_since = monotonic()
+            words, is_final = self._recognize(waveform)
+            self._busy_since = None
+            if not is_final:
+                self._forget(future)
+            future.set_result(words)
+            del job, waveform, future  # not held while it waits
+
+    def _recognize(self, waveform: Waveform) -> tuple[str | None, bool]:
+        """Return the words, and whether asking again would be in vain."""
+        if self._recognizer is None and monotonic() < self._not_before:
+            return None, False
+        try:
+            if self._recognizer is None:
+                self._recognizer = self._load()
+            return self._recognizer.recognize(waveform), True
+        except ModelUnavailable as error:
+            self._not_before = monotonic() + self._retry_seconds
+            logger.warning("the reference audio is not transcribed: %s", error)
+        except Exception as error:
+            logger.warning("the recogniser failed: %s", log.redacted_traceback(error))
+        return None, False

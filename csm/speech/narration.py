@@ -1,0 +1,225 @@
+"""Speaks the segments of a text one after the other in one voice.
+
+Each segment is a turn of the conversation: first the voice's reference audio, then the last of what was said, then the
+segment. So voice, loudness and pace carry over. A slot of the engine is held for one segment at a time: where others
+wait, they get it in between.
+
+The first segment is sent as it is generated. A later one is held back while the client still has audio to play. If it
+ends badly before any of it was sent, it is made again, at most `MAX_RETRIES` times.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from csm.audio.waveform import Samples
+from csm.engine.api import Chunk, Engine, Sampling
+from csm.errors import GenerationFailed
+from csm.model.conversation import Turn
+from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
+from csm.speech.segments import Limits, Segment, split
+from csm.speech.takes import FADE_SECONDS, Fade, Take, join
+from csm.speech.voice import Voice, conversation
+
+log = logging.getLogger(__name__)
+
+MAX_RETRIES = 2
+
+HISTORY_SECONDS = 15.0
+"""Of what was said before, as context of the next segment; the last segment counts whatever its length."""
+
+MIN_AHEAD_SECONDS = 1.5
+"""Audio that the client still has to play, below which a segment is not held back any longer."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a text is spoken.
+
+    Attributes:
+        seed: of the first segment; the others follow from it.
+        temperature: see `Sampling`.
+        top_k: see `Sampling`.
+        max_seconds: of audio in all; None for as much as the text needs.
+        max_segment_seconds: of audio in a segment.
+        streamed: whether audio is sent as it is generated; else every segment can be made again.
+    """
+
+    seed: int
+    temperature: float
+    top_k: int
+    max_seconds: float | None
+    max_segment_seconds: float
+    streamed: bool
+
+
+class Narration:
+    """Iterates over the samples of a text.
+
+    Args:
+        engine: that generates.
+        voice: to speak in.
+        manner: how to speak.
+        is_disconnected: polled at every frame.
+
+    Attributes:
+        finish_reason: the worst of all segments, once it has ended.
+        retries: segments that were made again.
+    """
+
+    def __init__(self, engine: Engine, voice: Voice, manner: Manner, is_disconnected: Callable[[], bool]) -> None:
+        self._engine, self._voice, self._manner, self._is_disconnected = engine, voice, manner, is_disconnected
+        self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate
+        self._history: list[Turn] = []
+        self._sent = 0
+        self._began: float | None = None
+        self._generations = 0
+        self.finish_reason: FinishReason = "stop"
+        self.retries = 0
+
+    def speak(self, segments: Sequence[Segment], lead_seconds: float = 0.0) -> Iterator[Samples]:
+        """Yield the samples of all segments and of the pauses between them.
+
+        Args:
+            segments: at least one.
+            lead_seconds: silence before the first segment.
+
+        Raises:
+            GenerationFailed: not a single segment could be spoken.
+        """
+        if lead_seconds:
+            yield self._send(self._silence(lead_seconds))
+        for segment in segments:
+            if self._left_seconds() <= 0:
+                self._finish("length")
+                return
+            yield from self._segment(segment)
+            if segment.pause:
+                yield self._send(self._silence(segment.pause))
+
+    def _segment(self, segment: Segment) -> Iterator[Samples]:
+        """Yield the best take of a segment, or the first of which anything was sent."""
+        best: Take | None = None
+        for attempt in range(1 + MAX_RETRIES):
+            texts = [segment.text] if attempt < MAX_RETRIES else _halves(segment.text)
+            held: list[Samples] = []
+            takes: list[Take] = []
+            sent = False
+            for text in texts:
+                take = Take(text)
+                takes.append(take)
+                for samples in self._take(take, takes[:-1]):
+                    held.append(samples)
+                    if sent or not self._may_hold():
+                        sent = True
+                        yield from map(self._send, held)
+                        held.clear()
+            whole = join(segment.text, takes)
+            if sent or whole.is_good or self._is_cut_short(segment.text):
+                self._keep(whole)
+                yield from map(self._send, held)
+                return
+            log.info("a segment of %d characters ended badly (%s)", len(segment.text), whole.reason)
+            self.retries += 1
+            best = whole if best is None else max(best, whole, key=lambda take: take.quality)
+        if best is None or not best.samples:
+            if not self._sent:
+                raise GenerationFailed(
+                    "the model ended its turn before saying anything: rephrase the text, check the transcript, "
+                    "or try another sample"
+                )
+            self._finish("silence")
+            return
+        self._keep(best)
+        yield from map(self._send, best.samples)
+
+    def _take(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
+        """Generate one take; yield the samples that are kept of it."""
+        manner, detector = self._manner, EndingDetector(self._rate, self._frame_rate)
+        longest = min(max_seconds(take.text), manner.max_segment_seconds, self._left_seconds())
+        sampling = Sampling(
+            (manner.seed + self._generations) % 2**63,
+            manner.temperature,
+            manner.top_k,
+            min_frames=min_frames(take.text, self._frame_rate),
+        )
+        self._generations += 1
+        turns = [*self._history, *(one.as_turn(self._rate) for one in before if one.samples)]
+        max_frames = max(1, round(longest * self._frame_rate))
+        said = conversation(self._voice, take.text, turns)
+        frames, fade = 0, Fade(round(FADE_SECONDS * self._rate))
+        with closing(self._engine.generate(said, sampling, max_frames, self._is_disconnected)) as chunks:
+            for chunk in chunks:
+                frames += len(chunk.codes)
+                yield from self._kept(take, chunk, fade.pass_on(detector.push(chunk)))
+                if detector.reason is not None:
+                    break
+        take.reason = detector.reason or ("length" if frames >= max_frames else "stop")
+        take.spoken_seconds = detector.spoken_seconds
+        rest = np.concatenate([detector.finish(), np.zeros(0, np.float32)])
+        yield from self._kept(take, None, fade.end(rest))
+
+    def _kept(self, take: Take, chunk: Chunk | None, samples: Samples) -> Iterator[Samples]:
+        if chunk is not None:
+            take.codes.append(chunk.codes)
+        if len(samples):
+            take.samples.append(samples)
+            yield samples
+
+    def _silence(self, seconds: float) -> Samples:
+        return np.zeros(round(seconds * self._rate), np.float32)
+
+    def _keep(self, take: Take) -> None:
+        """Note how a segment ended, and let the next one continue it unless it went wrong."""
+        self._finish(take.reason)
+        if not take.is_good or not take.samples:
+            self._history.clear()
+            return
+        self._history.append(take.as_turn(self._rate))
+        while len(self._history) > 1 and sum(_seconds(turn) for turn in self._history) > HISTORY_SECONDS:
+            self._history.pop(0)
+
+    def _finish(self, reason: FinishReason) -> None:
+        self.finish_reason = max(self.finish_reason, reason, key=SEVERITY.__getitem__)
+
+    def _may_hold(self) -> bool:
+        """Return whether a segment can be held back: its client waits for the whole, or still has audio to play."""
+        if not self._manner.streamed:
+            return True
+        if self._began is None:
+            return False
+        return self._sent / self._rate - (time.monotonic() - self._began) > MIN_AHEAD_SECONDS
+
+    def _is_cut_short(self, text: str) -> bool:
+        """Return whether the limit of the request, not the model, may have ended a segment."""
+        return self._left_seconds() < max_seconds(text)
+
+    def _left_seconds(self) -> float:
+        limit = self._manner.max_seconds
+        return float("inf") if limit is None else limit - self._sent / self._rate
+
+    def _send(self, samples: Samples) -> Samples:
+        """Count samples as sent, and cut them at the limit of the request."""
+        if self._began is None:
+            self._began = time.monotonic()
+        if self._manner.max_seconds is not None:
+            left = round(self._manner.max_seconds * self._rate) - self._sent
+            if len(samples) > left:
+                self._finish("length")
+                samples = samples[:left]
+        self._sent += len(samples)
+        return samples
+
+
+def _halves(text: str) -> list[str]:
+    """Divide a text that could not be spoken as a whole."""
+    half = max(20, -(-len(text) // 2))
+    return [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
+
+
+def _seconds(turn: Turn) -> float:
+    return turn.audio.seconds if turn.audio is not None else 0.0

@@ -1,0 +1,90 @@
+"""Takes: attempts at a segment, and what is kept of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csm.audio.waveform import Samples, Waveform
+from csm.model.conversation import Turn
+from csm.speech.endings import SEVERITY, FinishReason, says_all
+from csm.speech.voice import ROLE
+
+FADE_SECONDS = 0.005
+"""Fade at both ends of a take: the codec begins anew with each, which would click."""
+
+
+@dataclass
+class Take:
+    """One attempt at a segment.
+
+    Attributes:
+        text: of the segment.
+        reason: how it ended.
+        spoken_seconds: of sound.
+        codes: of all chunks.
+        samples: that were kept.
+    """
+
+    text: str
+    reason: FinishReason = "stop"
+    spoken_seconds: float = 0.0
+    codes: list[NDArray[np.int64]] = field(default_factory=list)
+    samples: list[Samples] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it ended by itself with all words said."""
+        return self.reason == "stop" and says_all(self.text, self.spoken_seconds)
+
+    @property
+    def quality(self) -> tuple[int, float]:
+        """Ordered: the larger, the better."""
+        return -SEVERITY[self.reason], min(self.spoken_seconds, len(self.text) / 15)
+
+    def as_turn(self, sample_rate: int) -> Turn:
+        """Return the turn that the next segment has as context."""
+        return Turn(ROLE, self.text, Waveform(np.concatenate(self.samples), sample_rate), np.concatenate(self.codes))
+
+
+def join(text: str, takes: Sequence[Take]) -> Take:
+    """Put the takes of the parts of a segment together."""
+    whole = replace(takes[0], text=text, codes=[], samples=[], spoken_seconds=0.0)
+    for take in takes:
+        whole.codes += take.codes
+        whole.samples += take.samples
+        whole.spoken_seconds += take.spoken_seconds
+        whole.reason = max(whole.reason, take.reason, key=SEVERITY.__getitem__)
+    return whole
+
+
+class Fade:
+    """Fades a stream in, and out at its end, by holding the last samples back."""
+
+    def __init__(self, length: int) -> None:
+        self._ramp = np.linspace(0, 1, length, dtype=np.float32)
+        self._held = np.zeros(0, np.float32)
+        self._begun = False
+
+    def pass_on(self, samples: Samples) -> Samples:
+        """Take the next samples; return those that are not the last."""
+        if not len(samples):
+            return samples
+        if not self._begun:
+            self._begun = True
+            samples = samples.copy()
+            head = samples[: len(self._ramp)]
+            head *= self._ramp[: len(head)]
+        samples = np.concatenate([self._held, samples])
+        split_at = max(0, len(samples) - len(self._ramp))
+        self._held = samples[split_at:]
+        return samples[:split_at]
+
+    def end(self, samples: Samples) -> Samples:
+        """Take the last samples; return all that are left, faded out."""
+        tail = np.concatenate([self._held, samples])
+        self._held = tail[:0]
+        end = tail[-len(self._ramp) :]
+        end *= self._ramp[::-1][len(self._ramp) - len(end) :]
+        return tail

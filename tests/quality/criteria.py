@@ -1,0 +1,50 @@
+"""The criteria that the demo model must meet and that the negative controls must fail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recipes.demo_model import judges
+from recipes.demo_model.export import HIGHEST_WER, LOWEST_NEARER_TO_OWN
+
+RATE = 24_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound and the words that it should say.
+
+    Attributes:
+        samples: float32 at 24 kHz.
+    """
+
+    text: str
+    speaker: str
+    samples: np.ndarray = field(repr=False)
+
+
+def mean_word_error_rate(clips: Sequence[Clip]) -> float:
+    """Each clip counts at most 1, so that one babbling clip does not outweigh the others."""
+    rates = [judges.word_error_rate(clip.text, judges.transcribe(clip.samples, RATE)) for clip in clips]
+    return float(np.mean([min(1.0, rate) for rate in rates]))
+
+
+def says_the_words(clips: Sequence[Clip]) -> bool:
+    """Return whether the word error rate is low enough."""
+    return mean_word_error_rate(clips) < HIGHEST_WER
+
+
+def share_nearer_to_own(clones: Sequence[Clip], references: Sequence[Clip], strangers: Sequence[Clip]) -> float:
+    """How often a clone is nearer to its own reference than to a stranger's."""
+    wins = []
+    for clone, own, other in zip(clones, references, strangers, strict=True):
+        voice = judges.voice_print(clone.samples, RATE)
+        to_own, to_other = (voice @ judges.voice_print(clip.samples, RATE) for clip in (own, other))
+        wins.append(to_own > to_other)
+    return float(np.mean(wins))
+
+
+def takes_up_the_voice(clones: Sequence[Clip], references: Sequence[Clip], strangers: Sequence[Clip]) -> bool:
+    """Return whether enough clones are nearer to their own reference."""
+    return share_nearer_to_own(clones, references, strangers) >= LOWEST_NEARER_TO_OWN
