@@ -17,7 +17,7 @@ class Generation(Iterator[Chunk]):
         conversation: whose last turn is generated.
         sampling: how codes are drawn.
         max_frames: at which it ends.
-        is_disconnected: whether the client has gone; called from the engine's thread at every frame.
+        is_disconnected: whether the client has disconnected; called from the engine's thread at every frame.
         patience: longest wait for the next chunk, in seconds.
     """
 
