@@ -23,7 +23,7 @@ from flask import Flask
 from benchmarks.report import hardware
 from csm import log, memory_tuning, server, web
 from csm.settings import Settings, load
-from csm.speech import SAMPLE_RATE, Status, Utterance
+from csm.speech import SAMPLE_RATE, Notes, Speech, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 
 KEY = "0123456789abcdef" * 2
@@ -46,14 +46,16 @@ class Instant:
         """Reserve capacity, as `CsmSynthesizer` does."""
         return self._admission.reserve()
 
-    def speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]
-    ) -> Generator[bytes, None, None]:
-        """Yield silence, and poll `is_disconnected` for each chunk, as an engine does."""
-        with reservation:
-            for _ in range(self._chunks):
-                is_disconnected()
-                yield CHUNK
+    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """Return silence; poll `is_disconnected` for each chunk, as an engine does."""
+
+        def chunks() -> Generator[bytes, None, None]:
+            with reservation:
+                for _ in range(self._chunks):
+                    is_disconnected()
+                    yield CHUNK
+
+        return Speech(chunks(), Notes())
 
     def drain(self) -> None:
         """Do nothing: no generation is running."""

@@ -122,7 +122,10 @@ class CSM:
         )
         _check(utterance)
         synthesizer = self._synthesizer
-        with closing(synthesizer.speak(utterance, synthesizer.reserve(), lambda: False)) as pieces:
+        with (
+            synthesizer.reserve() as reservation,
+            closing(synthesizer.speak(utterance, reservation, lambda: False)) as pieces,
+        ):
             for pcm in pieces:
                 yield np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
 

@@ -96,8 +96,12 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(10_000, ge=1, description="Maximum length of the text.")
     normalize: bool = Field(True, description="Write out numbers, dates, addresses and Markdown of English texts.")
     lexicon: Path | None = Field(None, description="File with a line `word = respelling` for each word said wrong.")
-    max_audio_seconds: float = Field(90.0, gt=0, le=150, description="Maximum length of the generated audio.")
-    deadline_seconds: float = Field(120.0, gt=0, description="Maximum wait for the first audio.")
+    max_audio_seconds: float = Field(
+        90.0, gt=0, le=150, description="Maximum length of the audio of one segment of a text."
+    )
+    deadline_seconds: float = Field(
+        120.0, gt=0, description="Maximum wait for the first audio, and for the device to answer."
+    )
 
     slots: int | None = Field(
         None,

@@ -82,6 +82,10 @@ class ChunkStream(Protocol):
     def close(self) -> None:
         """Stop the generation at its next frame."""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended at `max_frames` or at the end of the context, not at the model's end frame."""
+
 
 class Engine(Protocol):
     """Every way to run the model implements this. Thread-safe."""
@@ -95,11 +99,18 @@ class Engine(Protocol):
         """Generations that hold a slot."""
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        max_frames: int,
+        is_disconnected: Callable[[], bool],
+        *,
+        has_deadline: bool = True,
     ) -> ChunkStream:
         """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 
-        The generation stops at the next frame when the stream is closed or `is_disconnected()` is true.
+        The generation stops at the next frame when the stream is closed or `is_disconnected()` is true. A client that
+        has no audio yet is told when none comes in time; one that has some (`has_deadline=False`) waits for its turn.
 
         Raises:
             InvalidRequest: the conversation does not fit into the model's context.

@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,8 +112,8 @@ class CodecWorker:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        side = side_stream(self._device) if self._device.type == "cuda" else None
-        with torch.cuda.stream(side):
+        # Not `torch.cuda.stream(None)`: it asks for a current device, which fails on Macs.
+        with torch.cuda.stream(side_stream(self._device)) if self._device.type == "cuda" else nullcontext():
             self._warm_up()
             while (jobs := self._take()) is not None:
                 for batch in batches(jobs):
@@ -140,8 +141,9 @@ class CodecWorker:
         return [job for job in jobs if job is not None] or None
 
     def _decode(self, batch: Sequence[DecodeJob]) -> None:
-        due = [job for job in batch if job.codes is not None and not job.generation.cancelled]
+        due: list[DecodeJob] = []
         try:
+            due += [job for job in batch if job.codes is not None and not job.generation.cancelled]
             results = self._decode_due(due)
         except Exception as error:
             log.exception("decoding failed")

@@ -55,13 +55,20 @@ class CsmEngine:
         return self._scheduler.running
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        max_frames: int,
+        is_disconnected: Callable[[], bool],
+        *,
+        has_deadline: bool = True,
     ) -> Generation:
         """See `Engine.generate`. Waits until the voice is encoded, while the frames of others go on."""
         # A top-k larger than the codebook means all of it.
         sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
-        generation = Generation(conversation, sampling, max_frames, is_disconnected, self._patience)
-        prompt = Prompt.from_generation(generation, self._voice(conversation), self._tokenizer)
+        patience = self._patience if has_deadline else None
+        generation = Generation(conversation, sampling, max_frames, is_disconnected, patience)
+        prompt = Prompt.from_generation(generation, self._voice(conversation, is_disconnected), self._tokenizer)
         if prompt.length >= self._runtime.positions:
             raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
         with self._wake:
@@ -73,9 +80,9 @@ class CsmEngine:
 
     def failure(self) -> str | None:
         """See `Engine.failure`."""
-        began = self._step_began
-        if began is not None and time.monotonic() - began > self._patience:
-            return "the device does not answer"
+        for began in (self._step_began, self._encoder.began):
+            if began is not None and time.monotonic() - began > self._patience:
+                return "the device does not answer"
         return self._failure or self._codec.failure
 
     def close(self) -> None:
@@ -109,9 +116,9 @@ class CsmEngine:
             self._wake.wait_for(lambda: self._closed or self._scheduler.has_work)
             return not self._closed
 
-    def _voice(self, conversation: Conversation) -> CachedVoice:
+    def _voice(self, conversation: Conversation, is_disconnected: Callable[[], bool]) -> CachedVoice:
         try:
-            return self.voices.get(conversation.context)
+            return self.voices.get(conversation.context, is_disconnected)
         except Exception as error:
             fatal, told = describe_failure(error)
             self._failure = fatal or self._failure

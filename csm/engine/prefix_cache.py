@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from csm.errors import Cancelled
 from csm.model.conversation import Turn
 from csm.model.kv_cache import Prefix
 
@@ -43,29 +44,37 @@ class PrefixCache:
 
     Args:
         capacity: in bytes; 0 keeps nothing.
-        encode: makes the codes of one turn.
+        encode: makes the codes of one turn; given `is_disconnected` too, so that it need not wait in vain.
     """
 
-    def __init__(self, capacity: int, encode: Callable[[Turn], Tensor]) -> None:
+    def __init__(self, capacity: int, encode: Callable[[Turn, Callable[[], bool]], Tensor]) -> None:
         self._capacity, self._encode = capacity, encode
         self._lock = threading.Lock()
         self._voices: OrderedDict[bytes, CachedVoice] = OrderedDict()
 
-    def get(self, context: Sequence[Turn]) -> CachedVoice:
-        """Return the voice of a context, encoded; encode it once however many threads ask at the same time."""
+    def get(self, context: Sequence[Turn], is_disconnected: Callable[[], bool] = lambda: False) -> CachedVoice:
+        """Return the voice of a context, encoded; encode it once however many threads ask at the same time.
+
+        Raises:
+            Cancelled: `is_disconnected()` was true while this waited.
+        """
         key = _fingerprint(context)
         with self._lock:
             voice = self._voices.setdefault(key, CachedVoice())
             self._voices.move_to_end(key)
+        while not voice.encoding.acquire(timeout=0.25):
+            if is_disconnected():
+                raise Cancelled("the client disconnected")
         try:
-            with voice.encoding:
-                if voice.codes is None:
-                    voice.codes = [self._encode(turn) for turn in context]
+            if voice.codes is None:
+                voice.codes = [self._encode(turn, is_disconnected) for turn in context]
         except Exception:
             # Without codes it has no size, so `trim` would never evict it.
             with self._lock:
                 self._voices.pop(key, None)
             raise
+        finally:
+            voice.encoding.release()
         self.trim()
         return voice
 

@@ -18,7 +18,10 @@ class Generation(Iterator[Chunk]):
         sampling: how codes are drawn.
         max_frames: at which it ends.
         is_disconnected: whether the client has disconnected; called from the engine's thread at every frame.
-        patience: longest wait for the next chunk, in seconds.
+        patience: longest wait for the next chunk, in seconds; None for no limit.
+
+    Attributes:
+        is_cut: see `ChunkStream.is_cut`; set by the engine.
     """
 
     def __init__(
@@ -27,10 +30,11 @@ class Generation(Iterator[Chunk]):
         sampling: Sampling,
         max_frames: int,
         is_disconnected: Callable[[], bool],
-        patience: float,
+        patience: float | None,
     ) -> None:
         self.conversation, self.sampling, self.max_frames = conversation, sampling, max_frames
         self._is_disconnected, self._patience = is_disconnected, patience
+        self.is_cut = False
         # Unbounded, yet never larger than the one answer: a slow reader must not hold up the batch.
         self._chunks: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
         self._closed = threading.Event()
@@ -59,7 +63,7 @@ class Generation(Iterator[Chunk]):
         raise StopIteration if item is None else item
 
     def _wait(self) -> Chunk | BaseException | None:
-        deadline = time.monotonic() + self._patience
+        deadline = float("inf") if self._patience is None else time.monotonic() + self._patience
         while (left := deadline - time.monotonic()) > 0:
             try:
                 return self._chunks.get(timeout=min(left, 0.25))

@@ -119,14 +119,15 @@ class Scheduler:
         if prefill is None:
             return
         generation = prefill.prompt.generation
-        if generation.cancelled:
-            self._prefill = None
-            return
         with self._isolated(generation):
-            if self._slots:
-                prefill.advance(self._runtime.prefill_chunk)
-            while not (self._slots or prefill.done):
-                prefill.advance(self._runtime.idle_prefill_chunk)
+            while not prefill.done and not generation.cancelled:
+                prefill.advance(self._runtime.prefill_chunk if self._slots else self._runtime.idle_prefill_chunk)
+                if self._slots:
+                    break
+            if generation.cancelled:
+                self._prefill = None
+                generation.finish(Cancelled("the client disconnected"))
+                return
             if prefill.done:
                 self._prefill = None
                 self._voices.trim()
@@ -146,6 +147,7 @@ class Scheduler:
         if (codes := slot.stream.push(frame)) is not None:
             self._codec.put(DecodeJob(slot.generation, slot.stream, codes))
         full = slot.frames >= slot.generation.max_frames or slot.length >= self._runtime.positions
+        slot.generation.is_cut = full
         return full and self._finish(slot)
 
     def _finish(self, slot: Slot, error: CsmError | None = None) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecStream, decode
-from csm.engine.devices import Placement, describe_failure
+from csm.engine.devices import Placement, configure_cuda, describe_failure
 from csm.engine.request import Generation
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
@@ -35,6 +35,8 @@ class TransformersEngine:
     """
 
     def __init__(self, checkpoint: Checkpoint, placement: Placement, patience: float = 120.0) -> None:
+        if placement.device.type == "cuda":
+            configure_cuda()
         self._config, self._tokenizer = checkpoint.config, checkpoint.tokenizer
         self._model = checkpoint.load(placement.dtype, placement.device)
         codec = self._model.codec_model
@@ -53,11 +55,20 @@ class TransformersEngine:
         return self._running
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        max_frames: int,
+        is_disconnected: Callable[[], bool],
+        *,
+        has_deadline: bool = True,
     ) -> Generation:
         """See `Engine.generate`."""
+        if self._room(conversation) < 1:
+            raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
         cancelled = lambda: self._closed or is_disconnected()  # noqa: E731
-        generation = Generation(conversation, sampling, max_frames, cancelled, self._patience)
+        patience = self._patience if has_deadline else None
+        generation = Generation(conversation, sampling, max_frames, cancelled, patience)
         self._worker.submit(self._run, generation)
         return generation
 
@@ -86,9 +97,6 @@ class TransformersEngine:
     @torch.inference_mode()
     def _generate(self, generation: Generation) -> None:
         ids, audio = self._prompt(generation.conversation)
-        room = self._config.max_position_embeddings - ids.shape[1]
-        if room < 1:
-            raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
         stream = _FrameStream(generation, self._decoder, self._config.codebook_eos_token_id)
         torch.manual_seed(generation.sampling.seed)
         with suppress(_EndFrame):
@@ -96,11 +104,13 @@ class TransformersEngine:
                 input_ids=ids,
                 **audio,
                 attention_mask=torch.ones_like(ids),
-                max_new_tokens=min(generation.max_frames, room),
+                max_new_tokens=min(generation.max_frames, self._room(generation.conversation)),
                 streamer=stream,
                 output_audio=False,
                 **self._sampling(generation.sampling),
             )
+            # `generate` returns only at its limit.
+            generation.is_cut = True
         stream.flush()
 
     def _sampling(self, sampling: Sampling) -> dict[str, object]:
@@ -111,15 +121,22 @@ class TransformersEngine:
             one |= {"do_sample": True, "temperature": float(sampling.temperature), "top_k": sampling.top_k}
         return one | {f"depth_decoder_{name}": value for name, value in one.items()}
 
+    def _room(self, conversation: Conversation) -> int:
+        """Return how many frames fit into the context behind the prompt."""
+        return int(self._config.max_position_embeddings) - len(self._ids(conversation))
+
+    def _ids(self, conversation: Conversation) -> list[int]:
+        samples = round(self.info.sample_rate / self.info.frame_rate)
+        frames = [-(-len(turn.audio.samples) // samples) for turn in conversation.turns if turn.audio is not None]
+        config = self._config
+        return input_ids(conversation.turns, frames, self._tokenizer, config.audio_token_id, config.audio_eos_token_id)
+
     def _prompt(self, conversation: Conversation) -> tuple[Tensor, dict[str, Tensor]]:
         """Return `input_ids` and the audio arguments, as `CsmProcessor` would make them."""
         heard = [turn.audio.samples for turn in conversation.turns if turn.audio is not None]
         device = self._model.device
         waves = [torch.from_numpy(samples).to(device) for samples in heard]
-        config = self._config
-        frames = [-(-len(wave) // round(self.info.sample_rate / self.info.frame_rate)) for wave in waves]
-        ids = input_ids(conversation.turns, frames, self._tokenizer, config.audio_token_id, config.audio_eos_token_id)
-        prompt = torch.tensor([ids], device=device)
+        prompt = torch.tensor([self._ids(conversation)], device=device)
         if not waves:
             return prompt, {}
         cutoffs = torch.tensor([len(wave) for wave in waves], device=device).cumsum(0)[None]

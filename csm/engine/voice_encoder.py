@@ -1,6 +1,8 @@
 """The thread that turns reference audio into codes while frames of others are being made."""
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from csm.engine.devices import side_stream
 from csm.engine.runtimes.base import Runtime
+from csm.errors import Cancelled
 from csm.model.conversation import Turn
 
 
@@ -20,28 +23,45 @@ class VoiceEncoder:
     Args:
         runtime: that encodes.
         device: of the runtime.
+
+    Attributes:
+        began: when the voice that is being encoded was begun, on the monotonic clock, or None.
     """
 
     def __init__(self, runtime: Runtime, device: torch.device) -> None:
         self._runtime = runtime
         self._stream = side_stream(device) if device.type == "cuda" else None
         self._thread = ThreadPoolExecutor(1, "voices")
+        self.began: float | None = None
 
-    def encode(self, turn: Turn) -> Tensor:
+    def encode(self, turn: Turn, is_disconnected: Callable[[], bool] = lambda: False) -> Tensor:
         """Return the codes `[frames, codebooks]` of a turn that has audio, on the CPU; wait for other voices first.
 
         Raises:
             ValueError: the turn has no audio.
+            Cancelled: `is_disconnected()` was true while this waited.
         """
         if turn.audio is None:
             raise ValueError("only a turn that was heard can be encoded")
-        return self._thread.submit(self._encode, torch.from_numpy(turn.audio.samples)).result()
+        encoding = self._thread.submit(self._encode, torch.from_numpy(turn.audio.samples))
+        while not wait([encoding], timeout=0.25).done:
+            if is_disconnected():
+                encoding.cancel()
+                raise Cancelled("the client disconnected")
+        return encoding.result()
 
     def close(self) -> None:
         """Finish the voice that is being encoded, then stop."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _encode(self, samples: Tensor) -> Tensor:
+        self.began = time.monotonic()
+        try:
+            return self._encode_on_stream(samples)
+        finally:
+            self.began = None
+
+    def _encode_on_stream(self, samples: Tensor) -> Tensor:
         with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             # The copy waits for the stream: whoever reads the codes need not know of it.
             return self._runtime.encode(samples).cpu()

@@ -147,7 +147,7 @@ def add_product(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
         # OpenVINO does not convert the in-place form; it fuses the sum itself.
         result: Tensor = residual + layer(x)
         return result
-    residual.flatten(0, -2).addmm_(x.flatten(0, -2), layer.weight.T)
+    residual.view(-1, residual.shape[-1]).addmm_(x.flatten(0, -2), layer.weight.T)
     return residual
 
 

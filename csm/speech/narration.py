@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from csm.audio.waveform import Samples
-from csm.engine.api import Chunk, Engine, Sampling
-from csm.errors import GenerationFailed
+from csm.engine.api import Chunk, ChunkStream, Engine, Sampling
+from csm.errors import GenerationFailed, InvalidRequest
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
 from csm.speech.segments import Limits, Segment, split
@@ -47,6 +47,7 @@ class Manner:
         max_seconds: of the whole audio; None for as much as the text needs.
         max_segment_seconds: of the audio of one segment.
         streamed: whether audio is sent while it is generated; otherwise any segment can be generated again.
+        speed: at which the client plays the audio.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class Manner:
     max_seconds: float | None
     max_segment_seconds: float
     streamed: bool
+    speed: float = 1.0
 
 
 class Narration:
@@ -78,6 +80,7 @@ class Narration:
         self._sent = 0
         self._began: float | None = None
         self._generations = 0
+        self._is_over = False
         self.finish_reason: FinishReason = "stop"
         self.retries = 0
 
@@ -93,19 +96,23 @@ class Narration:
             Cancelled: the client disconnected.
             DeadlineExceeded: no slot became free in time.
         """
-        if lead_seconds:
-            yield self._send(self._silence(lead_seconds))
         for segment in segments:
-            if self._left_seconds() <= 0:
-                self._finish("length")
-                return
-            yield from self._segment(segment)
+            for samples in self._segment(segment):
+                if lead_seconds:
+                    # Sent with the first audio, because an error before that can still be answered with its own status.
+                    yield self._send(self._silence(lead_seconds))
+                    lead_seconds = 0.0
+                yield self._send(samples)
             if segment.pause:
                 yield self._send(self._silence(segment.pause))
+            if self._is_over:
+                self._finish("length")
+                return
 
     def _segment(self, segment: Segment) -> Iterator[Samples]:
         """Yield the best take of a segment, or the first one of which anything was sent."""
         best: Take | None = None
+        is_last = self._limit_is_near(segment.text)
         for attempt in range(1 + MAX_RETRIES):
             texts = [segment.text] if attempt < MAX_RETRIES else _halves(segment.text)
             held: list[Samples] = []
@@ -118,12 +125,14 @@ class Narration:
                     held.append(samples)
                     if sent or not self._may_hold():
                         sent = True
-                        yield from map(self._send, held)
+                        yield from held
                         held.clear()
             whole = join(segment.text, takes)
-            if sent or whole.is_good or self._is_cut_short(segment.text):
+            if sent or whole.is_good or (is_last and whole.samples):
                 self._keep(whole)
-                yield from map(self._send, held)
+                yield from held
+                # What the limit of the request cut short is the end: the next segment would be spoken in its place.
+                self._is_over |= is_last and not whole.is_good
                 return
             log.info("a segment of %d characters ended badly (%s)", len(segment.text), whole.reason)
             self.retries += 1
@@ -135,9 +144,10 @@ class Narration:
                     "or try another sample"
                 )
             self._finish("silence")
+            self._is_over |= is_last
             return
         self._keep(best)
-        yield from map(self._send, best.samples)
+        yield from best.samples
 
     def _take(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
         """Generate one take; yield the samples of it that are kept."""
@@ -152,18 +162,36 @@ class Narration:
         self._generations += 1
         turns = [*self._history, *(one.as_turn(self._rate) for one in before if one.samples)]
         max_frames = max(1, round(limit * self._frame_rate))
-        said = conversation(self._voice, take.text, turns)
-        frames, fade = 0, Fade(round(FADE_SECONDS * self._rate))
-        with closing(self._engine.generate(said, sampling, max_frames, self._is_disconnected)) as chunks:
+        fade = Fade(round(FADE_SECONDS * self._rate))
+        with closing(self._generate(take.text, turns, sampling, max_frames)) as chunks:
             for chunk in chunks:
-                frames += len(chunk.codes)
                 yield from self._kept(take, chunk, fade.pass_on(detector.push(chunk)))
                 if detector.reason is not None:
                     break
-        take.reason = detector.reason or ("length" if frames >= max_frames else "stop")
+        take.reason = detector.reason or ("length" if chunks.is_cut else "stop")
         take.spoken_seconds = detector.spoken_seconds
         rest = np.concatenate([detector.finish(), np.zeros(0, np.float32)])
         yield from self._kept(take, None, fade.end(rest))
+
+    def _generate(self, text: str, history: Sequence[Turn], sampling: Sampling, max_frames: int) -> ChunkStream:
+        """Start a generation, without the history if the context has no room for it."""
+
+        def start(turns: Sequence[Turn]) -> ChunkStream:
+            return self._engine.generate(
+                conversation(self._voice, text, turns),
+                sampling,
+                max_frames,
+                self._is_disconnected,
+                has_deadline=self._began is None,
+            )
+
+        try:
+            return start(history)
+        except InvalidRequest:
+            if not history:
+                raise
+            self._history.clear()
+            return start(())
 
     def _kept(self, take: Take, chunk: Chunk | None, samples: Samples) -> Iterator[Samples]:
         if chunk is not None:
@@ -194,10 +222,10 @@ class Narration:
             return True
         if self._began is None:
             return False
-        return self._sent / self._rate - (time.monotonic() - self._began) > MIN_AHEAD_SECONDS
+        return self._sent / self._rate / self._manner.speed - (time.monotonic() - self._began) > MIN_AHEAD_SECONDS
 
-    def _is_cut_short(self, text: str) -> bool:
-        """Return whether a segment may have been ended by the request's limit rather than by the model."""
+    def _limit_is_near(self, text: str) -> bool:
+        """Return whether a segment may be ended by the request's limit rather than by the model."""
         return self._left_seconds() < max_seconds(text)
 
     def _left_seconds(self) -> float:
@@ -213,6 +241,7 @@ class Narration:
             if len(samples) > left:
                 self._finish("length")
                 samples = samples[:left]
+            self._is_over |= len(samples) == left
         self._sent += len(samples)
         return samples
 
@@ -220,7 +249,8 @@ class Narration:
 def _halves(text: str) -> list[str]:
     """Divide a text that the model failed to speak as a whole."""
     half = max(20, -(-len(text) // 2))
-    return [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
+    pieces = [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
+    return pieces if all(any(map(str.isalnum, piece)) for piece in pieces) else [text]
 
 
 def _seconds(turn: Turn) -> float:

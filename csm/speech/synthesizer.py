@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from csm.asr.transcriber import Transcriber
@@ -67,7 +67,8 @@ class CsmSynthesizer:
         self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
     ) -> Generator[bytes, None, None]:
         started = time.monotonic()
-        with reservation:
+        # A whole answer takes memory until it has been sent: who holds its reservation releases it then.
+        with reservation if utterance.stream else nullcontext():
             voice = self._voice(utterance, is_disconnected, notes)
             # The request may run for minutes, and the file is no longer needed: free its memory.
             utterance = replace(utterance, reference=b"")
@@ -134,4 +135,5 @@ class CsmSynthesizer:
             max_seconds=None if utterance.max_seconds is None else utterance.max_seconds * utterance.speed,
             max_segment_seconds=self._settings.max_audio_seconds,
             streamed=utterance.stream,
+            speed=utterance.speed,
         )

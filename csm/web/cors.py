@@ -18,7 +18,10 @@ ALLOWED = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
-EXPOSED = {"Access-Control-Expose-Headers": "Content-Disposition, Retry-After, X-Request-ID"}
+EXPOSED = {
+    "Access-Control-Expose-Headers": "Content-Disposition, Retry-After, X-Finish-Reason, X-Reference-Warnings, "
+    "X-Request-ID, X-Text-Language, X-Transcript-Source"
+}
 
 HOST_HELP = "Without keys this server answers to localhost and 127.0.0.1 only: call it so, or set CSM_API_KEYS."
 ORIGIN_HELP = "Without keys this server takes no requests from pages of other sites: set CSM_CORS_ORIGINS to allow one."

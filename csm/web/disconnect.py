@@ -36,10 +36,11 @@ def watch(environ: Environ) -> Callable[[], bool]:
         return lambda: False
 
     def is_disconnected() -> bool:
-        if connection.fileno() < 0:
-            return True
         poll = select.poll()
-        poll.register(connection, CLOSED_BY_PEER)
+        try:
+            poll.register(connection, CLOSED_BY_PEER)
+        except (ValueError, OSError):  # closed, maybe by another thread just now
+            return True
         return bool(poll.poll(0))
 
     return is_disconnected

@@ -14,7 +14,9 @@ from csm.web.problems import InvalidField
 FILE = "audio"
 TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "speed", "stream", "consent")
 
-MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE, MAX_SECONDS = 2**63 - 1, 2051, 2.0, 3600.0
+MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE = 2**63 - 1, 2051, 2.0
+MIN_SECONDS, MAX_SECONDS = 0.08, 3600.0
+"""A frame, and an hour."""
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -44,9 +46,9 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
         raise InvalidField("text", f"text must have 1 to {max_chars} characters.")
     if len(values.get("transcript", "")) > max_chars:
         raise InvalidField("transcript", f"transcript must have at most {max_chars} characters.")
-    max_seconds = _number(values, "max_seconds", 0.0, 0.0, MAX_SECONDS) if "max_seconds" in values else None
-    if max_seconds == 0:
-        raise InvalidField("max_seconds", f"max_seconds must be more than 0, and at most {MAX_SECONDS:g}.")
+    max_seconds = (
+        _number(values, "max_seconds", MAX_SECONDS, MIN_SECONDS, MAX_SECONDS) if "max_seconds" in values else None
+    )
     return Utterance(
         text=values["text"],
         reference=reference,

@@ -18,6 +18,8 @@ BODY_SECONDS = 15.0
 
 DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 5.0
 
+SLOW = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
+
 BROKEN = (
     "The multipart body is malformed or ends before its final boundary; "
     "let your HTTP client build it, and do not set its Content-Type by hand."
@@ -78,8 +80,10 @@ def _parse(request: flask.Request) -> None:
             if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
                 raise
             # The parser raises ValueError; what is raised for malformed chunks depends on the server.
-            slow = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
-            raise BadRequest(slow if expired.is_set() else BROKEN) from None
+            raise BadRequest(SLOW if expired.is_set() else BROKEN) from None
+    if expired.is_set():
+        # The body was just in time, but the socket is closed for reading now and counts as disconnected.
+        raise BadRequest(SLOW)
 
 
 def _refuse_misplaced(request: flask.Request, texts: frozenset[str], file: str) -> None:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from csm.settings import Settings, SettingsError
 from csm.web import access_log
-from csm.web.problems import problem, seconds
+from csm.web.problems import InvalidField, problem, seconds
 
 # If Redis hangs, one request waits this long; after that, requests are counted in memory until Redis answers again.
 REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
@@ -49,24 +49,33 @@ def charge(limiter: Limiter, settings: Settings, characters: int) -> None:
 
     Raises:
         TooManyRequests: fewer characters than that are left.
+        InvalidField: the text is longer than the whole quota.
     """
-    for limit in parse_many(settings.character_limit) if settings.character_limit else ():
-        quota = limit, "characters", _client()
-        try:
-            is_free = limiter.limiter.hit(*quota, cost=characters)
-            wait = 0.0 if is_free else limiter.limiter.get_window_stats(*quota).reset_time - time.time()
-        except Exception:
-            # The request limit, checked earlier, has noticed the failure as well and counts in memory from now on.
-            limiter.logger.warning("rate limit storage failed while counting characters")
-            continue
-        if not is_free:
-            unit = str(limit).replace(" per ", " characters per ", 1)
-            delay = seconds(wait)
-            raise TooManyRequests(
-                f"This text has {characters} characters, more than are left of your quota of {unit}; "
-                f"try again in {delay} seconds.",
-                retry_after=int(delay),
+    limits = parse_many(settings.character_limit) if settings.character_limit else []
+    for limit in limits:
+        if characters > limit.amount:
+            raise InvalidField(
+                "text", f"text has {characters} characters; CSM_CHARACTER_LIMIT allows {limit.amount} at a time."
             )
+    quotas = [(limit, "characters", _client()) for limit in limits]
+    try:
+        used_up = [quota for quota in quotas if not limiter.limiter.test(*quota, cost=characters)]
+        if not used_up:
+            for quota in quotas:
+                limiter.limiter.hit(*quota, cost=characters)
+            return
+        wait = max(limiter.limiter.get_window_stats(*quota).reset_time for quota in used_up) - time.time()
+    except Exception:
+        # The request limit, checked earlier, has noticed the failure as well and counts in memory from now on.
+        limiter.logger.warning("rate limit storage failed while counting characters")
+        return
+    unit = str(used_up[0][0]).replace(" per ", " characters per ", 1)
+    delay = seconds(wait)
+    raise TooManyRequests(
+        f"This text has {characters} characters, more than are left of your quota of {unit}; "
+        f"try again in {delay} seconds.",
+        retry_after=int(delay),
+    )
 
 
 def check(settings: Settings) -> None:

@@ -55,11 +55,13 @@ def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
 def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
     """Return an answer with exact sizes and a Content-Length, once all audio is generated."""
     with contextlib.closing(speech):
-        pcm = b"".join((_first(speech), *speech))
+        chunks = [_first(speech), *speech]
     _note(speech, entry)
-    content = wav.header(SAMPLE_RATE, len(pcm)) + pcm
-    pieces = (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
-    return _respond(pieces, entry, environ, _headers(speech) | {"Content-Length": str(len(content))})
+    length = sum(map(len, chunks))
+    pieces = (chunk[at : at + PIECE_BYTES] for chunk in chunks for at in range(0, len(chunk), PIECE_BYTES))
+    # Proxies may buffer it, so that a slow client does not hold a thread.
+    headers = _headers(speech) | {"Content-Length": str(wav.HEADER_BYTES + length), "X-Accel-Buffering": "yes"}
+    return _respond(itertools.chain([wav.header(SAMPLE_RATE, length)], pieces), entry, environ, headers)
 
 
 def _noted(speech: Speech, entry: Access) -> Iterator[bytes]:

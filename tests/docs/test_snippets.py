@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_the_python_api(checkout):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.split("\n")[:-1]
-    assert lines[:3] == ["0.08 s", "0.16 s", "0.32 s"] and all(line.endswith(" s") for line in lines)
+    assert len(lines) > 2 and all(re.fullmatch(r"\d+\.\d\d s", line) for line in lines)
     with wave.open(str(checkout / "clone.wav")) as wav:
         assert wav.getframerate() == 24_000 and wav.getnframes() > 7_200
 

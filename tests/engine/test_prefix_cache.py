@@ -1,6 +1,7 @@
 """A voice is encoded and read once, kept while there is room, and shared by all who ask for it."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -35,7 +36,7 @@ class Encoder:
         self.pause = threading.Event()
         self.pause.set()
 
-    def __call__(self, turn: Turn) -> Tensor:
+    def __call__(self, turn: Turn, is_disconnected: Callable[[], bool] = lambda: False) -> Tensor:
         self.asked.append(turn)
         assert self.pause.wait(30)
         if self.error:

@@ -17,14 +17,14 @@ LEAK_BYTES = 250_000
 
 
 def leak() -> None:
-    """Let each request leak memory, and every fifth one a descriptor and a thread."""
+    """Let each request leak memory, and every second one a descriptor and a thread."""
     from csm.speech.synthesizer import CsmSynthesizer
 
     tight, kept, calls = CsmSynthesizer.speak, list[Any](), itertools.count(1)
 
     def speak(self: CsmSynthesizer, *given: Any) -> Speech:
         kept.append(os.urandom(LEAK_BYTES))
-        if next(calls) % 5 == 0:
+        if next(calls) % 2 == 0:
             kept.append(os.dup(0))
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         return tight(self, *given)

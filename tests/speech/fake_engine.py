@@ -9,6 +9,7 @@ import numpy as np
 from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.errors import CsmError
 from csm.model.conversation import Conversation
+from tests.speech.frames import Stream
 
 
 @dataclass
@@ -53,12 +54,18 @@ class FakeEngine:
         return EngineInfo("fake", "cpu", "float32", self.slots, 24_000, 12.5)
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
-    ) -> Generator[Chunk, None, None]:
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        max_frames: int,
+        is_disconnected: Callable[[], bool],
+        *,
+        has_deadline: bool = True,
+    ) -> Stream:
         """See `Engine.generate`."""
         call = Call(conversation, sampling, max_frames, is_disconnected)
         self.calls.append(call)
-        return self._chunks(call, len(self.calls) <= self.silent)
+        return Stream(self._chunks(call, len(self.calls) <= self.silent))
 
     def _chunks(self, call: Call, silent: bool) -> Generator[Chunk, None, None]:
         self.running += 1

@@ -7,25 +7,9 @@ from csm.audio.waveform import Samples
 from csm.engine.api import Chunk
 from csm.speech import endings
 from csm.speech.endings import EndingDetector, max_seconds, min_frames, says_all
+from tests.speech.frames import FRAME, FRAME_RATE, RATE, looped, silence, sound
 
-RATE, FRAME_RATE, FRAME = 24_000, 12.5, 1920
 SENTENCE = "The quick brown fox jumps over the lazy dog near the river bank."
-
-
-def sound(count: int, level: float = 0.1, seed: int = 0) -> Chunk:
-    """Frames of noise, each with a first code of its own."""
-    rng = np.random.default_rng(seed)
-    codes = rng.permutation(2000)[:count, None].repeat(4, axis=1) + 1
-    return Chunk(codes, (level * rng.standard_normal(count * FRAME)).astype(np.float32))
-
-
-def silence(count: int) -> Chunk:
-    return Chunk(np.full((count, 4), 7, np.int64), np.zeros(count * FRAME, np.float32))
-
-
-def looped(pattern: list[int], count: int) -> Chunk:
-    codes = np.resize(np.asarray(pattern), count)[:, None].repeat(4, axis=1)
-    return Chunk(codes, sound(count).samples)
 
 
 def watched(*chunks: Chunk, size: int = 8) -> tuple[EndingDetector, Samples]:

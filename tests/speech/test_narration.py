@@ -11,14 +11,14 @@ import pytest
 
 from csm.audio.waveform import Samples, Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
-from csm.errors import Cancelled, GenerationFailed
+from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.conversation import Conversation
 from csm.speech import narration as module
 from csm.speech.endings import max_seconds
 from csm.speech.narration import MAX_RETRIES, Manner, Narration
 from csm.speech.segments import Segment
 from csm.speech.voice import Voice
-from tests.speech.test_endings import FRAME, FRAME_RATE, RATE, looped, silence, sound
+from tests.speech.frames import FRAME, FRAME_RATE, RATE, Stream, looped, silence, sound
 
 VOICE = Voice(Waveform(np.zeros(RATE, np.float32), RATE), "Heard before.")
 MANNER = Manner(seed=100, temperature=0.9, top_k=50, max_seconds=None, max_segment_seconds=90.0, streamed=True)
@@ -44,6 +44,8 @@ class Scripted:
     turn: Callable[[str, int], Frames] = lambda text, number: spoken(text)
     asked: list[tuple[Conversation, Sampling, int]] = field(default_factory=list)
     closed: int = 0
+    refuses: Callable[[Conversation], bool] = lambda conversation: False
+    deadlines: list[bool] = field(default_factory=list)
 
     info = EngineInfo("scripted", "cpu", "float32", 1, RATE, FRAME_RATE)
     running = 0
@@ -55,11 +57,22 @@ class Scripted:
         return
 
     def generate(
-        self, conversation: Conversation, sampling: Sampling, max_frames: int, is_disconnected: Callable[[], bool]
-    ) -> Any:
+        self,
+        conversation: Conversation,
+        sampling: Sampling,
+        max_frames: int,
+        is_disconnected: Callable[[], bool],
+        *,
+        has_deadline: bool = True,
+    ) -> Stream:
+        if self.refuses(conversation):
+            raise InvalidRequest("too long")
+        self.deadlines.append(has_deadline)
         self.asked.append((conversation, sampling, max_frames))
         number = sum(said.target.text == conversation.target.text for said, _, _ in self.asked) - 1
-        return self._chunks(self.turn(conversation.target.text, number), max_frames, is_disconnected)
+        frames = self.turn(conversation.target.text, number)
+        is_cut = sum(len(chunk.codes) for chunk in frames) >= max_frames
+        return Stream(self._chunks(frames, max_frames, is_disconnected), is_cut)
 
     def _chunks(
         self, frames: Frames, max_frames: int, is_disconnected: Callable[[], bool]
@@ -231,7 +244,7 @@ def test_a_fast_engines_segment_is_held_until_it_is_whole(monkeypatch: pytest.Mo
     assert (2, 1) not in seen and (2, 2) in seen
 
 
-@pytest.mark.parametrize("limit", [0.5, 4.0, 9.0, 30.0])
+@pytest.mark.parametrize("limit", [0.5, 4.0, 4.00001, 9.0, 30.0, 3 * 1.1])
 def test_the_limit_of_the_request_is_kept_to_the_sample_and_told(limit: float) -> None:
     engine = Scripted()
     narration, sent = narrate(engine, manner=replace(MANNER, max_seconds=limit))
@@ -288,3 +301,51 @@ def test_ten_thousand_characters_are_spoken_whole() -> None:
     narration, _ = narrate(engine, segments)
     assert narration.finish_reason == "stop" and len(engine.texts) == 160
     print(f"{time.process_time() - began:.1f} s of processor time for {sum(len(s.text) for s in segments)} characters")
+
+
+def test_the_history_is_left_out_where_the_context_has_no_room_for_it() -> None:
+    engine = Scripted(refuses=lambda conversation: len(conversation.said) > 1)
+    narration, _ = narrate(engine)
+    assert engine.texts == SENTENCES and narration.finish_reason == "stop"
+    assert max(len(conversation.said) for conversation, _, _ in engine.asked) == 1
+
+
+def test_a_text_that_does_not_fit_at_all_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        narrate(Scripted(refuses=lambda conversation: True))
+
+
+def test_a_client_that_has_audio_already_waits_for_its_turn_however_long() -> None:
+    engine = Scripted()
+    narrate(engine)
+    assert engine.deadlines == [True] + [False] * 11
+
+
+def test_silence_at_the_beginning_is_sent_with_the_first_audio() -> None:
+    narration = Narration(Scripted(lambda text, number: []), VOICE, MANNER, lambda: False)
+    with pytest.raises(GenerationFailed):
+        next(narration.speak(SEGMENTS, lead_seconds=1.0))
+    sent = list(Narration(Scripted(), VOICE, MANNER, lambda: False).speak(SEGMENTS[:1], lead_seconds=1.0))
+    assert len(sent[0]) == RATE and not sent[0].any() and sent[1].any()
+
+
+def test_at_double_speed_the_client_has_played_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("csm.speech.narration.time.monotonic", lambda: clock[0])
+    held = {}
+    for speed in (1.0, 2.0):
+        narration = Narration(Scripted(), VOICE, replace(MANNER, speed=speed), lambda: False)
+        clock[0] = 0.0
+        list(narration.speak(SEGMENTS[:3]))
+        clock[0] = narration._sent / RATE / 2
+        held[speed] = narration._may_hold()
+    assert held == {1.0: True, 2.0: False}
+
+
+@pytest.mark.parametrize("limit", [0.16, None])
+def test_a_turn_of_nothing_but_silence_is_tried_again_and_then_an_error(limit: float | None) -> None:
+    manner = replace(MANNER, max_seconds=limit)
+    engine = Scripted(lambda text, number: [silence(10)] if number == 0 else spoken(text))
+    assert narrate(engine, SEGMENTS[:1], manner)[1]
+    with pytest.raises(GenerationFailed):
+        narrate(Scripted(lambda text, number: [silence(40)]), SEGMENTS[:1], manner)

@@ -34,7 +34,7 @@ WARM_UPS = 2
 """Eager frames before a capture, for libraries to choose kernels and to allocate workspaces."""
 
 MAX_FAILURES = 3
-"""Failed captures after which no further one is tried."""
+"""Failed captures, other than for lack of memory, after which no further one is tried."""
 
 MAX_ROWS = 16
 """Default of the streams at once. Each takes 67 MB for its keys and values at CSM-1B's size."""
@@ -120,9 +120,10 @@ class CudaRuntime(TorchRuntime):
         # Largest first: each graph then fits into the memory pool of the one before.
         keys = sorted(product(_powers_of_two(self.rows), lengths, top_ks), reverse=True)
         failures: list[str] = []
+        too_many_rows, refused = self.rows + 1, 0
         for key in keys:
-            if len(failures) == MAX_FAILURES:
-                break
+            if refused == MAX_FAILURES or key[0] >= too_many_rows:
+                continue
             try:
                 self.graphs[key] = self._capture(key, capture)
             except Exception as error:
@@ -132,6 +133,11 @@ class CudaRuntime(TorchRuntime):
                         f"({str(error).partition(chr(10))[0]}): restart the server; if it happens again, look for Xid "
                         "errors in the kernel's log"
                     ) from error
+                if isinstance(error, torch.cuda.OutOfMemoryError):
+                    # Fewer rows may fit; the other graphs for as many will not.
+                    too_many_rows = key[0]
+                else:
+                    refused += 1
                 failures.append(f"{key[0]} rows of {key[1]} positions: {str(error).partition(chr(10))[0]}")
                 log.warning("no CUDA graph for %s", failures[-1])
         self.kv_cache.store.zero_()

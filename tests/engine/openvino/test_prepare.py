@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -50,8 +50,10 @@ def preparing(parent: int) -> psutil.Process:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in psutil.Process(parent).children():
-            if "csm.engine.openvino.prepare" in child.cmdline():
-                return child
+            # It may be short-lived: one that has ended is not the one.
+            with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+                if "csm.engine.openvino.prepare" in child.cmdline():
+                    return child
         time.sleep(0.01)
     raise AssertionError("nobody prepares")
 

@@ -124,7 +124,7 @@ def test_the_smallest_graph_that_is_large_enough_is_replayed(padded: CudaRuntime
 
 
 def out_of_memory(number: int) -> Exception | None:
-    return torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB") if number <= 2 else None
+    return torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB") if number <= 1 else None
 
 
 def refuses_to_capture(number: int) -> Exception | None:
