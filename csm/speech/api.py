@@ -123,8 +123,8 @@ class Synthesizer(Protocol):
 
         Args:
             utterance: what to say, and the voice to say it in.
-            reservation: from `reserve`; released when the iterator ends or is closed, but not if it was never started. If
-                the utterance is not streamed, it is held until the whole audio has been sent.
+            reservation: from `reserve`; released when the iterator ends or is closed, but not if it was never started.
+                If the utterance is not streamed, it is held until the whole audio has been sent.
             is_disconnected: polled at every frame; when it returns true, the generation stops with `Cancelled`.
 
         Raises:
