@@ -1,6 +1,6 @@
-"""The server: `python sesame_server.py`, or `sesame_server:app` for any WSGI server.
+"""Run the server with `python sesame_server.py`, or serve `sesame_server:app` with any WSGI server.
 
-Under another WSGI server run one process with threads, and fork before this module is imported (no preloading).
+With another WSGI server, use one process with threads, and import this module after the fork (no preloading).
 """
 
 import sys
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> "Flask":
-    """Make `app` when somebody asks for it: to import this module must not load a model."""
+    """Create `app` on first access, because importing this module must not load a model."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()["app"] = application()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: our engine against `transformers.generate` at CSM-1B's full size, on this machine."""
+"""`python -m benchmarks`: compare the csm engine with `transformers.generate` at CSM-1B's full size on this machine."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def prepare(candidate: Candidate, plan: Plan) -> None:
-    """Start a candidate once while memory is free: its first start compiles, which takes more memory than serving."""
+    """Start a candidate once alone: its first start compiles the model, which takes more memory than serving."""
     with Worker(candidate, plan) as worker:
         say(f"{candidate.name}: first start after {worker.ready['loaded_after']:.0f} s")
 
@@ -45,14 +45,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--work", type=Path, default=cache / "csm-bench", help="checkpoint and compiled models (6 GB)")
-    parser.add_argument("--checkpoint", type=Path, help="a real one instead of random weights")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="where JSON and plot go")
+    parser.add_argument("--checkpoint", type=Path, help="folder of a checkpoint, instead of random weights")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for JSON and plot")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", nargs="+", help="of the csm engine")
-    parser.add_argument("--streams", type=int, nargs="+", help="callers at once")
-    parser.add_argument("--frames", type=int, default=15, help="per stream and turn")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each")
-    parser.add_argument("--bandwidth", type=float, help="of the memory in GB/s, where it is known better than measured")
+    parser.add_argument("--streams", type=int, nargs="+", help="numbers of simultaneous streams")
+    parser.add_argument("--frames", type=int, default=15, help="frames per stream and round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each candidate")
+    parser.add_argument("--bandwidth", type=float, help="memory bandwidth in GB/s; measured if unset")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""CSM at its exact size with random weights, on disk or on a device: speed does not depend on their values."""
+"""Create CSM at its exact size with random weights, on which speed does not depend, on disk or on a device."""
 
 import shutil
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "processor_config.
 
 @dataclass(frozen=True, eq=False)
 class RandomCheckpoint(Checkpoint):
-    """A checkpoint without files: its weights are drawn on the device, the same ones each time for one device.
+    """A checkpoint without files, whose weights are drawn on the device; they are the same each time on one device.
 
     Attributes:
         seed: of the weights.
@@ -24,12 +24,12 @@ class RandomCheckpoint(Checkpoint):
     seed: int = 0
 
     def load(self, dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
-        """See `Checkpoint.load`; takes seconds on a GPU, where reading 7 GB from a disk takes a minute."""
+        """See `Checkpoint.load`; takes seconds on a GPU, while reading 7 GB from a disk takes a minute."""
         return random_model(self.config, dtype, device, self.seed)
 
 
 def random_checkpoint(config: CsmConfig) -> RandomCheckpoint:
-    """Combine a configuration with the tokenizer of the embedded demo, whose special tokens it must name."""
+    """Combine a configuration with the demo's tokenizer, whose special tokens the configuration must have."""
     return RandomCheckpoint(DEMO_FOLDER, config, AutoTokenizer.from_pretrained(DEMO_FOLDER, local_files_only=True))
 
 
@@ -50,7 +50,7 @@ def full_size_config() -> CsmConfig:
 
 
 def tiny_config() -> CsmConfig:
-    """Return a configuration that a CPU runs many times faster than speech: eight codebooks, two layers each."""
+    """Return a configuration that a CPU runs many times faster than real time: eight codebooks, two layers each."""
     config = full_size_config().to_dict()
     stack = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     stack |= {"num_key_value_heads": 2, "head_dim": 16, "num_codebooks": 8, "vocab_size": 131}
@@ -77,7 +77,7 @@ def tiny_config() -> CsmConfig:
 def random_model(
     config: CsmConfig, dtype: torch.dtype, device: torch.device, seed: int = 0
 ) -> CsmForConditionalGeneration:
-    """Draw all weights on the device; the codec's are float32."""
+    """Return a model with random weights, drawn on the device; those of the codec are float32."""
     torch.manual_seed(seed)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -94,14 +94,14 @@ def random_model(
 
 
 def make(folder: Path) -> Path:
-    """Write the checkpoint in bfloat16 (3.3 GB, about a minute), unless it is there already; returns the folder."""
+    """Write the checkpoint in bfloat16 (3.3 GB, about a minute) unless it exists; return its folder."""
     if (folder / "config.json").exists():
         return folder
     model = random_model(full_size_config(), torch.bfloat16, torch.device("cpu")).to(torch.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         shutil.copy(DEMO_FOLDER / name, folder / name)
-    # config.json is written last in effect: a folder that an interrupt left half-made is not taken for whole.
+    # config.json is moved last, so that an interrupted run does not leave a folder that looks complete.
     model.save_pretrained(folder / "partial", max_shard_size="2GB")
     for path in sorted((folder / "partial").iterdir(), key=lambda p: p.name == "config.json"):
         path.rename(folder / path.name)

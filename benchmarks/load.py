@@ -1,7 +1,7 @@
-"""`python -m benchmarks.load`: how many requests a second a server answers without gaps for listeners.
+"""`python -m benchmarks.load`: measure how many requests a second a server answers without gaps in the audio.
 
-Requests of mixed lengths, in voices that return and voices that are new, arrive at random at increasing rates, and none
-waits for another's answer (`benchmarks.open_loop`). The server's quota and queue must allow them: start it with
+Requests of mixed lengths, with new and with repeated voices, arrive at random at increasing rates, and do not wait for
+earlier answers (`benchmarks.open_loop`). The server's quota must allow them: start it with
 CSM_RATE_LIMIT="1000000 per minute".
 """
 
@@ -31,17 +31,17 @@ RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class Voices:
-    """Random cuts of one recording; the server takes each cut for another voice.
+    """Random excerpts of one recording; to the server, each is a different voice.
 
     Args:
-        path: of the recording, some ten seconds long.
+        path: of the recording, about ten seconds long.
     """
 
     def __init__(self, path: Path) -> None:
         self._waveform = decode(path.read_bytes(), max_seconds=60)
 
     def wav(self, number: int) -> bytes:
-        """Return one voice as a WAV file, the same for the same number."""
+        """Return the voice with a number as a WAV file; it is always the same for one number."""
         chance, rate = random.Random(number), self._waveform.sample_rate
         seconds = chance.uniform(0.4, 0.9) * self._waveform.seconds
         start = chance.uniform(0, self._waveform.seconds - seconds)
@@ -50,7 +50,7 @@ class Voices:
 
 
 def http_client(url: str, key: str, voices: Voices) -> Client:
-    """Return a client that calls a server over HTTP, with one connection for each request."""
+    """Return a client that sends requests to a server over HTTP, with a connection for each."""
     address = urlsplit(url)
     connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
 
@@ -81,7 +81,7 @@ def samples(answer: http.client.HTTPResponse) -> Iterator[NDArray[np.float32]]:
     """Yield the samples of a WAV stream as they arrive.
 
     Raises:
-        http.client.IncompleteRead: the answer was cut off.
+        http.client.IncompleteRead: the answer is truncated.
     """
     answer.read(HEADER_BYTES)
     rest = b""
@@ -99,15 +99,15 @@ def main() -> None:
         heard = sum(len(piece) for piece in client(Order(0.0, "Are you there?", 0))())
     except (OSError, RuntimeError, RefusedError) as error:
         raise SystemExit(f"the server does not answer as it should: {error}") from None
-    say(f"the first answer had {heard / SAMPLE_RATE:.1f} s of sound")
+    say(f"the first answer had {heard / SAMPLE_RATE:.1f} s of audio")
     plan = Sweep(tuple(args.rates), args.seconds, args.buffer, seed=args.seed)
     rows = []
     for row in sweep(client, plan, SAMPLE_RATE):
         rows.append(row)
         say(f"{row['rate']:g} a second: {row['played']} of {row['requests']} played, {row['underruns']} underruns")
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        told = {"hardware": hardware(), "buffer_s": args.buffer, "seconds": args.seconds, "rates": rows}
-        args.out.write_text(json.dumps(told, indent=1))
+        content = {"hardware": hardware(), "buffer_s": args.buffer, "seconds": args.seconds, "rates": rows}
+        args.out.write_text(json.dumps(content, indent=1))
     print(table(arrivals(rows)))
     clean = [row["rate"] for row in rows if is_clean(row)]
     print(f"highest rate without underruns or refusals: {f'{max(clean):g} a second' if clean else 'none of these'}")
@@ -121,13 +121,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:5000", help="of the server")
     parser.add_argument("--key", default="", help="API key; empty for none")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="requests a second, ascending")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of arrivals at each rate")
+    parser.add_argument("--seconds", type=float, default=30.0, help="duration of the arrivals at each rate")
     parser.add_argument(
-        "--buffer", type=float, default=0.2, help="seconds of sound that a player holds before it begins"
+        "--buffer", type=float, default=0.2, help="seconds of audio that a player buffers before it starts"
     )
     parser.add_argument("--seed", type=int, default=0, help="of arrivals, texts and voices")
-    parser.add_argument("--recording", type=Path, default=RECORDING, help="that voices are cut from")
-    parser.add_argument("--out", type=Path, default=Path("results/load.json"), help="JSON")
+    parser.add_argument("--recording", type=Path, default=RECORDING, help="from which the voices are cut")
+    parser.add_argument("--out", type=Path, default=Path("results/load.json"), help="JSON file to write")
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
-"""Requests that arrive at random and wait for no other's answer.
+"""An open-loop load test: requests arrive at random and do not wait for earlier answers.
 
-The loop is open: arrivals are drawn beforehand (a Poisson process), and every time is counted from when a request was
-due. A closed loop, in which a caller sends its next request once the last was answered, sends less while the server is
-slow, and so leaves out of its figures those who would have waited longest (Tene's "coordinated omission").
+Arrival times are drawn beforehand (a Poisson process), and all times are measured from when a request was due. In a
+closed loop, a client sends its next request after the last answer, so it sends less while the server is slow, and the
+longest waits are missing from the results (Tene's "coordinated omission").
 """
 
 import random
@@ -21,7 +21,7 @@ from csm.engine.api import Engine, Sampling
 from csm.speech.voice import conversation
 
 AUDIBLE = 0.01
-"""Of full scale: -40 dB, below which a listener takes speech for silence."""
+"""Amplitude, relative to full scale (-40 dB), below which a listener hears silence."""
 
 TEXTS = (
     "Yes.",
@@ -33,11 +33,11 @@ TEXTS = (
     "It rained for most of the night. By morning the river had reached the bridge, and the road was closed.",
     "Thank you for calling. If you have any further questions, send us a message and we will answer within a day.",
 )
-RETURNING_VOICES, NEW_VOICE_SHARE = 4, 0.2
+REPEATED_VOICES, NEW_VOICE_SHARE = 4, 0.2
 
 
 class RefusedError(Exception):
-    """The server refused the request, because it was at capacity."""
+    """The server refused the request because it is at capacity."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Order:
 
     Attributes:
         due: seconds after the start of the run.
-        text: to be said.
-        voice: number of the reference; those from `RETURNING_VOICES` on occur once.
+        text: what to say.
+        voice: number of the voice; voices from `REPEATED_VOICES` on occur once.
     """
 
     due: float
@@ -56,10 +56,10 @@ class Order:
 
 
 Send = Callable[[], Iterator[NDArray[np.float32]]]
-"""Send a request now; yields the samples of its answer as they arrive, and raises `RefusedError`."""
+"""Sends a prepared request and yields the samples of its answer as they arrive. Raises `RefusedError`."""
 
 Client = Callable[[Order], Send]
-"""Prepare a request, so that sending it takes no time of its own."""
+"""Prepares a request, so that sending it takes no extra time."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Sweep:
 
     Attributes:
         rates: requests a second, ascending.
-        seconds: of arrivals at each rate.
-        buffer: seconds of sound that a player holds before it begins.
-        until: no rate begins that could not end within so many seconds from the start.
+        seconds: duration of the arrivals at each rate.
+        buffer: seconds of audio that a player buffers before it starts.
+        until: seconds from the start; a rate that might not end by then is not tried.
         seed: of arrivals, texts and voices.
     """
 
@@ -84,17 +84,17 @@ class Sweep:
 def orders(rate: float, seconds: float, seed: int) -> list[Order]:
     """Draw the requests of one run."""
     chance = random.Random(f"{seed} {rate}")
-    drawn, due, newest = [], chance.expovariate(rate), RETURNING_VOICES + 1000 * seed
+    drawn, due, newest = [], chance.expovariate(rate), REPEATED_VOICES + 1000 * seed
     while due < seconds:
         is_new = chance.random() < NEW_VOICE_SHARE
         newest += is_new
-        drawn.append(Order(due, chance.choice(TEXTS), newest if is_new else chance.randrange(RETURNING_VOICES)))
+        drawn.append(Order(due, chance.choice(TEXTS), newest if is_new else chance.randrange(REPEATED_VOICES)))
         due += chance.expovariate(rate)
     return drawn
 
 
 def offer(client: Client, requests: Sequence[Order], sample_rate: int) -> list[Answer]:
-    """Send every request when it is due, without waiting for earlier ones; return when all have ended."""
+    """Send each request when it is due, without waiting for earlier ones; return when all have ended."""
     sends, answers = [client(order) for order in requests], [Answer() for _ in requests]
     began, threads = monotonic(), []
     for order, send, answer in zip(requests, sends, answers, strict=True):
@@ -126,7 +126,7 @@ def _hear(send: Send, answer: Answer, due: float, sample_rate: int) -> None:
 
 
 def sweep(client: Client, plan: Sweep, sample_rate: int) -> Iterator[dict[str, Any]]:
-    """Try increasing rates; the last row is the first at which a request was refused, failed or interrupted."""
+    """Try increasing rates and yield a row for each; stop after a rate at which a request did not play cleanly."""
     began = monotonic()
     for rate in plan.rates:
         if monotonic() - began + 2 * plan.seconds > plan.until:
@@ -139,9 +139,9 @@ def sweep(client: Client, plan: Sweep, sample_rate: int) -> Iterator[dict[str, A
 
 
 def engine_client(engine: Engine, seconds: float = 5.0) -> Client:
-    """Return a client that calls an engine without HTTP.
+    """Return a client that uses an engine directly, without HTTP.
 
-    Answers last as long as their texts would take to say, because a model with random weights never ends by itself.
+    The length of an answer is estimated from its text, because a model with random weights does not end by itself.
     """
 
     def prepare(order: Order) -> Send:

@@ -1,4 +1,4 @@
-"""Candidates against the reference: both are loaded and alternate, so that other load on the machine affects both."""
+"""Compare candidates with a reference: both are loaded and take turns, so that other load affects both."""
 
 import json
 import os
@@ -17,7 +17,7 @@ class Candidate:
 
     Attributes:
         engine: `csm` or `transformers`.
-        precision: of its weights.
+        precision: of the weights.
     """
 
     engine: str
@@ -25,7 +25,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name for tables."""
         return f"{self.engine} {self.precision}"
 
 
@@ -37,9 +37,9 @@ class Plan:
         folder: of the checkpoint.
         cache: of compiled models.
         device: of torch.
-        streams: numbers of callers at once.
-        frames: per stream and turn.
-        rounds: turns that each takes.
+        streams: numbers of simultaneous streams.
+        frames: per stream and round.
+        rounds: of each candidate.
     """
 
     folder: Path
@@ -55,12 +55,12 @@ class Result:
     """Measurements of one candidate.
 
     Attributes:
-        candidate: which.
-        ready: what its process said when it was loaded.
-        cold: answers with a voice never heard, one stream.
-        cached: answers with a voice heard before, one stream.
-        at_once: answers by number of streams.
-        reference: the reference's answers between the `cached` turns.
+        candidate: that was measured.
+        ready: what its process reported after loading.
+        cold: results with a new voice, one stream.
+        cached: results with a cached voice, one stream.
+        at_once: results by number of streams.
+        reference: results of the reference, alternating with `cached`.
     """
 
     candidate: Candidate
@@ -72,14 +72,19 @@ class Result:
 
     @property
     def speed_up(self) -> float:
-        """How many times faster than the reference, as the median over turns that followed one another."""
+        """Speed relative to the reference: the median of the ratios of adjacent runs."""
         pairs = zip(self.reference, self.cached, strict=True)
         ratios: list[float] = [theirs["rtf"] / ours["rtf"] for theirs, ours in pairs]
         return statistics.median(ratios)
 
 
 class Worker:
-    """A process with one engine in it."""
+    """A process that runs one engine.
+
+    Args:
+        candidate: the engine and its precision.
+        plan: checkpoint, device and number of slots.
+    """
 
     def __init__(self, candidate: Candidate, plan: Plan) -> None:
         slots = max(plan.streams) if candidate.engine == "csm" else 1
@@ -87,10 +92,10 @@ class Worker:
         options |= {"folder": str(plan.folder), "cache": str(plan.cache), "slots": str(slots)}
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
         command = [sys.executable, "-m", "benchmarks.worker", *flags]
-        # As the server sets it for itself (csm/speech/loading.py); the reference keeps what it is used to.
-        patience = {"OMP_WAIT_POLICY": "PASSIVE"} if candidate.engine == "csm" else {}
+        # As the server does (csm/speech/loading.py); the reference keeps the default.
+        wait_policy = {"OMP_WAIT_POLICY": "PASSIVE"} if candidate.engine == "csm" else {}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | patience
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | wait_policy
         )
         self.ready = self._answer()
 
@@ -108,7 +113,7 @@ class Worker:
             self._process.kill()
 
     def run(self, frames: int, voices: list[int]) -> dict[str, Any]:
-        """Run one job with as many streams as voices."""
+        """Run one job, with one stream for each voice."""
         job = {"streams": len(voices), "frames": frames, "voices": voices}
         if self._process.stdin is None:
             raise RuntimeError("the worker has no standard input")

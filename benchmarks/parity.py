@@ -1,4 +1,4 @@
-"""`python -m benchmarks.parity`: greedy codes of our engine against `transformers.generate`, both in float32."""
+"""`python -m benchmarks.parity`: compare greedy codes of the csm engine and `transformers.generate` in float32."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from csm.verify.speaking import leading
 
 
 def codes(engine: str, folder: Path, device: str, frames: int) -> list[list[int]]:
-    """Return the first frames `[frames, codebooks]` that an engine generates greedily from a voice of three seconds."""
+    """Return the first frames `[frames, codebooks]` that an engine generates greedily with three seconds of voice."""
     say(f"{engine} on {device}: {folder.name}")
     settings = load(
         None, model=str(folder), engine=engine, precision="float32", device=device, slots=1, deadline_seconds=3600
@@ -23,8 +23,8 @@ def codes(engine: str, folder: Path, device: str, frames: int) -> list[list[int]
 
 
 def agree(folder: Path, device: str, frames: int) -> bool:
-    """Print a comparison of codes; return whether all are equal."""
-    # Products in reduced precision would differ between the two for no fault of either.
+    """Compare the codes of both engines and print the result; return whether all are equal."""
+    # In reduced precision, matrix products of the two would differ although neither is wrong.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     ours, theirs = (codes(engine, folder, device, frames) for engine in ("csm", "transformers"))
     same = leading(ours, theirs)

@@ -1,4 +1,4 @@
-"""Playback of answers that arrive in pieces: when audio starts, and where it stops in between."""
+"""Simulate the playback of streamed answers: when audio starts, and where it is interrupted."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ class Answer:
     """The outcome of one request; times are in seconds from when it was due.
 
     Attributes:
-        late: how much too late it was sent.
-        pieces: when each piece of sound came, and its seconds.
-        first_audible: seconds of silence before the first audible sample, or None where all is silent.
+        late: delay of sending it.
+        pieces: arrival time and duration of each piece of audio.
+        first_audible: seconds of silence before the first audible sample, or None if all is silent.
         outcome: `played`, `refused`, or why it failed.
     """
 
@@ -25,11 +25,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Playback:
-    """How a player would have played one answer.
+    """The simulated playback of one answer.
 
     Attributes:
         audible: seconds from the request to the first audible sample, as played.
-        gaps: seconds of each underrun: the player had played all it held and the answer was not over.
+        gaps: duration of each underrun, in seconds: the buffer was empty before the answer ended.
     """
 
     audible: float | None
@@ -39,8 +39,8 @@ class Playback:
 def play(answer: Answer, buffer: float) -> Playback:
     """Simulate playback of an answer whose pieces arrived as recorded.
 
-    The player begins once it holds `buffer` seconds or the answer is over, and goes on as soon as a piece comes after
-    it had run dry.
+    The player starts when it has buffered `buffer` seconds or the whole answer. After an underrun, it continues with
+    the next piece.
     """
     held, begin = 0.0, answer.pieces[-1][0]
     for came, seconds in answer.pieces:
@@ -60,7 +60,7 @@ def play(answer: Answer, buffer: float) -> Playback:
 
 
 def summary(answers: Sequence[Answer], buffer: float) -> dict[str, Any]:
-    """Summarise what the listeners of one run heard."""
+    """Summarise the playback of all answers of one run."""
     heard = [answer for answer in answers if answer.outcome == "played"]
     playbacks = [play(answer, buffer) for answer in heard]
     refused = sum(answer.outcome == "refused" for answer in answers)
@@ -84,12 +84,12 @@ def summary(answers: Sequence[Answer], buffer: float) -> dict[str, Any]:
 
 
 def is_clean(row: dict[str, Any]) -> bool:
-    """Return whether every request was served and played without a gap."""
+    """Return whether all requests were served and played without a gap."""
     return bool(row["requests"] and row["played"] == row["requests"] and not row["underruns"])
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Return p50, p95 and p99; empty where there are no values."""
+    """Return p50, p95 and p99; empty if there are no values."""
     if not values:
         return {}
     cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
@@ -97,7 +97,7 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def arrivals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines of a table of what `sweep` has found."""
+    """Return the rows of a table from those of `sweep`."""
     return [
         {
             "requests/s": row["rate"],

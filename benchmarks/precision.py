@@ -1,8 +1,8 @@
-"""`python -m benchmarks.precision`: what quantising the weights does to the distributions that codes are drawn from.
+"""`python -m benchmarks.precision`: measure how quantised weights change the distributions from which codes are drawn.
 
-Codes are drawn in float32. Then every precision gives, frame by frame, its distribution of each code after those
-codes. Printed for each precision: the mean KL divergence from float32's distribution, and how often both
-find the same code likeliest.
+Codes are drawn in float32. Then, for each precision, the distribution of each code after the codes before it is
+computed. For each precision, the mean KL divergence from the distribution in float32 is printed, and how often both
+have the same most likely code.
 """
 
 import argparse
@@ -31,10 +31,10 @@ TEMPERATURE, TOP_K, SEED = 0.9, 50, 0
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Codes drawn in float32, and the inputs that led to them.
+    """Codes drawn in float32, with the inputs and logits of the model.
 
     Attributes:
-        inputs: of the backbone, `[positions, dim]`: the prompt, then all frames but the last.
+        inputs: of the backbone, `[positions, dim]`: the prompt, then all frames except the last.
         start: position of the first frame's input.
         codes: `[frames, codebooks]`.
         logits: `[frames, codebooks, codes]`.
@@ -50,13 +50,13 @@ class Speech:
 def speak(
     checkpoint: Checkpoint, embeddings: Embeddings, backbone: Backbone, depth: DepthDecoder, frames: int
 ) -> Speech:
-    """Draw some frames in float32, as a generation without a voice would."""
+    """Draw frames in float32, as in a generation without a voice."""
     ids = torch.tensor(text_ids(Turn("0", TEXT), checkpoint.tokenizer))
-    inputs, memory, drawn, logits = embeddings.embed_text(ids), FunctionalKVCache(), [], []
+    inputs, cache, drawn, logits = embeddings.embed_text(ids), FunctionalKVCache(), [], []
     x, at = inputs, 0
     for frame in range(frames):
         positions = torch.arange(at, at + len(x))[None]
-        hidden = backbone(x[None], positions, causal_mask(positions, at + len(x)), memory)[:, -1]
+        hidden = backbone(x[None], positions, causal_mask(positions, at + len(x)), cache)[:, -1]
         at += len(x)
         noise = gumbel_noise(torch.tensor([SEED]), torch.tensor([frame]), depth.codebooks, depth.codebook_size)
         codes = depth(hidden, noise, torch.tensor([TEMPERATURE]), torch.tensor([TOP_K]), TOP_K)
@@ -72,8 +72,8 @@ class Quantised:
     """Backbone and depth decoder as the CPU runtime runs them.
 
     Args:
-        backbone: whose weights are quantised.
-        depth: likewise.
+        backbone: to quantise.
+        depth: to quantise.
         precision: `int8` or `int4`.
     """
 
@@ -86,13 +86,13 @@ class Quantised:
         )
 
     def logits(self, speech: Speech) -> Tensor:
-        """Return the logits `[frames, codebooks, codes]`, given the codes that were said."""
+        """Return the logits `[frames, codebooks, codes]`, each given the codes before it."""
         states = graph_states(self._backbone, speech.inputs, speech.start)
         return torch.from_numpy(self._scores([states.numpy(), speech.codes.numpy()])[0].copy())
 
 
 def divergence(exact: Tensor, other: Tensor) -> tuple[float, float]:
-    """Return the mean KL divergence in nats, and the share of draws in which both have the same likeliest code."""
+    """Return the mean KL divergence in nats, and how often both have the same most likely code."""
     p, q = (torch.log_softmax(logits / TEMPERATURE, dim=-1) for logits in (exact, other))
     kl = (p.exp() * (p - q)).sum(dim=-1).mean()
     return float(kl), float((exact.argmax(-1) == other.argmax(-1)).float().mean())

@@ -1,4 +1,4 @@
-"""Results as a table, a JSON file and a plot."""
+"""Write results as a table, a JSON file and a plot."""
 
 import json
 from dataclasses import asdict
@@ -14,11 +14,11 @@ from csm.verify.report import hardware
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 64}
 READS_PER_FRAME = 4.553e9
-"""Weights that one frame of CSM-1B reads; see docs/performance.md."""
+"""Number of weights that one frame of CSM-1B reads; see docs/performance.md."""
 
 
 def bandwidth() -> float:
-    """Measure how many bytes per second the CPU's cores read from memory, on 1 GB."""
+    """Measure the memory bandwidth of the CPU in bytes per second, by reading 1 GB."""
     data = torch.ones(256_000_000)
     best = 0.0
     for _ in range(5):
@@ -53,7 +53,7 @@ def rows(results: list[Result], bytes_per_second: float) -> list[dict[str, Any]]
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the table as Markdown; `xN` is the speed of N streams together, in seconds of audio per second."""
+    """Return the table as Markdown; `xN` is the total speed of N streams, in seconds of audio per second."""
     heads = list(lines[0])
     cells = [heads, ["---"] * len(heads)]
     cells += [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in line.values()] for line in lines]
@@ -61,7 +61,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def write(results: list[Result], lines: list[dict[str, Any]], folder: Path) -> None:
-    """Write `bench.json`, which has every turn, and `bench.png`."""
+    """Write `bench.json`, with the results of every round, and `bench.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     everything = {"hardware": hardware(), "table": lines, "results": [asdict(result) for result in results]}
     (folder / "bench.json").write_text(json.dumps(everything, indent=1))

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.runtimes`: how fast CPU runtimes read weights; why the server runs on the one that it does.
+"""`python -m benchmarks.runtimes`: measure how fast CPU runtimes read weights, which explains the server's choice.
 
-Every runtime gets the same stack of products, and all take turns in one process. OpenVINO's graphs also hold the 31
-steps of a frame in one call, which shows what a call costs. ONNX Runtime takes part after
+All runtimes compute the same stack of matrix products, in turns in one process. OpenVINO is also measured with all 31
+steps of a frame in one call, which shows the cost of a call. ONNX Runtime is included after
 `pip install onnxruntime onnxscript`.
 """
 
@@ -51,9 +51,9 @@ class Runtime:
 
     Attributes:
         name: for the table.
-        bytes: that a weight and its share of the scales take.
-        build: makes it from a stack that it may change.
-        steps: per call, to be tried one after the other.
+        bytes: of a weight, with its share of the scales.
+        build: returns the call for a stack, which it may modify.
+        steps: numbers of steps per call to measure.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Runtime:
 
 
 def runtimes() -> list[Runtime]:
-    """Return all runtimes to compare; the first is the one that the others are compared with."""
+    """Return all runtimes; the others are compared with the first."""
     four, both = 0.5 + 2 / GROUP, (1, STEPS)
     return [
         Runtime("torch float32", 4, eager),
@@ -87,12 +87,12 @@ def runtimes() -> list[Runtime]:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A runtime that can be called, and its measurements.
+    """A runtime that is ready, and its measurements.
 
     Attributes:
-        runtime: which.
+        runtime: that is measured.
         steps: per call.
-        call: it.
+        call: runs the stack.
         error: relative root mean square of the first step's logits against torch float32.
         seconds: per step, in each round.
     """
@@ -105,7 +105,7 @@ class Entry:
 
 
 def prepare(stack: Stack, x: np.ndarray, chosen: list[Runtime]) -> tuple[list[Entry], list[str]]:
-    """Build the runtimes; return those that can be called, and for the others the reason."""
+    """Build the runtimes; return those that work, and the reasons why others do not."""
     ready, skipped, exact = [], [], eager(copy.deepcopy(stack))(x)
     for runtime in chosen:
         for steps in runtime.steps:
@@ -130,7 +130,7 @@ def take_turns(ready: list[Entry], x: np.ndarray, rounds: int) -> None:
     for turn in range(rounds):
         say(f"round {turn + 1} of {rounds}")
         for entry in ready:
-            # Threads of the runtime before may still be spinning.
+            # Threads of the previous runtime may still be spinning.
             time.sleep(0.02)
             calls = STEPS // entry.steps
             began = time.perf_counter()
@@ -140,7 +140,7 @@ def take_turns(ready: list[Entry], x: np.ndarray, rounds: int) -> None:
 
 
 def row(entry: Entry, first: Entry, weights: int) -> dict[str, Any]:
-    """Return a row of the table; `times` is the speed relative to the first runtime, as the median over rounds."""
+    """Return a row of the table; `times` is the median speed relative to the first runtime."""
     seconds = median(entry.seconds)
     return {
         "runtime": entry.runtime.name,
@@ -158,16 +158,16 @@ def main() -> None:
     """Build and time the runtimes, print a table, and write the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtimes", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--layers", type=int, default=Sizes.layers, help="fewer for a try")
-    parser.add_argument("--only", default="", help="runtimes with this in their name, and torch float32")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="where the JSON goes")
+    parser.add_argument("--layers", type=int, default=Sizes.layers, help="fewer for a quick run")
+    parser.add_argument("--only", default="", help="only runtimes with this in their name, and torch float32")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the JSON file")
     args = parser.parse_args()
     torch.manual_seed(0)
     stack = Stack(Sizes(layers=args.layers))
     x = np.random.default_rng(0).normal(size=stack.shape).astype(np.float32)
     exact, *others = runtimes()
     chosen = [exact, *(other for other in others if args.only in other.name)]
-    # Standard output is for the table; libraries report there too.
+    # Only the table may go to standard output, to which libraries print as well.
     nncf.set_log_level(logging.WARNING)
     with contextlib.redirect_stdout(sys.stderr):
         ready, skipped = prepare(stack, x, chosen)

@@ -1,7 +1,7 @@
-"""The matrix products of one step of the depth decoder, and the ways to run them on a CPU.
+"""The matrix products of one step of the depth decoder, and several ways to run them on a CPU.
 
-A step at batch 1 is mostly its products, and those mostly the reading of their weights. So here is a stack of just
-those products, random, in CSM-1B's sizes, with norms, SwiGLU and residuals but without attention.
+At batch size 1, most of the time of a step is spent reading the weights of its matrix products. So this stack has only
+those products, with random weights in CSM-1B's sizes, norms, SwiGLU and residuals, but no attention.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ from csm.engine.openvino.bundle import device_properties
 
 GROUP = export.INT4_GROUP
 Call = Callable[[np.ndarray], np.ndarray]
-"""From `[1, 1, dim]` to the logits of every step, `[1, steps, vocab]`."""
+"""Takes an input `[1, 1, dim]` and returns the logits of all steps, `[1, steps, vocab]`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sizes:
 
 
 class Layer(nn.Module):
-    """The four products of a block, without attention: the query takes the place of its result."""
+    """The four products of a block; the query is used in place of the result of attention."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Layers and a head; a step's result is the next one's input."""
+    """Layers and a head; the output of the layers is the input of the next step."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def norm(x: Tensor) -> Tensor:
 
 
 def grouped(weight: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
-    """Quantise symmetrically; return codes `[outputs, inputs]` around zero, and scales `[outputs, inputs / group]`."""
+    """Quantise symmetrically; return signed codes `[outputs, inputs]` and scales `[outputs, inputs / group]`."""
     blocks = weight.view(len(weight), -1, group)
     scales = blocks.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
     return (blocks / scales).round().view_as(weight), scales[..., 0]
@@ -122,7 +122,7 @@ class Int4Linear(nn.Module):
 
 
 def eager(stack: Stack, dtype: torch.dtype = torch.float32) -> Call:
-    """Return a call that runs the stack in PyTorch without a graph."""
+    """Return a call that runs the stack in eager PyTorch."""
     module = stack.to(dtype)
 
     @torch.inference_mode()
@@ -143,12 +143,12 @@ def swapped(stack: Stack, product: Callable[[nn.Linear], nn.Module]) -> Call:
 
 
 def dynamic_int8(stack: Stack, library: str) -> Call:
-    """Return a call that runs the stack with PyTorch's own dynamic quantisation."""
+    """Return a call that runs the stack with PyTorch's dynamic quantisation."""
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = library
     try:
         with warnings.catch_warnings():
-            # All of it is to leave PyTorch one day.
+            # The whole module is deprecated.
             warnings.simplefilter("ignore")
             tools: Any = torch.ao.quantization
             return eager(tools.quantize_dynamic(stack, {nn.Linear: tools.per_channel_dynamic_qconfig}))
@@ -171,7 +171,7 @@ def onnxruntime(stack: Stack, quantise: Callable[[Any], Any]) -> Call:
     """Return a call that runs the stack in ONNX Runtime, on as many threads as torch."""
     runtime = import_module("onnxruntime")
     with warnings.catch_warnings():
-        # The exporter uses what its own library deprecated.
+        # The exporter uses deprecated functions of its own library.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(stack, (torch.zeros(stack.shape),), input_names=["x"], dynamo=True, verbose=False)
     if program is None:

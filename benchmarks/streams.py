@@ -1,4 +1,4 @@
-"""Jobs for engines: many streams at once, timed, or a greedy one, for its codes."""
+"""Run jobs on engines: simultaneous streams that are timed, or a greedy one for its codes."""
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +21,10 @@ class Job:
     """What to measure.
 
     Attributes:
-        streams: callers at once.
-        frames: each of them asks for.
-        voices: seeds of the references, one per stream; a seed heard before is a cached voice.
-        seconds: of each reference.
+        streams: number of simultaneous streams.
+        frames: of each stream.
+        voices: seeds of the voices, one per stream; a seed that was used before is a cached voice.
+        seconds: length of the reference audio.
     """
 
     streams: int
@@ -34,13 +34,13 @@ class Job:
 
 
 def voice(seed: int, seconds: float, rate: int) -> Voice:
-    """Make noise in the loudness of speech: the model works as hard on it as on words."""
+    """Return noise as loud as speech; for the model, it is as much work as speech."""
     samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * rate)).astype(np.float32)
     return Voice(Waveform(samples, rate), TRANSCRIPT)
 
 
 def run(engine: Engine, job: Job) -> dict[str, Any]:
-    """Run all streams of a job at once; an exception in one of them ends the job."""
+    """Run all streams of a job at once; return a `summary`. An exception in one stream ends the job."""
 
     def call(stream: int) -> list[tuple[float, int]]:
         reference = voice(job.voices[stream], job.seconds, engine.info.sample_rate)
@@ -51,7 +51,7 @@ def run(engine: Engine, job: Job) -> dict[str, Any]:
 
 
 def summary(lines: list[list[tuple[float, int]]], frame_rate: float) -> dict[str, Any]:
-    """Compute rates from each stream's first chunk to its last, so that reading the prompt is not counted.
+    """Compute rates from the first chunk of each stream to its last, so that the prefill is not counted.
 
     Raises:
         ValueError: a stream has fewer than two chunks.
@@ -67,6 +67,6 @@ def summary(lines: list[list[tuple[float, int]]], frame_rate: float) -> dict[str
 
 
 def spoken(engine: Engine, frames: int) -> list[list[int]]:
-    """Return the first codes `[frames, codebooks]` that an engine says greedily in a voice of three seconds."""
+    """Return the first codes `[frames, codebooks]` that an engine generates greedily with three seconds of voice."""
     with contextlib.closing(engine):
         return greedy(engine, conversation(voice(0, 3.0, engine.info.sample_rate), TEXT), frames)

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.web`: what the HTTP layer costs, measured behind gunicorn on a model that takes no time.
+"""`python -m benchmarks.web`: measure the cost of the HTTP layer behind gunicorn, with a model that takes no time.
 
-Two numbers: seconds from a request to the first sound of its answer, and seconds for each further chunk, both as a
-caller on the same machine sees them. A sample is sent as a browser sends it, with a key, against a quota; it is not
-decoded, because decoding is no work of the HTTP layer.
+Two times are measured by a client on the same machine: from a request to the first audio of its answer, and for each
+further chunk. Reference audio is sent as a browser sends it, with a key and a quota. It is not decoded, because that is
+not done by the HTTP layer.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from csm.speech.admission import Admission, Reservation
 
 KEY = "0123456789abcdef" * 2
 CHUNK = bytes(2 * SAMPLE_RATE * 8 * 80 // 1000)
-"""Eight frames of sound."""
+"""Eight frames of silence."""
 SECONDS = len(CHUNK) / 2 / SAMPLE_RATE
 
 
@@ -43,7 +43,7 @@ class Instant:
         return Status("healthy", "instant")
 
     def reserve(self) -> Reservation:
-        """Reserve as the engine's synthesizer does."""
+        """Reserve capacity, as `CsmSynthesizer` does."""
         return self._admission.reserve()
 
     def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
@@ -65,7 +65,7 @@ class Instant:
 
 
 def serve(settings: Settings, chunks: int) -> None:
-    """Run the server as `sesame_server.py` does, around another synthesizer."""
+    """Run the server as `sesame_server.py` does, with another synthesizer."""
 
     def create() -> Flask:
         log.configure(settings.log_level)
@@ -74,7 +74,7 @@ def serve(settings: Settings, chunks: int) -> None:
         memory_tuning.freeze_gc()
         return app
 
-    # The log is part of the cost, but not of what is told.
+    # Logging is part of the cost, but its output is not needed.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         server.serve(settings, create)
 
@@ -93,9 +93,9 @@ def call(connection: http.client.HTTPConnection, body: bytes, content_type: str)
     return first, perf_counter() - began
 
 
-def measure(port: int, sample: bytes, chunks: int, count: int) -> tuple[list[float], list[float]]:
-    """Return, for each request, the milliseconds to its first audio and those for each further chunk."""
-    text, audio = {"text": "The quick brown fox jumps over the lazy dog."}, ("voice.webm", sample, "audio/webm")
+def measure(port: int, reference: bytes, chunks: int, count: int) -> tuple[list[float], list[float]]:
+    """Return the milliseconds to the first audio, and for each further chunk, of each request."""
+    text, audio = {"text": "The quick brown fox jumps over the lazy dog."}, ("voice.webm", reference, "audio/webm")
     prepared = requests.Request("POST", "http://127.0.0.1", data=text, files={"audio": audio}).prepare()
     assert isinstance(prepared.body, bytes)
     form = prepared.body, prepared.headers["Content-Type"]
@@ -117,16 +117,16 @@ def main() -> None:
     process.start()
     try:
         _await(port)
-        for name, sample in _samples(arguments.sample):
-            firsts, chunks = measure(port, sample, arguments.chunks, arguments.requests)
-            _print(f"{name}, {len(sample) / 1000:.0f} kB", firsts, chunks)
+        for name, reference in _references(arguments.reference):
+            firsts, chunks = measure(port, reference, arguments.chunks, arguments.requests)
+            _print(f"{name}, {len(reference) / 1000:.0f} kB", firsts, chunks)
     finally:
         process.terminate()
         process.join()
     print(hardware())
 
 
-def _samples(path: Path) -> list[tuple[str, bytes]]:
+def _references(path: Path) -> list[tuple[str, bytes]]:
     noise = random.Random(0).randbytes(960_044)
     return [("a recording of a browser", path.read_bytes()), ("ten seconds of 48 kHz WAV", noise)]
 
@@ -153,7 +153,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--chunks", type=int, default=20, help="of each answer")
-    parser.add_argument("--sample", type=Path, default=Path(__file__).parents[1] / "examples" / "voice.webm")
+    parser.add_argument("--reference", type=Path, default=Path(__file__).parents[1] / "examples" / "voice.webm")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""One engine in its own process, so that its memory can be measured; reads jobs and writes results as JSON lines."""
+"""Run one engine in its own process, to measure its memory; read jobs and write results as JSON lines."""
 
 import argparse
 import contextlib
@@ -19,22 +19,22 @@ from csm.settings import load
 from csm.speech.build import make_engine
 
 
-class Memory:
-    """Peak resident memory in GB since the last call, and peak CUDA memory since the start."""
+class PeakMemory:
+    """Measure the peak resident memory since the last call, and the peak CUDA memory since the start."""
 
     def __init__(self) -> None:
-        self._most = 0.0
+        self._resident = 0.0
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def most(self) -> dict[str, float]:
-        """Return the maximum until now, and start a new one."""
-        most, self._most = max(self._most, self._now()), 0.0
+    def pop(self) -> dict[str, float]:
+        """Return the peaks in GB, and start a new measurement of resident memory."""
+        resident, self._resident = max(self._resident, self._now()), 0.0
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-        return {"resident_gb": most, "cuda_peak_gb": peak / 1e9}
+        return {"resident_gb": resident, "cuda_peak_gb": peak / 1e9}
 
     def _watch(self) -> None:
         while True:
-            self._most = max(self._most, self._now())
+            self._resident = max(self._resident, self._now())
             sleep(0.1)
 
     def _now(self) -> float:
@@ -42,12 +42,12 @@ class Memory:
 
 
 def main() -> None:
-    """Load an engine, say so, then answer jobs until standard input ends."""
+    """Load an engine, report that, then run jobs until standard input ends."""
     parser = argparse.ArgumentParser()
     for name in ("engine", "precision", "device", "folder", "cache", "slots"):
         parser.add_argument(f"--{name}", required=True)
     args = parser.parse_args()
-    # Nothing else may write where the answers go.
+    # Only results may go to standard output, to which libraries print as well.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     memory_tuning.configure_malloc()  # as the server does
@@ -64,12 +64,12 @@ def main() -> None:
     )
     engine = make_engine(settings, Path(args.folder))
     ready = {"loaded_after": perf_counter() - began, "info": asdict(engine.info), "torch": torch.__version__}
-    memory = Memory()
-    print(json.dumps(ready | memory.most()), file=answers)
+    memory = PeakMemory()
+    print(json.dumps(ready | memory.pop()), file=answers)
     with contextlib.closing(engine):
         for line in sys.stdin:
             job = json.loads(line)
-            print(json.dumps(run(engine, Job(**job)) | memory.most()), file=answers)
+            print(json.dumps(run(engine, Job(**job)) | memory.pop()), file=answers)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ __all__ = ["CSM", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python API when it is used: it imports torch, which takes seconds."""
+    """Import the Python API on first use, because it imports torch, which takes seconds."""
     if name not in ("CSM", "load"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("csm.api"), name)

@@ -1,4 +1,4 @@
-"""The Python API: load a model, give it a voice and a text, get or stream the speech.
+"""The Python API: load a model, give it a voice and a text, and get or stream the speech.
 
     model = csm.load("sesame/csm-1b")
     speech = model.say("Hello.", voice="voice.m4a", transcript="What is said in voice.m4a.")
@@ -21,14 +21,14 @@ from csm.speech.api import SAMPLE_RATE, Synthesizer, Utterance
 from csm.speech.build import build
 
 VoiceFile = str | os.PathLike[str] | bytes
-"""A recording of one speaker: the path of a file in any common format, or its content."""
+"""Reference audio of one speaker: the path or the content of a file in any common format."""
 
 
 class CSM:
-    """A loaded model, made by `load`. Thread-safe; as a context manager it closes itself.
+    """A loaded model; get one with `load`. Thread-safe. Use it as a context manager, or close it yourself.
 
     Args:
-        synthesizer: what speaks.
+        synthesizer: generates the speech.
 
     Attributes:
         sample_rate: of all speech, in Hz.
@@ -41,7 +41,7 @@ class CSM:
 
     @classmethod
     def from_settings(cls, chosen: settings.Settings) -> "CSM":
-        """Load the model that settings describe; see `load`."""
+        """Load the model that the settings describe; see `load`."""
         return cls(build(chosen))
 
     def say(
@@ -55,25 +55,25 @@ class CSM:
         seed: int | None = None,
         max_seconds: float | None = None,
     ) -> Waveform:
-        """Return the text, spoken in a voice, once all of it is generated.
+        """Return the text as speech in a voice, after all of it is generated.
 
         Args:
             text: what to say, in English.
-            voice: 5 to 15 s of clean speech. A voice that was used before is not encoded again while it is in the
-                cache, whose size is the setting `voice_cache_mb`.
-            transcript: the words of the recording; of all arguments, it improves the likeness most.
-            temperature: 0 to 2; 0 always takes the likeliest code.
-            top_k: 1 to 2051; the number of likeliest codes that each draw chooses from.
-            seed: makes the result repeatable; None draws a fresh one.
-            max_seconds: longest result; None for as much as the text needs.
+            voice: reference audio: 5 to 15 s of clean speech. A voice is encoded once, as long as it stays in the cache
+                (setting `voice_cache_mb`).
+            transcript: the words of the reference audio; no other argument improves the likeness as much.
+            temperature: 0 to 2; 0 always takes the most likely code.
+            top_k: 1 to 2051; the number of most likely codes that each draw chooses from.
+            seed: makes the result repeatable; None chooses a random one.
+            max_seconds: maximum length of the result; None for as much as the text needs.
 
         Returns:
             float32 samples `[samples]` within -1..1, at `sample_rate`.
 
         Raises:
-            OSError: the file of the voice cannot be read.
-            csm.errors.CsmError: the recording or an argument cannot be used, generation failed, or more calls are
-                made at once than the settings `slots` and `queue` allow.
+            OSError: the file cannot be read.
+            csm.errors.CsmError: the reference audio or an argument cannot be used, generation failed, or there are
+                more simultaneous calls than the settings `slots` and `queue` allow.
         """
         chunks = self.stream(
             text,
@@ -99,10 +99,10 @@ class CSM:
         max_seconds: float | None = None,
         stream: bool = True,
     ) -> Generator[Samples, None, None]:
-        """Yield the text, spoken in a voice, while it is generated; for the arguments see `say`.
+        """Yield the text as speech in a voice while it is generated; for the arguments see `say`.
 
-        Nothing is done before the first chunk is asked for. Closing the iterator stops the generation. With
-        `stream=False`, each segment of the text is yielded once it is whole; one that ended badly is generated again.
+        Nothing happens before the first chunk is requested. Closing the iterator stops the generation. With
+        `stream=False`, each segment of the text is yielded when it is complete; a bad one is generated again.
 
         Yields:
             float32 samples `[samples]` within -1..1, at `sample_rate`: usually 75 ms first, and 640 ms later.
@@ -141,7 +141,7 @@ class CSM:
 
 
 def load(model: str | None = None, **fields: Any) -> CSM:
-    """Load a model, after downloading it if needed, and warm it up.
+    """Download a model if needed, load it and warm it up.
 
     Args:
         model: Hub repository, local folder, or `demo`; None takes the variable `CSM_MODEL`, else `sesame/csm-1b`.
@@ -155,14 +155,14 @@ def load(model: str | None = None, **fields: Any) -> CSM:
     known = settings.Settings.model_fields
     if unknown := sorted(fields.keys() - known):
         raise settings.SettingsError(f"unknown setting {unknown[0]}: known are {', '.join(known)}")
-    # Nothing is listened on, so a CSM_HOST that demands keys demands none here.
+    # No socket is opened, so the check that a public CSM_HOST needs keys does not apply.
     return CSM.from_settings(
         settings.load(None, **{"host": "127.0.0.1"} | fields | ({"model": model} if model else {}))
     )
 
 
 def _check(utterance: Utterance) -> None:
-    """Refuse what the HTTP form refuses.
+    """Check the numbers of an utterance, as the HTTP form does.
 
     Raises:
         InvalidRequest: a number is out of range.

@@ -1,20 +1,20 @@
-"""What can go wrong with a request, in the client's words.
+"""Errors that are reported to clients.
 
-Every message is written to be shown to the client: it says what is wrong and what would help, and never
-contains a path, a key or the client's own text. `csm.web.problems` maps each class to one HTTP status.
+Every message is written for the client: it says what is wrong and what to do, and never contains a path, a key or the
+client's own text. `csm.web.problems` maps each class to one HTTP status.
 """
 
 
 class CsmError(Exception):
-    """Base of all errors that a client may be told about."""
+    """Base class of all errors that are reported to clients."""
 
 
 class UndecodableAudio(CsmError):
-    """The upload is not audio that we can decode."""
+    """The reference audio cannot be decoded."""
 
 
 class UnusableReference(CsmError):
-    """The upload decodes, but cannot serve as a voice: too short, silent, clipped, not finite."""
+    """The reference audio can be decoded but not used: it is too short, silent, clipped or not finite."""
 
 
 class InvalidRequest(CsmError):
@@ -26,7 +26,7 @@ class Unavailable(CsmError):
 
     Args:
         message: why, and what to do.
-        retry_after: seconds after which trying again makes sense.
+        retry_after: seconds after which to try again.
     """
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
@@ -43,16 +43,16 @@ class Busy(Unavailable):
 
 
 class DeadlineExceeded(CsmError):
-    """No audio was produced within the time a client may wait."""
+    """No audio was generated within the time that a request may wait."""
 
 
 class Cancelled(CsmError):
-    """The client disconnected; nobody is left to read this message."""
+    """The client disconnected, so the message reaches nobody."""
 
 
 class GenerationFailed(CsmError):
-    """The model could not say this text; the fault is ours."""
+    """The model failed to speak the text; the request was valid."""
 
 
 class ModelUnavailable(CsmError):
-    """The checkpoint cannot be fetched or read; the message names the remedy."""
+    """A model cannot be fetched, read or run here; the message names the remedy."""

@@ -1,7 +1,7 @@
-"""Logging: one line per event, `key=value` pairs behind the message, to stderr.
+"""Logging to stderr: one line per event, with `key=value` pairs after the message.
 
-What clients sent (text, file names, keys) never goes into a log. So errors of requests are logged by their
-class and the lines of code they passed, without their message, which might quote the client.
+What clients send (text, file names, keys) is never logged. So errors of requests are logged with their class and their
+stack, but without their message, which might quote the client.
 """
 
 import json
@@ -16,7 +16,7 @@ OURS = ("csm", "gunicorn", "flask-limiter")
 
 
 class Formatter(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z INFO csm.web message key=value`."""
+    """Format records as `2026-01-31T12:00:00.000Z INFO csm.web message key=value`."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -26,7 +26,7 @@ class Formatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line without the traceback that `format` may append."""
+        """Return the line, to which `format` may append a traceback."""
         record.message = record.message.replace("\n", "\\n")
         return super().formatMessage(record) + "".join(
             f" {name}={_value(value)}" for name, value in getattr(record, "fields", {}).items()
@@ -34,7 +34,7 @@ class Formatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send all logs to stderr: ours from `level` on, those of libraries from WARNING on."""
+    """Send all logs to stderr: those of the server from `level` up, those of libraries from WARNING up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -43,7 +43,7 @@ def configure(level: str) -> None:
 
 
 def gunicorn(level: str) -> dict[str, Any]:
-    """Return gunicorn's `logconfig_dict`: its messages in our format, without what they quote of requests."""
+    """Return a `logconfig_dict` for gunicorn: its messages in this format, without quotations of requests."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -51,7 +51,7 @@ def gunicorn(level: str) -> dict[str, Any]:
         "filters": {"redact": {"()": WithoutRequests}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
-        # Never at DEBUG, where gunicorn quotes much more.
+        # Never at DEBUG, at which gunicorn quotes much more of each request.
         "loggers": {
             "gunicorn.error": {
                 "level": "INFO" if level == "DEBUG" else level,
@@ -63,10 +63,10 @@ def gunicorn(level: str) -> dict[str, Any]:
 
 
 class WithoutRequests(logging.Filter):
-    """Removes what clients sent from gunicorn's messages."""
+    """Remove what clients sent from the messages of gunicorn."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; rewrite those about a request."""
+        """Keep every record, but rewrite those that quote a request."""
         if record.msg.startswith(("Invalid request", "Error handling request", "Socket error processing request")):
             kind = record.msg.replace("%s", "").partition(" from ip=")[0].strip(". ")
             error = record.exc_info[1] if record.exc_info else None
@@ -76,12 +76,12 @@ class WithoutRequests(logging.Filter):
 
 
 def fields(**values: Any) -> Mapping[str, Any]:
-    """Return the `extra` of a log call that appends `values` to the line; None values are left out."""
+    """Return the argument `extra` of a log call, for appending `values` to the line; None values are left out."""
     return {"fields": {name: value for name, value in values.items() if value is not None}}
 
 
 def redacted_traceback(error: BaseException) -> str:
-    """Return the class of an error and where it was raised, without its message, which might quote the client."""
+    """Return class and stack of an error and its causes, without messages, which might quote the client."""
     causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < 5:

@@ -1,4 +1,4 @@
-"""From settings to a running server: gunicorn with one worker, or Flask's own server where gunicorn cannot run."""
+"""Run the server: gunicorn with one worker process, or Flask's own server where gunicorn cannot run."""
 
 import atexit
 import contextlib
@@ -27,17 +27,17 @@ from csm.speech.loading import LoadingSynthesizer
 logger = logging.getLogger("csm")
 
 MAX_SLOTS = 64
-"""Threads are planned for this many generations where the number depends on a device not yet known."""
+"""Number of generations that threads are provided for if it depends on a device that is not known yet."""
 SPARE_THREADS = 32
-"""For /health and for refusals."""
+"""Threads for /health and for refusing requests."""
 DEVICE_LOST = 70
 """Exit status of a worker whose device is lost; gunicorn starts a new worker (3 and 4 would stop the server)."""
 DEVICE_LOST_SECONDS = 5.0
-"""In which answers may fail by themselves, with a status, once the device is lost."""
+"""Time for running requests to end with an error status after the device is lost."""
 
 
 def application(settings: Settings | None = None) -> Flask:
-    """Return the WSGI application, with its model loading in the background.
+    """Return the WSGI application; the model loads in the background.
 
     Raises:
         SettingsError: the configuration is wrong.
@@ -45,13 +45,13 @@ def application(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     log.configure(settings.log_level)
     web.check(settings)
-    Lexicon.from_settings(settings)  # read again with the model; here a mistake stops the start
+    Lexicon.from_settings(settings)  # read again with the model, but an error in it should prevent the start
     memory_tuning.configure_malloc()
     return web.create_app(settings, LoadingSynthesizer(settings))
 
 
 def main() -> int:
-    """Run the server until it is told to stop, and return the exit status of the process."""
+    """Run the server until it is stopped, and return the exit status of the process."""
     log.configure("INFO")
     try:
         settings = load()
@@ -66,7 +66,7 @@ def main() -> int:
         return 2 if isinstance(error, SettingsError) else 1
     try:
         serve(settings, lambda: application(settings))
-    except ImportError:  # on Windows there is no gunicorn
+    except ImportError:  # gunicorn does not run on Windows
         app = application(settings)
         with contextlib.suppress(KeyboardInterrupt):
             app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
@@ -75,27 +75,28 @@ def main() -> int:
 
 
 def serve(settings: Settings, create: Callable[[], Flask]) -> None:
-    """Run gunicorn until it is told to stop; leaves by SystemExit.
+    """Run gunicorn until it is stopped.
 
     Args:
         settings: of the server.
-        create: makes the application, in the worker process.
+        create: returns the application; called in the worker process.
 
     Raises:
         ImportError: gunicorn does not run here.
+        SystemExit: gunicorn has ended.
     """
     from gunicorn.app.base import BaseApplication
 
     class Application(BaseApplication):  # type: ignore[misc]
-        """Runs gunicorn from Python, as its documentation shows."""
+        """Run gunicorn from Python, as its documentation shows."""
 
         def load_config(self) -> None:
-            """Take the options given here, and no configuration file or command line."""
+            """Set the options below; no configuration file or command line is read."""
             for name, value in gunicorn_options(settings).items():
                 self.cfg.set(name, value)
 
         def load(self) -> Flask:
-            """Make the application in the worker, after the fork, and tie its life to the worker's."""
+            """Create the application in the worker, after the fork, and end it with the worker."""
             app = create()
             synthesizer = web.synthesizer_of(app)
             atexit.register(synthesizer.close)
@@ -108,8 +109,8 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
                 stop(number, frame)
 
             signal.signal(signal.SIGTERM, drain)
-            # At once. gunicorn's own handler waits for a lock that the interrupted code may hold, and Python's exit
-            # for all threads, that is for all streams.
+            # Exit at once: gunicorn's own handler waits for a lock that the interrupted code may hold, and a regular
+            # exit of Python waits for all threads, and so for all streams.
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, lambda *_: os._exit(0))
             return app
@@ -118,32 +119,33 @@ def serve(settings: Settings, create: Callable[[], Flask]) -> None:
 
 
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
-    """Return gunicorn's configuration by the names of its settings."""
+    """Return gunicorn's settings by name."""
     threads = (settings.slots or MAX_SLOTS) + settings.queue + SPARE_THREADS
     return {
         "bind": _address(settings),
-        # One process owns the device; threads wait for it. The model is loaded after the fork: a forked torch hangs.
+        # One process uses the device, with a thread for each request. The model is loaded after the fork, because
+        # torch hangs in a forked process.
         "workers": 1,
         "worker_class": "gthread",
         "threads": threads,
-        # Fewer than the 1,024 files that a process may usually open.
+        # Below the usual limit of 1,024 open files.
         "worker_connections": threads + 256,
         "preload_app": False,
         "max_requests": 0,
-        # Guards the worker's main loop, not requests; a long load may hold Python's lock for minutes.
+        # Applies to the worker's main loop, not to requests; loading may hold the GIL for minutes.
         "timeout": 300,
-        # In which answers may be finished after SIGTERM.
+        # Seconds for running requests to finish after SIGTERM.
         "graceful_timeout": 180,
         # Longer than proxies and load balancers keep idle connections (nginx and AWS: 60 s), so that they never reuse
-        # one that was just closed.
+        # a connection that was just closed.
         "keepalive": 75,
         "limit_request_line": 4094,
         "limit_request_fields": 64,
         "limit_request_field_size": 8190,
-        # Forwarded headers are believed by count of proxies, in the application, and nowhere else.
+        # The application alone evaluates forwarded headers, by the number of trusted proxies.
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
-        # The worker's heartbeat: no disk needs to be written.
+        # For the worker's heartbeat, so that it needs no writable disk.
         "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
         "control_socket_disable": True,
         "accesslog": None,
@@ -152,7 +154,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def watch_device(synthesizer: Synthesizer) -> None:
-    """Wait until the device is lost, then end the process, so that gunicorn starts a new worker."""
+    """Wait until the device is lost, then exit, so that gunicorn starts a new worker."""
     while not (status := synthesizer.status()).details.get("restart"):
         time.sleep(0.5)
     deadline = time.monotonic() + DEVICE_LOST_SECONDS
@@ -168,10 +170,10 @@ def _address(settings: Settings) -> str:
 
 
 def check_port(settings: Settings) -> None:
-    """Check that the address can be listened on, which gunicorn would try five times first.
+    """Check that the server can listen on its address; gunicorn would try five times before it reports an error.
 
     Raises:
-        OSError: it cannot; the message says what to do.
+        OSError: it cannot; the message names the remedy.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:

@@ -1,4 +1,4 @@
-"""All settings of the server, read once from the environment and `.env` into one frozen object."""
+"""The settings of the server, read once from the environment and `.env` into a frozen object."""
 
 import difflib
 import logging
@@ -16,8 +16,8 @@ PREFIX = "CSM_"
 DEMO = "demo"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
-# Kubernetes, and Docker's links, put these into the environment for a Service named X: X_SERVICE_HOST,
-# X_SERVICE_PORT, X_SERVICE_PORT_<NAME>, X_PORT=tcp://10.0.0.1:5000, X_PORT_5000_TCP, X_PORT_5000_TCP_ADDR, ...
+# For a Service named X, Kubernetes and Docker's links set these variables: X_SERVICE_HOST, X_SERVICE_PORT,
+# X_SERVICE_PORT_<NAME>, X_PORT=tcp://10.0.0.1:5000, X_PORT_5000_TCP, X_PORT_5000_TCP_ADDR, ...
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 _LINK_NAME = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
@@ -32,7 +32,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """The configuration of one server; each field is the environment variable `CSM_<FIELD>`."""
+    """The configuration of a server; each field is set by the environment variable `CSM_<FIELD>`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment without `service_links`."""
+        """Read the environment, except `service_links`."""
         if isinstance(env_settings, EnvSettingsSource):
             links = {name.lower() for name in service_links(os.environ)}
             env_settings.env_vars = {name: v for name, v in env_settings.env_vars.items() if name not in links}
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """Where what was prepared or compiled is kept, by us and by libraries; it need not exist."""
+        """The folder for prepared models and compiled kernels; it may not exist yet."""
         return self.cache_dir or Path(os.path.expanduser("~")) / ".cache" / "csm"
 
     @property
@@ -177,11 +177,11 @@ class Settings(BaseSettings):
 
 
 def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the settings: overrides first, then the environment, then the file.
+    """Read the settings. Overrides take precedence over the environment, and the environment over the file.
 
     Args:
-        env_file: a dotenv file that may be absent; None reads none.
-        overrides: fields given in code, as tests do.
+        env_file: a dotenv file, which may be absent; None reads none.
+        overrides: values of fields.
 
     Raises:
         SettingsError: a value is out of range or a `CSM_…` name is misspelt.
@@ -201,12 +201,12 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
 
 
 def variables() -> tuple[str, ...]:
-    """Return the names of all environment variables that are settings."""
+    """Return the environment variables of all settings."""
     return tuple(PREFIX + name.upper() for name in Settings.model_fields)
 
 
 def service_links(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names that begin like settings, but are there because a Service's name begins with `csm`."""
+    """Return the variables that begin with `CSM_` only because the name of a Kubernetes Service begins with `csm`."""
     addresses = {name for name, value in environment.items() if name.endswith("_PORT") and _LINK_ADDRESS.match(value)}
     services = {name.removesuffix("_PORT") for name in addresses}
     services |= {name.removesuffix("_SERVICE_HOST") for name in environment if name.endswith("_SERVICE_HOST")}
@@ -226,7 +226,7 @@ def _refuse_misspelt(names: list[str]) -> None:
 
 
 def _describe(error: Any) -> str:
-    """Return one line about an invalid field, without its value, which may be a key."""
+    """Describe an invalid field in one line, without its value, which may be a key."""
     where = "".join(str(part).upper() for part in error["loc"][:1])
     name = where if not where or where.startswith(PREFIX) or where == "PORT" else PREFIX + where
     message = error["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Keeps `.env.example` and the README's settings table equal to `csm.settings`: `python -m docs.settings --write`."""
+"""Generate `.env.example` and the README's table of settings: `python -m docs.settings --write`."""
 
 import re
 import sys
@@ -28,23 +28,23 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 
 def env_example() -> str:
-    """Return the text that `.env.example` should have."""
+    """Return the content of `.env.example`."""
     return HEAD + "".join(f"\n# {description}\n#{name}={default}\n" for name, default, description in rows())
 
 
 def table() -> str:
-    """Return the settings table that the README should have."""
+    """Return the README's table of settings."""
     lines = (f"| `{name}` | {f'`{default}`' if default else ''} | {about} |\n" for name, default, about in rows())
     return "| variable | default | |\n|---|---|---|\n" + "".join(lines)
 
 
 def readme() -> str:
-    """Return the README with the table that it should have."""
+    """Return the README with an up-to-date table."""
     return TABLE.sub(lambda _: table(), README.read_text())
 
 
 def _spell(default: object) -> str:
-    """Return a default as it is written in a dotenv file."""
+    """Return a default value as it is written in a dotenv file."""
     if default is None or default == ():
         return ""
     if isinstance(default, bool | float):

@@ -1,8 +1,8 @@
-"""A demonstration: start the server, clone a sample's voice over HTTP, write `clone.wav`, stop the server.
+"""Demonstrate the server: start it, clone the voice of a recording over HTTP, write `clone.wav`, and stop it.
 
-`make demo`, or `python examples/demo.py [what to say]`. Uses the model embedded in the repository unless `CSM_MODEL`
-names another one, needs no network then, and nothing but the standard library on the client's side, so it also shows
-what a request looks like on the wire.
+Run `make demo`, or `python examples/demo.py [text]`. Unless `CSM_MODEL` names another model, it uses the one embedded
+in the repository and needs no network. The client uses only the standard library, so it also shows what a request
+looks like on the wire.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
-SAMPLE = ROOT / "examples" / "voice.webm"
+REFERENCE = ROOT / "examples" / "voice.webm"
 TRANSCRIPT = ROOT / "examples" / "voice.txt"
 FACTS = ROOT / "csm" / "assets" / "demo" / "demo.json"
 TEXT = "Hello! This voice was cloned from one short sample."
@@ -50,12 +50,12 @@ needs no token but downloads some gigabytes:
 
 
 class DemoError(Exception):
-    """The demonstration failed; the message says at which step."""
+    """A step of the demonstration failed; the message says which."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, and its log so far."""
+    """A running server: its port, process and log file."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -68,10 +68,10 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(environment: Mapping[str, str], python: str = sys.executable) -> Iterator[Server]:
-    """Start `sesame_server.py` on a free port with exactly these `CSM_` settings, and stop it by SIGTERM.
+    """Start `sesame_server.py` on a free port with only these `CSM_` variables; stop it with SIGTERM.
 
     Raises:
-        DemoError: it did not stop in time, or not with exit status 0.
+        DemoError: the server did not stop in time, or its exit status is not 0.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CSM_")}
     port = _free_port()
@@ -89,10 +89,10 @@ def running_server(environment: Mapping[str, str], python: str = sys.executable)
 
 
 def wait_until_healthy(server: Server, seconds: float = START_SECONDS) -> dict[str, object]:
-    """Poll `/health` until it answers 200 and return what it says.
+    """Poll `/health` until it answers 200; return its document.
 
     Raises:
-        DemoError: the server ended, is unhealthy, or took too long; the message carries the end of its log.
+        DemoError: the server ended, is unhealthy, or took too long; the message contains the end of its log.
     """
     began = time.monotonic()
     while server.alive() and time.monotonic() - began < seconds:
@@ -113,12 +113,12 @@ def tail(log: Path, lines: int = 20) -> str:
 
 @dataclass(frozen=True)
 class Clone:
-    """What came back, and when.
+    """An answer of POST /clone-voice and its times.
 
     Attributes:
-        status: of the HTTP answer.
-        body: a WAV file, or the problem document.
-        first_audio: seconds from sending the request to the first bytes after the WAV header.
+        status: HTTP status.
+        body: a WAV file, or a problem document.
+        first_audio: seconds from sending the request to the first byte after the WAV header.
         elapsed: seconds from sending the request to the end of the answer.
     """
 
@@ -128,9 +128,9 @@ class Clone:
     elapsed: float
 
 
-def clone_voice(port: int, key: str, sample: bytes, filename: str, fields: Mapping[str, str]) -> Clone:
-    """Post one sample and read the answer as it streams in."""
-    body, content_type = _multipart(sample, filename, fields)
+def clone_voice(port: int, key: str, reference: bytes, filename: str, fields: Mapping[str, str]) -> Clone:
+    """Send reference audio and the other fields, and read the answer while it is streamed."""
+    body, content_type = _multipart(reference, filename, fields)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     began = time.monotonic()
     with contextlib.closing(connection):
@@ -147,7 +147,7 @@ def clone_voice(port: int, key: str, sample: bytes, filename: str, fields: Mappi
 
 
 def write_wav(streamed: bytes, target: IO[bytes]) -> float:
-    """Write a streamed WAV with true sizes in its header, as strict players want it; return its seconds."""
+    """Write a streamed WAV with the actual sizes in its header, which some players need; return its seconds."""
     pcm = streamed[44 : len(streamed) - len(streamed) % 2]
     rate = int.from_bytes(streamed[24:28], "little")
     with wave.open(target, "wb") as wav:
@@ -159,10 +159,15 @@ def write_wav(streamed: bytes, target: IO[bytes]) -> float:
 
 
 def demonstrate(text: str, target: Path, model: str) -> None:
-    """Run the whole road once.
+    """Start the server, clone the voice, write the result, and stop the server.
+
+    Args:
+        text: what to say.
+        target: WAV file to write.
+        model: value of `CSM_MODEL`.
 
     Raises:
-        DemoError: any step failed.
+        DemoError: a step failed.
     """
     key = secrets.token_urlsafe(24)
     with running_server({"CSM_MODEL": model, "CSM_API_KEYS": key}) as server:
@@ -171,14 +176,14 @@ def demonstrate(text: str, target: Path, model: str) -> None:
         _progress("")
         print(f"Healthy: {health.get('model')} on {health.get('device')}")
         fields = {"text": text, "transcript": TRANSCRIPT.read_text().strip()}
-        answer = clone_voice(server.port, key, SAMPLE.read_bytes(), SAMPLE.name, fields)
+        answer = clone_voice(server.port, key, REFERENCE.read_bytes(), REFERENCE.name, fields)
         if answer.status != 200:
             raise DemoError(f"/clone-voice answered {answer.status}: {answer.body.decode(errors='replace')}")
         _report(answer, target)
 
 
-def what_was_heard(model: str, facts: Path = FACTS) -> str:
-    """Return what to say about the sound of a model, and how to hear a better one; nothing about other models."""
+def quality_note(model: str, facts: Path = FACTS) -> str:
+    """Return a note on the quality of the demo model and how to hear a better one; for other models, nothing."""
     if model != "demo":
         return ""
     return SPEECH if json.loads(facts.read_text())["trained"] else NOISE
@@ -202,7 +207,7 @@ def _free_port() -> int:
 
 
 def _health(port: int) -> tuple[int, dict[str, object]]:
-    """Return status and body of `/health`; status 0 while nothing listens."""
+    """Return status and body of `/health`; status 0 if the server does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.closing(connection):
         try:
@@ -213,12 +218,12 @@ def _health(port: int) -> tuple[int, dict[str, object]]:
             return 0, {}
 
 
-def _multipart(sample: bytes, filename: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
+def _multipart(reference: bytes, filename: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
     """Return the body of a form with one file, and its content type (RFC 7578)."""
     boundary = uuid.uuid4().hex
     part = f'--{boundary}\r\nContent-Disposition: form-data; name="{{}}"{{}}\r\n\r\n'
     body = b"".join(part.format(name, "").encode() + value.encode() + b"\r\n" for name, value in fields.items())
-    body += part.format("audio", f'; filename="{filename}"').encode() + sample + f"\r\n--{boundary}--\r\n".encode()
+    body += part.format("audio", f'; filename="{filename}"').encode() + reference + f"\r\n--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
 
 
@@ -236,13 +241,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _progress(line: str) -> None:
-    """Overwrite the current line on a terminal; stay silent elsewhere."""
+    """Overwrite the current line on a terminal; elsewhere, print nothing."""
     if sys.stdout.isatty():
         print(f"\r\033[K{line}", end="", flush=True)
 
 
 def main() -> int:
-    """Return the exit status of the demonstration."""
+    """Run the demonstration; return its exit status."""
     model = os.environ.get("CSM_MODEL") or "demo"
     try:
         demonstrate(" ".join(sys.argv[1:]) or TEXT, Path("clone.wav"), model)
@@ -250,7 +255,7 @@ def main() -> int:
         print(f"\nThe demonstration failed: {error}", file=sys.stderr)
         return 1
     print("Server stopped. Play it: ffplay -autoexit clone.wav, or any audio player")
-    print(what_was_heard(model), end="")
+    print(quality_note(model), end="")
     return 0
 
 

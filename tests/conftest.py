@@ -55,13 +55,13 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Collect the tables of a process that ran tests beside this one."""
-    summary_tables.of(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
+    summary_tables.tables(node.config).extend(getattr(node, "workeroutput", {}).get("tables", []))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand the tables of this process to the one that started it."""
     if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["tables"] = summary_tables.of(session.config)
+        output["tables"] = summary_tables.tables(session.config)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -70,5 +70,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     faults = summary_tables.outcomes(terminalreporter.stats, "tests/faults/")
     if faults:
         summary_tables.add(config, "Faults", ("class", "tried", "passed"), faults)
-    for table in summary_tables.of(config):
+    for table in summary_tables.tables(config):
         terminalreporter.write_line("\n" + table)

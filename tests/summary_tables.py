@@ -14,10 +14,10 @@ def add(config: pytest.Config, title: str, header: Sequence[str], rows: Sequence
     cells = [[*map(str, header)], *([*map(_shown, row)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    of(config).append("\n".join([title, *lines]))
+    tables(config).append("\n".join([title, *lines]))
 
 
-def of(config: pytest.Config) -> list[str]:
+def tables(config: pytest.Config) -> list[str]:
     """Return the tables of this run so far."""
     return config.stash.setdefault(KEY, [])
 

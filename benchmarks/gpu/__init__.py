@@ -1,1 +1,1 @@
-"""Everything that needs a CUDA device, measured in one run of eight minutes; see `python -m benchmarks.gpu -h`."""
+"""Measure everything that needs a CUDA device, in one run of eight minutes; see `python -m benchmarks.gpu -h`."""

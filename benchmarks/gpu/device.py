@@ -1,4 +1,4 @@
-"""The device: its name and memory, its copy bandwidth, timing of work on it, and the kernels that a frame launches."""
+"""Describe the device and measure its memory, its copy bandwidth, times of work on it, and kernel launches."""
 
 import gc
 import itertools
@@ -18,21 +18,21 @@ COPY_BYTES = {"cuda": 2_000_000_000, "cpu": 100_000_000}
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Return what the numbers hold for."""
-    told = hardware()
+    """Return a description of the machine and the device."""
+    described = hardware()
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        told |= {
+        described |= {
             "gpu": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
             "multiprocessors": properties.multi_processor_count,
             "cuda": torch.version.cuda,
         }
-    return told | {"memory_gb": memory(device)}
+    return described | {"memory_gb": memory(device)}
 
 
 def memory(device: torch.device) -> dict[str, float]:
-    """Return free and total memory in GB, as the driver sees it: other processes and graphs are counted too."""
+    """Return free and total memory in GB as reported by the driver, so including other processes and CUDA graphs."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         free, total = torch.cuda.mem_get_info(device)
@@ -43,18 +43,18 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 def release(device: torch.device) -> None:
-    """Give memory that nobody refers to back to the device."""
+    """Return unused memory to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> list[float]:
-    """Time several runs of `work` on the device, after two that are not counted."""
+    """Return the times of `repeats` runs of `work` on the device in seconds, after two warm-up runs."""
     for _ in range(2):
         work()
     if device.type != "cuda":
-        return [_on_the_clock(work) for _ in range(repeats)]
+        return [_elapsed(work) for _ in range(repeats)]
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]  # type: ignore[no-untyped-call]
     marks[0].record()
     for mark in marks[1:]:
@@ -65,19 +65,19 @@ def seconds(work: Callable[[], Any], device: torch.device, repeats: int) -> list
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Return the median and the range that was seen."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    """Return median, minimum and maximum."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def bandwidth(device: torch.device) -> dict[str, float]:
-    """Measure bytes per second of a large copy on the device, read and written bytes both counted."""
+    """Measure the bytes per second of a large copy on the device, counting both reads and writes."""
     source = torch.randint(0, 255, (COPY_BYTES[device.type],), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return spread([2 * source.nbytes / taken for taken in seconds(lambda: target.copy_(source), device, 15)])
 
 
 def launches(work: Callable[[], Any], device: torch.device) -> int:
-    """Count what one run of `work` makes the device do: kernels, copies and fills; on a CPU, operations."""
+    """Count the kernels, copies and fills that one run of `work` launches; on a CPU, the operations."""
     work()
     if device.type != "cuda":
         with _Operations() as operations:
@@ -91,7 +91,7 @@ def launches(work: Callable[[], Any], device: torch.device) -> int:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts operations that compute something, not those that only view a tensor."""
+    """Count the operations of torch, except those that only return a view."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,9 +103,10 @@ class _Operations(TorchDispatchMode):
 
 
 def frame_bytes(runtime: Any, rows: int, length: int) -> dict[str, float]:
-    """Return the bytes that one frame must read at least: each weight once per use, and all keys and values."""
+    """Return the minimum number of bytes that a frame reads: each weight once per use, and all keys and values."""
     backbone = _bytes(runtime.backbone.parameters())
-    # The first two positions of the depth decoder are one step, so its layers are read once per further codebook.
+    # The first two positions of the depth decoder are computed in one step, so its layers are read once for each
+    # codebook after the first.
     steps = (runtime.codebooks - 1) * _bytes(runtime.depth.transformer.parameters())
     heads = _bytes([*runtime.depth.heads.parameters(), *runtime.depth.first_head.parameters()])
     store = runtime.kv_cache.store
@@ -117,13 +118,13 @@ def _bytes(tensors: Any) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _on_the_clock(work: Callable[[], Any]) -> float:
+def _elapsed(work: Callable[[], Any]) -> float:
     began = perf_counter()
     work()
     return perf_counter() - began
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    """Return the norm of the difference by the norm of what it is held against."""
+    """Return the norm of the difference, relative to the norm of `theirs`."""
     ours, theirs = ours.double(), theirs.double()
     return float((ours - theirs).norm() / theirs.norm().clamp(min=1e-30))

@@ -1,4 +1,4 @@
-"""Results of a stage, written one by one: if the stage is stopped or its device fails, those before are kept."""
+"""Write the results of a stage one by one, so that they are kept if the stage is stopped or its device fails."""
 
 import json
 import sys
@@ -10,11 +10,11 @@ from typing import Any, TextIO
 
 
 class Notes:
-    """The results of one stage, one JSON line each.
+    """Write the results of one stage, one JSON line each.
 
     Args:
-        sink: where the lines go.
-        seconds: that the stage may take.
+        sink: stream to write to.
+        seconds: time limit of the stage.
     """
 
     def __init__(self, sink: TextIO, seconds: float) -> None:
@@ -22,21 +22,21 @@ class Notes:
 
     @property
     def seconds_left(self) -> float:
-        """Time until the stage is stopped."""
+        """Seconds until the stage is stopped."""
         return self._end - monotonic()
 
     def tell(self, name: str, value: Any) -> None:
-        """Record one result; a dot in its name makes it part of another."""
+        """Record one result; a dot in its name stores it within another result."""
         print(json.dumps([name, value]), file=self._sink, flush=True)
 
     def measure(self, name: str, work: Callable[[], Any]) -> None:
-        """Record what `work` returns, or why it failed."""
+        """Record the result of `work`, or why it failed."""
         with self.part(name):
             self.tell(name, work())
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Record an exception as the failure of one part, and let the stage continue."""
+        """Record an exception as the failure of one part, and continue with the stage."""
         try:
             yield
         except Exception as error:
@@ -45,13 +45,13 @@ class Notes:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line."""
+    """Describe an error in one line."""
     first = str(error).strip().splitlines()[:1]
     return f"{type(error).__name__}: {first[0] if first else 'no message'}"
 
 
 def put(results: dict[str, Any], name: str, value: Any) -> None:
-    """Store a result under its dotted name; a value in the way that is not a dictionary moves to its key `told`."""
+    """Store a result under its dotted name; a value on that path that is not a dictionary moves to the key `told`."""
     *path, last = name.split(".")
     for part in path:
         inner = results.setdefault(part, {})

@@ -1,4 +1,4 @@
-"""Correctness on the device: captured graphs against eager frames, and both against `transformers`."""
+"""Check correctness on the device: compare captured graphs with eager frames."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,11 +14,11 @@ from csm.engine.runtimes.torch import TorchRuntime
 
 
 class Bench:
-    """A runtime whose rows can be reset, so that two ways to make the same frame can be compared.
+    """A runtime whose rows can be reset, to compare two ways of generating the same frame.
 
     Args:
         runtime: with or without graphs.
-        length: of the longest row, the frame to be made included.
+        length: of the longest row, including the frame to generate.
     """
 
     def __init__(self, runtime: CudaRuntime, length: int) -> None:
@@ -29,28 +29,28 @@ class Bench:
             runtime.prefill(self._x[start : min(start + runtime.prefill_chunk, length - 1)], start)
 
     def seat(self, rows: int, top_k: int) -> None:
-        """Start each row after a prompt of its own length, with its own seed."""
+        """Start each row after a prompt, each with a different length and seed."""
         for row in range(rows):
             end = max(self._length - 1 - 3 * row, 1)
             self.runtime.join(row, end, self._x[end], Sampling(seed=row, temperature=0.9, top_k=top_k))
 
     def frame(self, make: Callable[..., Tensor], rows: int, top_k: int) -> tuple[Tensor, Tensor]:
-        """Make a frame: codes `[rows, codebooks]`, and each row's new keys and values `[rows, ...]`."""
+        """Generate a frame; return codes `[rows, codebooks]`, and new keys and values of each row, `[rows, ...]`."""
         positions = self.runtime.state.position[:rows].clone()
         codes = make(rows, self._length, top_k).clone()
         index = torch.arange(rows, device=positions.device)
         return codes, self.runtime.kv_cache.store[:, :, index, positions].movedim(2, 0).clone()
 
     def eager(self, rows: int, length: int, top_k: int) -> Tensor:
-        """Make a frame without graphs."""
+        """Generate a frame without graphs."""
         return TorchRuntime.frame(self.runtime, rows, length, top_k)
 
 
 def graphs(runtime: CudaRuntime) -> Iterator[dict[str, Any]]:
-    """Compare every graph with the eager frame of the same size, from the same state.
+    """Compare every graph with an eager frame of the same size and from the same state; yield each result.
 
-    In bfloat16 a rounding can flip a code, and all that is drawn after it differs; so each graph makes one frame from
-    where the eager frame began, and the keys and values that both have written are compared as numbers.
+    In bfloat16, rounding can flip a code, after which all codes differ. So each graph generates only one frame from the
+    state before the eager frame, and the keys and values that both wrote are compared numerically.
     """
     keys: list[Key] = sorted(runtime.graphs)
     for length in sorted({length for _, length, _ in keys}):
@@ -64,7 +64,7 @@ def graphs(runtime: CudaRuntime) -> Iterator[dict[str, Any]]:
 
 
 def agreement(ours: Tensor, theirs: Tensor, written: Tensor, expected: Tensor) -> dict[str, Any]:
-    """Return the share of equal codes, of rows with an equal first code, and the error of what was written."""
+    """Return the share of equal codes and of equal first codes, and the relative error of the written tensors."""
     return {
         "codes": float((ours == theirs).double().mean()),
         "first_codes": float((ours[:, 0] == theirs[:, 0]).double().mean()),
@@ -73,10 +73,10 @@ def agreement(ours: Tensor, theirs: Tensor, written: Tensor, expected: Tensor) -
 
 
 def padded(runtime: CudaRuntime, length: int) -> Iterator[tuple[str, Any]]:
-    """Serve three streams where graphs take four rows, with what earlier streams may have left in the fourth.
+    """Run three streams in a graph of four rows, with leftovers of earlier streams in the fourth.
 
     Yields:
-        A name and the agreement of the three rows with an eager frame of three rows.
+        A name, and how the three rows compare with an eager frame, or with the frame without leftovers.
     """
     bench, wide = Bench(runtime, length), runtime.depth.codebook_size
     bench.seat(3, 50)

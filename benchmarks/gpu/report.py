@@ -1,4 +1,4 @@
-"""Tables and a plot of a run; missing results are left out."""
+"""Format the results of a run as tables and a plot; missing results are left out."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ FRAME_SECONDS = 0.08
 
 
 def tables(content: dict[str, Any]) -> str:
-    """Return Markdown: stages, the device, parity, streams, arrivals."""
+    """Return tables in Markdown: stages, device, parity, streams, arrivals."""
     stages = content["stages"]
     parts = [table([{"stage": n, "seconds": s.get("seconds", ""), "status": s["status"]} for n, s in stages.items()])]
     for lines in (_device(stages), _parity(stages), _streams(stages), _arrivals(stages)):
@@ -21,12 +21,12 @@ def tables(content: dict[str, Any]) -> str:
 
 def results(stages: dict[str, Any], stage: str) -> dict[str, Any]:
     """Return the results of one stage, or an empty dictionary if it did not run."""
-    told: dict[str, Any] = stages.get(stage, {}).get("results", {})
-    return told
+    found: dict[str, Any] = stages.get(stage, {}).get("results", {})
+    return found
 
 
 def floor(stages: dict[str, Any], size: dict[str, float]) -> float | None:
-    """Return the seconds that reading so many bytes takes at the bandwidth measured in the same run."""
+    """Return the seconds that reading the bytes in `size` takes, at the bandwidth measured in the same run."""
     bandwidth = results(stages, "device").get("bandwidth", {}).get("median")
     return sum(size.values()) / bandwidth if bandwidth and size else None
 
@@ -36,15 +36,15 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def _range(spread: Any, factor: float = 1.0) -> str | None:
-    """Return the median and the range that was measured, or why there is none."""
+    """Return the median and the range as text, or why the measurement failed."""
     if not isinstance(spread, dict) or "median" not in spread:
         return str(spread["failed"]) if isinstance(spread, dict) and "failed" in spread else None
-    median, least, most = (spread[name] * factor for name in ("median", "least", "most"))
-    return f"{median:.3g} ({least:.3g} to {most:.3g})"
+    median, low, high = (spread[name] * factor for name in ("median", "min", "max"))
+    return f"{median:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _list(told: Any) -> list[Any]:
-    """Return a list that a stage reported item by item, even if the stage did not finish."""
+    """Return a list that a stage reported item by item, even if it did not finish."""
     told = told.get("told", []) if isinstance(told, dict) else told
     return told if isinstance(told, list) else []
 
@@ -94,26 +94,26 @@ def _streams(stages: dict[str, Any]) -> list[dict[str, Any]]:
     alternating = told.get("alternating", {})
     for streams, frame in told.get("frame", {}).items():
         run = told.get("streams", {}).get(streams, {})
-        least, taken = floor(stages, frame.get("bytes", {})), frame.get("seconds", {}).get("median")
+        minimum, taken = floor(stages, frame.get("bytes", {})), frame.get("seconds", {}).get("median")
         lines.append(
             {
                 "streams": streams,
                 "RTF": run.get("rtf", run.get("failed", "not measured")),
                 "frame alone, RTF": _scaled(taken, 1 / FRAME_SECONDS) or "",
-                "floor, RTF": _scaled(least, 1 / FRAME_SECONDS) or "",
-                "sound, s/s": _scaled(run.get("frames_per_second"), FRAME_SECONDS) or "",
+                "floor, RTF": _scaled(minimum, 1 / FRAME_SECONDS) or "",
+                "audio, s/s": _scaled(run.get("frames_per_second"), FRAME_SECONDS) or "",
             }
         )
     if "times" in alternating:
         ratio = alternating["times"]
         lines.append(
             {
-                "streams": f"transformers, 1 stream: {ratio['median']:.1f} ({ratio['least']:.1f} to "
-                f"{ratio['most']:.1f}) times slower, turn by turn",
+                "streams": f"transformers, 1 stream: {ratio['median']:.1f} ({ratio['min']:.1f} to "
+                f"{ratio['max']:.1f}) times slower, turn by turn",
                 "RTF": sorted(alternating["transformers_rtf"])[len(alternating["transformers_rtf"]) // 2],
                 "frame alone, RTF": "",
                 "floor, RTF": "",
-                "sound, s/s": "",
+                "audio, s/s": "",
             }
         )
     return lines

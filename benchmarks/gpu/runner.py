@@ -1,4 +1,4 @@
-"""Runs each stage in its own process, within a budget of time, and writes all results so far to a file."""
+"""Run each stage in its own process and with a time limit, and write all results so far to a file."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from typing import Any
 
 from benchmarks.gpu.notes import put
 
-LEAST_SECONDS = 20.0
-"""A stage is not begun with less: it would be stopped before it had told anything."""
+MIN_STAGE_SECONDS = 20.0
+"""With less time left, a stage is not started, since it would be stopped before it reports anything."""
 
 
 class Report:
-    """The results so far, as a JSON file that is complete at any moment.
+    """The results so far, in a JSON file that is complete at any moment.
 
     Args:
         path: of the file.
-        head: what to say of the run before its stages.
+        head: facts about the run; written first.
     """
 
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
@@ -37,28 +37,28 @@ class Report:
         return entry
 
     def save(self) -> None:
-        """Write the file beside its place and move it there."""
+        """Write the file under another name, then rename it, so that readers never see a partial file."""
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.content, indent=1))
         partial.replace(self.path)
 
 
 class Runner:
-    """Gives each stage its own limit of time, or the rest of the budget if that is less.
+    """Run stages, each within its own time limit or the rest of the total, whichever is less.
 
     Args:
-        report: that is filled.
-        seconds: for all stages together.
-        command: that runs a stage; its name, its seconds and the time of day are appended.
+        report: to add the results to.
+        seconds: time limit of all stages together.
+        command: runs a stage; name, time limit and time of day are appended.
     """
 
     def __init__(self, report: Report, seconds: float, command: Sequence[str]) -> None:
         self._report, self._command, self._end = report, command, monotonic() + seconds
 
     def run(self, name: str, limit: float) -> str:
-        """Run one stage and return its status; whatever becomes of it, the next one can run."""
+        """Run one stage and return its status; a failure does not affect the next stage."""
         entry, limit, began = self._report.stage(name), min(limit, self._end - monotonic()), monotonic()
-        if limit < LEAST_SECONDS:
+        if limit < MIN_STAGE_SECONDS:
             entry["status"] = f"not run: {max(limit, 0):.0f} s were left"
         else:
             command = [*self._command, name, f"{limit:.1f}", f"{time.time():.3f}"]
@@ -76,7 +76,7 @@ class Runner:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
             process.kill()
-            # A process that hangs in a driver may outlive even that.
+            # A process that hangs in a driver may even survive SIGKILL.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             reader.join(5)
@@ -97,7 +97,7 @@ class Runner:
 
 
 def _failed_parts(results: dict[str, Any], inside: str = "") -> list[str]:
-    """Return the names of the parts that `Notes.part` has recorded as failed."""
+    """Return the names of the parts that `Notes.part` recorded as failed."""
     found = []
     for name, value in results.items():
         if isinstance(value, dict):
@@ -108,5 +108,5 @@ def _failed_parts(results: dict[str, Any], inside: str = "") -> list[str]:
 
 
 def stage_command(device: str, options: Sequence[str]) -> list[str]:
-    """Return the command line of `benchmarks.gpu.stage`, but for the stage."""
+    """Return the command line of `benchmarks.gpu.stage`, without the arguments of the stage."""
     return [sys.executable, "-m", "benchmarks.gpu.stage", "--device", device, *options]

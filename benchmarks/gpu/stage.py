@@ -1,4 +1,4 @@
-"""One stage in a process of its own: `python -m benchmarks.gpu.stage [options] NAME SECONDS [BEGAN]`."""
+"""Run one stage in its own process: `python -m benchmarks.gpu.stage [options] NAME SECONDS [BEGAN]`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import traceback
 
 
 def main() -> int:
-    """Run the stage; results go to standard output as JSON lines, all else to standard error."""
+    """Run the stage; write results to standard output as JSON lines, everything else to standard error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("seconds", type=float)
@@ -21,10 +21,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, required=True)
     args = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    # Nothing else may write where the results go.
+    # Only results may go to standard output, to which libraries print as well.
     os.dup2(2, 1)
     try:
-        # A package that is missing is then told as the reason, like any other.
+        # Imported here, so that a missing package is reported as the reason of the failure.
         import torch
 
         from benchmarks.gpu.models import Models
@@ -45,5 +45,5 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    # Without waiting for threads of an engine that hangs.
+    # Exit without waiting for the threads of an engine that hangs.
     os._exit(code)

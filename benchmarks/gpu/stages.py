@@ -1,4 +1,4 @@
-"""The stages of a run, in order of importance; each runs in its own process and may fail alone."""
+"""The stages of a run, in order of importance; each runs in its own process, so a failure affects only itself."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +31,9 @@ class Effort:
 
     Attributes:
         frames: of each stream that is timed.
-        streams: numbers of streams at once.
-        rounds: turns that engines take.
-        began: time of day when the stage's process was started, in seconds.
+        streams: numbers of simultaneous streams.
+        rounds: in which the engines take turns.
+        began: Unix time at which the process of the stage was started.
     """
 
     frames: int
@@ -43,14 +43,14 @@ class Effort:
 
 
 def look(models: Models, effort: Effort, notes: Notes) -> None:
-    """Name the device and measure how fast it copies."""
+    """Describe the device and measure its copy bandwidth."""
     notes.tell("hardware", device.describe(models.device))
     notes.tell("seconds_to_device", time.time() - effort.began)
     notes.measure("bandwidth", lambda: device.bandwidth(models.device))
 
 
 def graphs(models: Models, effort: Effort, notes: Notes) -> None:
-    """Start with four rows, compare every graph with eager frames, and time one frame and count its launches."""
+    """Start with four rows, compare every graph with eager frames, time one frame and count its launches."""
     runtime, _ = _start(models, effort, notes, (PARITY_ROWS,))
     with notes.part("each"):
         compared: list[dict[str, Any]] = []
@@ -69,13 +69,13 @@ def graphs(models: Models, effort: Effort, notes: Notes) -> None:
     with notes.part("padded"):
         for name, agreement in parity.padded(runtime, length):
             notes.tell(f"padded.{name}", agreement)
-    # Last, because profilers of some drivers end the process.
+    # Last, because the profiler ends the process with some drivers.
     for name, frame in frames.items():
         notes.measure(f"{name}.launches", partial(device.launches, frame, models.device))
 
 
 def speed(models: Models, effort: Effort, notes: Notes) -> None:
-    """Time streams, first audio and `transformers`, alternating in one process."""
+    """Time streams, first audio and, alternating with the csm engine, `transformers`."""
     checkpoint, precision = models.checkpoint(), models.precision
     runtime, rows = _start(models, effort, notes, effort.streams)
     counts = [count for count in effort.streams if count <= rows]
@@ -107,8 +107,8 @@ def speed(models: Models, effort: Effort, notes: Notes) -> None:
 
 
 def exact(models: Models, effort: Effort, notes: Notes) -> None:
-    """Compare greedy codes in float32 with those of `transformers`, of the demo and of random weights."""
-    # Products in reduced precision would differ between the two for no fault of either.
+    """Compare greedy codes in float32 with those of `transformers`, for the demo model and for random weights."""
+    # In reduced precision, matrix products of the two would differ although neither is wrong.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for name, frames in GREEDY_FRAMES.items():
         with notes.part(name):
@@ -124,7 +124,7 @@ def exact(models: Models, effort: Effort, notes: Notes) -> None:
 
 
 def load(models: Models, effort: Effort, notes: Notes) -> None:
-    """Let requests arrive at random at increasing rates, at the engine without HTTP."""
+    """Send requests to the engine, without HTTP, at random times and increasing rates."""
     checkpoint, slots = models.checkpoint(), min(16, max(effort.streams))
     runtime = models.runtime(checkpoint, models.precision, slots)
     engine = models.engine(checkpoint, runtime, models.precision, slots)
@@ -144,7 +144,7 @@ STAGES: Mapping[str, Callable[[Models, Effort, Notes], None]] = MappingProxyType
 
 
 def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -> tuple[CudaRuntime, int]:
-    """Build the runtime with as many rows as fit; record the time and memory that took."""
+    """Build the runtime with as many rows as fit; record the time and memory that this takes."""
     notes.tell("start.imports", time.time() - effort.began)
     notes.tell("memory.before", device.memory(models.device))
     notes.tell("precision", models.precision)
@@ -165,7 +165,7 @@ def _start(models: Models, effort: Effort, notes: Notes, sizes: Sequence[int]) -
 
 
 def _frame_alone(runtime: CudaRuntime, streams: int, models: Models, effort: Effort) -> dict[str, Any]:
-    """Time a frame of so many rows without the scheduler, and count the bytes that it must read."""
+    """Time a frame of `streams` rows without the scheduler, and count the bytes that it must read."""
     length = min(512, runtime.positions)
     bench = parity.Bench(runtime, length)
     bench.seat(streams, 50)
@@ -174,7 +174,7 @@ def _frame_alone(runtime: CudaRuntime, streams: int, models: Models, effort: Eff
 
 
 def _first_audio(engine: Any, times: int) -> dict[str, Any]:
-    """Measure the seconds to the first chunk, for new voices and, alternating with them, for a cached one."""
+    """Measure the seconds to the first chunk, alternating between new voices and a cached one."""
     kinds: dict[str, list[float]] = {"new": [], "cached": []}
     for turn in range(times):
         for kind, seed in (("new", 1000 + turn), ("cached", 0)):

@@ -1,4 +1,4 @@
-"""Speech recognition: the words of reference audio whose transcript the client does not give."""
+"""Speech recognition: transcribes reference audio that the client sends without a transcript."""
 
 from csm.asr.check import check
 

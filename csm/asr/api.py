@@ -1,4 +1,4 @@
-"""What a speech recogniser is."""
+"""The interface of a speech recogniser."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ from csm.audio.waveform import Waveform
 
 
 class Recognizer(Protocol):
-    """Speech in, its words out."""
+    """Recognize the words of speech."""
 
     def recognize(self, waveform: Waveform) -> str | None:
-        """Return the words on one line, or None where none are heard with confidence.
+        """Return the words on one line, or None if none are recognised with confidence.
 
-        A wrong transcript is worse than none: the model learns from it that words and sound are unrelated.
+        A wrong transcript is worse than none: it shows the model words that do not match the audio.
         """

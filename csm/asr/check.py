@@ -1,4 +1,4 @@
-"""Whether the recogniser that the settings name can be there, told before the first request needs it."""
+"""Check at the start whether the configured recogniser is available."""
 
 import importlib.util
 from pathlib import Path
@@ -12,13 +12,13 @@ FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
 def check(model: str) -> None:
-    """Find out what can be found out at once: whether the package is there, and the folder if it is one.
+    """Check, without loading anything, that the package is installed and that a local model is complete.
 
     Args:
-        model: as the setting `transcriber` has it.
+        model: value of the setting `transcriber`.
 
     Raises:
-        ModelUnavailable: it is not; the message names the remedy.
+        ModelUnavailable: the package or a file is missing; the message names the remedy.
     """
     if model == NONE:
         return

@@ -1,4 +1,4 @@
-"""Transcripts of voices: each is recognised once, in a thread of its own, and nobody waits for it for long."""
+"""Transcribe reference audio: once for each recording, in a separate thread, with a time limit."""
 
 import hashlib
 import logging
@@ -22,16 +22,16 @@ _Job = tuple[Waveform, "Future[str | None]"] | None
 
 
 class Transcriber:
-    """Recognises one voice at a time and remembers its words. Thread-safe.
+    """Transcribe one recording at a time and cache the transcripts. Thread-safe.
 
-    Whatever goes wrong, a request goes on without a transcript, and the log says why. A recogniser that hangs cannot be
-    stopped: until it returns, nobody waits for it any more.
+    If anything fails, the request continues without a transcript, and the log says why. A recogniser that hangs cannot
+    be stopped; until it returns, later requests do not wait for it.
 
     Args:
-        load: makes the recogniser, at the first use.
-        max_seconds: that one call of `transcribe` takes at most.
-        retry_seconds: from one failure to load it to the next attempt.
-        capacity: voices whose words are remembered; the least recently used are forgotten.
+        load: returns the recogniser; called at the first use.
+        max_seconds: time limit of one call of `transcribe`.
+        retry_seconds: time after which a failed `load` is tried again.
+        capacity: number of transcripts in the cache; the least recently used are removed.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Transcriber:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Transcriber | None":
-        """Make the one that `CSM_TRANSCRIBER` names, or None for `none`."""
+        """Return the transcriber that `CSM_TRANSCRIBER` selects, or None for `none`."""
         model = settings.transcriber
         if model == NONE:
             return None
@@ -67,7 +67,7 @@ class Transcriber:
         return cls(load)
 
     def transcribe(self, waveform: Waveform) -> str | None:
-        """Return the words of a voice, or None if none are recognised in time; never raises."""
+        """Return the words of a recording, or None if none are recognised in time; never raises."""
         key = hashlib.blake2b(waveform.samples.tobytes(), digest_size=20, key=str(waveform.sample_rate).encode())
         with self._lock:
             known = self._voices.get(key.digest())
@@ -82,16 +82,16 @@ class Transcriber:
         except CancelledError:
             return None
         except TimeoutError:
-            # One that has begun goes on: its words are there for the next request.
+            # A recognition that has begun continues: its result serves the next request.
             if known.cancel():
                 self._forget(known)
             logger.warning("the reference audio is not transcribed: the recogniser took over %g s", self._max_seconds)
             return None
 
     def close(self) -> None:
-        """Begin nothing new, and wait for what is being recognised, at most `max_seconds`.
+        """Start no further recognition, and wait at most `max_seconds` for the current one.
 
-        If Python ends in the middle of it, CTranslate2's threads abort the process.
+        If Python exits during a recognition, the threads of CTranslate2 abort the process.
         """
         with self._lock:
             self._closed = True
@@ -112,7 +112,7 @@ class Transcriber:
 
     def _start(self, key: bytes, waveform: Waveform) -> "Future[str | None]":
         if self._thread is None:
-            # A daemon: a recogniser that hangs must not keep the process from ending.
+            # A daemon thread, so that a recogniser that hangs does not keep the process from exiting.
             self._thread = threading.Thread(target=self._work, name="transcriber", daemon=True)
             self._thread.start()
         future: Future[str | None] = Future()
@@ -138,10 +138,10 @@ class Transcriber:
             if not is_final:
                 self._forget(future)
             future.set_result(words)
-            del job, waveform, future  # not held while it waits
+            del job, waveform, future  # so that they are freed while the thread waits for the next job
 
     def _recognize(self, waveform: Waveform) -> tuple[str | None, bool]:
-        """Return the words, and whether asking again would be in vain."""
+        """Return the words, and whether they are final; after a failure, the next request tries again."""
         if self._recognizer is None and monotonic() < self._not_before:
             return None, False
         try:

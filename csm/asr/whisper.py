@@ -1,4 +1,4 @@
-"""Whisper (Radford et al. 2022) by faster-whisper, on the CPU."""
+"""Recognize speech with Whisper (Radford et al. 2022), by faster-whisper, on the CPU."""
 
 import os
 from typing import Any
@@ -13,32 +13,33 @@ from csm.errors import ModelUnavailable
 
 SAMPLE_RATE = 16_000
 MAX_NO_SPEECH = 0.5
-"""Probability that nothing is said. Whisper answers noise, tones and music with phrases it saw often ("Thank you."), at
-.63 and more; in recordings of speech it was below .1, or the words were wrong."""
+"""Maximum probability that a segment has no speech. For noise, tones and music, Whisper returns common phrases ("Thank
+you.") with .63 and more; recordings of speech were below .1, or their words were wrong."""
 MIN_LOG_PROBABILITY = -0.65
-"""Mean over the tokens. Clear speech has -.2 to -.6. In noise, from -.7 down half of the words and more were wrong."""
+"""Minimum mean over the tokens. Clear speech has -.2 to -.6. In noise, at -.7 and less, half of the words or more were
+wrong."""
 MAX_COMPRESSION = 2.4
-"""Whisper's own bound for text that repeats itself."""
+"""Whisper's own limit for text that repeats itself."""
 _THREADS = 4
 
 
 class WhisperRecognizer:
     """See `csm.asr.api.Recognizer`.
 
-    It runs on the CPU even beside a GPU: CTranslate2 would need a cuDNN of its own, and ten seconds of speech take
-    about one.
+    It runs on the CPU even if there is a GPU, for which CTranslate2 would need its own cuDNN. Ten seconds of speech
+    take about one second.
 
     Args:
-        model: a size (`base.en`), a Hub repository or a folder, in CTranslate2's format. What is not there is
-            downloaded.
+        model: a size (`base.en`), or a Hub repository or folder with a model in CTranslate2's format; downloaded if
+            needed.
 
     Raises:
-        ModelUnavailable: the package or the model cannot be had; the message names the remedy.
+        ModelUnavailable: the package is missing or the model cannot be loaded; the message names the remedy.
     """
 
     def __init__(self, model: str) -> None:
         check(model)
-        # Imports CTranslate2 and ONNX Runtime, for those who use them.
+        # Imports CTranslate2 and ONNX Runtime, so only if they are used.
         from faster_whisper import WhisperModel
 
         threads = min(_THREADS, os.cpu_count() or 1)
@@ -46,7 +47,7 @@ class WhisperRecognizer:
             self._model: Any = WhisperModel(
                 os.path.expanduser(model), device="cpu", compute_type="int8", cpu_threads=threads
             )
-        except Exception as error:  # of the Hub, the network, the disk, CTranslate2
+        except Exception as error:  # from the Hub, the network, the disk or CTranslate2
             raise ModelUnavailable(
                 f"CSM_TRANSCRIBER={model} cannot be loaded ({type(error).__name__}): check the name (base.en, "
                 "small.en, owner/repository, or a folder), the network and the disk, or set CSM_TRANSCRIBER=none"
@@ -57,14 +58,14 @@ class WhisperRecognizer:
         samples = torch.from_numpy(np.ascontiguousarray(waveform.samples, np.float32))
         segments, _ = self._model.transcribe(
             audio.resample(samples, waveform.sample_rate, SAMPLE_RATE).numpy(),
-            # Without draws at higher temperatures, which are where words come from that nobody said.
+            # Whisper would retry at higher temperatures, which produces words that were never said.
             temperature=0.0,
             condition_on_previous_text=False,
-            # Only what a voice detector takes for speech; without it, silence is transcribed too.
+            # Transcribe only what a voice detector takes for speech; Whisper makes up words for silence.
             vad_filter=True,
         )
         segments = list(segments)
-        # One doubtful segment spoils the transcript, and so would leaving it out.
+        # The transcript must match the whole audio: one doubtful segment makes it useless, and so would leaving it out.
         if not all(map(_is_credible, segments)):
             return None
         return " ".join(" ".join(segment.text for segment in segments).split()) or None

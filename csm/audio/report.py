@@ -1,7 +1,7 @@
-"""What may be wrong with reference audio that is good enough to be used, and what to do about it.
+"""Measure the quality of reference audio, and warn of shortcomings that do not prevent its use.
 
-A second speaker is not looked for: without a model of voices, what tells two speakers apart (pitch, mean spectrum)
-changes as much with the room, the microphone and the mood.
+A second speaker is not detected: without a speaker model, the features that distinguish two speakers (pitch, mean
+spectrum) vary as much with the room, the microphone and the mood of one speaker.
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ SHORT_SECONDS = 5.0
 NOISY_DB = 15.0
 QUIET_LUFS = -45.0
 CLIPPED_SHARE = 1.5e-4
-"""Unclipped speech reaches .7e-4; turned up by 3 dB too much, it has 2e-4 and more."""
+"""Unclipped speech has up to .7e-4; clipped by 3 dB of gain too much, it has 2e-4 and more."""
 LOW_CREST_DB = 8.5
-"""Speech has 8.8 dB and more. Below 7.5 dB `condition` refuses."""
+"""Speech has 8.8 dB and more. Below 7.5 dB, `condition` refuses the audio."""
 TONAL = 3.7
-"""Voices of people stay below 3.5, a synthetic voice reached 3.8. Music alone has 3.6 to 5 and is found; music as loud
-as the voice is found half of the time, softer music rarely."""
+"""Human voices stay below 3.5; one synthetic voice reached 3.8. Music alone has 3.6 to 5 and is detected. Music as loud
+as the voice is detected in half of the cases, softer music rarely."""
 
 _MAX_SNR_DB = 60.0
 _LOUDNESS_SECONDS = 30
 
-# Noise floor: the level that each frequency falls to in the pauses between sounds.
+# Noise floor: the level to which each frequency falls in pauses.
 _FLOOR_WINDOW, _FLOOR_HOP = 480, 240
 _FLOOR_SMOOTHING, _FLOOR_QUANTILE = 9, 0.05
 _FLOOR_BIAS = 1.94
-"""Mean over quantile, for white noise under that smoothing."""
-_FLOOR_FIRST_BIN = 2  # 100 Hz: hum and rumble below a voice hardly matter
+"""Ratio of mean to quantile, for white noise with that smoothing."""
+_FLOOR_FIRST_BIN = 2  # 100 Hz: hum and rumble below the voice hardly matter
 
 _TONE_WINDOW, _TONE_HOP = 2048, 512
 _TONE_NEIGHBOURS = 21
@@ -46,12 +46,12 @@ class Report:
     """Measurements of reference audio.
 
     Attributes:
-        seconds: used, of the recording.
-        snr_db: mean level over that of the background in pauses; at most 60. Music and other voices are background.
-        clipped_share: share of the samples that are cut off flat. Lossy codecs hide it.
-        crest_db: peak over average; clipping and heavy compression lower it.
-        loudness_lufs: before levelling, by ITU-R BS.1770-4.
-        tonality: 0 to 5: how much tones of constant pitch prevail; None where there is too little to tell.
+        seconds: duration of the audio that is used.
+        snr_db: mean level relative to the background in pauses, at most 60. Music and other voices count as background.
+        clipped_share: share of samples in clipped peaks. Lossy codecs hide clipping.
+        crest_db: peak relative to the average; clipping and strong compression lower it.
+        loudness_lufs: of the recording, before levelling, by ITU-R BS.1770-4.
+        tonality: 0 to 5, how much tones of constant pitch prevail; None if the audio is too short to tell.
     """
 
     seconds: float
@@ -67,7 +67,7 @@ def examine(recording: Waveform, conditioned: Waveform) -> Report:
 
     Args:
         recording: as decoded.
-        conditioned: what `csm.audio.condition.condition` made of it.
+        conditioned: the result of `csm.audio.condition.condition` for it.
     """
     samples = conditioned.samples.astype(np.float64)
     return Report(
@@ -81,9 +81,9 @@ def examine(recording: Waveform, conditioned: Waveform) -> Report:
 
 
 def warnings(report: Report) -> list[str]:
-    """Return a line `code: sentence` for each thing that should be better.
+    """Return a line `code: sentence` for each shortcoming.
 
-    Lines are ASCII without semicolons, so that a header can hold them separated by `; `.
+    The lines are ASCII without semicolons, so that they can be joined by `; ` in an HTTP header.
     """
     found = []
     if report.seconds < SHORT_SECONDS:
@@ -106,7 +106,7 @@ def warnings(report: Report) -> list[str]:
 
 
 def _spectra(samples: NDArray[np.float64], window: int, hop: int) -> NDArray[np.float64]:
-    """Return power, shape `[frames, bins]`."""
+    """Return the power spectra `[frames, bins]`."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop] * np.hanning(window)
     power: NDArray[np.float64] = np.abs(np.fft.rfft(frames)) ** 2
     return power
@@ -122,12 +122,12 @@ def _snr(samples: NDArray[np.float64]) -> float:
 
 
 def _clipped_share(samples: Samples) -> float:
-    """Count samples in runs of three and more within 2 % of the highest or the lowest."""
+    """Return the share of samples in runs of three or more within 2 % of the maximum or the minimum."""
     count = 0
     for top, signal in ((samples.max(), samples), (-samples.min(), -samples)):
         if top <= 0:
             continue
-        # As int8 throughout: a minute at 192 kHz would take 92 MB as int64.
+        # int8 throughout: in int64, a minute at 192 kHz would take 92 MB.
         near = np.diff((signal >= 0.98 * top).astype(np.int8), prepend=np.int8(0), append=np.int8(0))
         lengths = np.flatnonzero(near == -1) - np.flatnonzero(near == 1)
         count += int(lengths[lengths >= 3].sum())
@@ -152,8 +152,8 @@ def _loudness(recording: Waveform) -> float:
 def _tonality(samples: NDArray[np.float64]) -> float | None:
     """Measure continuous frequency activation (Seyerlehner et al. 2007, "Automatic music detection in television").
 
-    Partials of instruments stay at one frequency while those of voices glide: in each block, how long does each
-    frequency stand out against its neighbours, and how sharply does that differ between neighbours?
+    Partials of instruments stay at one frequency, while those of voices glide. So it is measured, in each block, for
+    what share of the time each frequency stands out from its neighbours, and how sharply that share peaks.
     """
     levels = 10 * np.log10(_spectra(samples, _TONE_WINDOW, _TONE_HOP) + 1e-6)
     if len(levels) < _TONE_BLOCK:
@@ -167,7 +167,7 @@ def _tonality(samples: NDArray[np.float64]) -> float | None:
 
 
 def _sharpest(activation: NDArray[np.float64]) -> float:
-    """Return the sum of the highest peaks, each measured from the deepest valley beside it."""
+    """Return the sum of the highest peaks, each measured from the lowest point nearby."""
     around = np.lib.stride_tricks.sliding_window_view(np.pad(activation, 6, mode="edge"), 13)
     is_peak = activation >= around[:, 4:9].max(1)
     heights = np.where(is_peak, activation - around.min(1), 0.0)

@@ -1,4 +1,4 @@
-"""Change of tempo with the pitch kept, while the audio is still being made."""
+"""Change the speed of audio while it is generated, with the pitch kept."""
 
 from collections.abc import Generator, Iterable
 
@@ -11,29 +11,30 @@ MIN_SPEED = 0.5
 MAX_SPEED = 2.0
 
 _WINDOW_SECONDS = 0.04
-"""Three periods of a low voice. From 30 to 50 ms the difference is hardly measurable; longer ones hold back more."""
+"""Three periods of a low voice. Windows of 30 to 50 ms hardly differ in quality; longer ones add latency."""
 _SEARCH_SECONDS = 0.01
-"""To either side, which makes a range of more than one period of a voice of 50 Hz."""
+"""To either side, so that the range covers one period of a voice of 50 Hz."""
 _PREFER_NEAR = 1e-4
-"""Of the normalised correlation, at the ends of the search: decides among equals, as silence and steady tones are."""
+"""Penalty on the normalised correlation at the ends of the search range. It decides where correlations are equal, as in
+silence and steady tones."""
 
 
 class TempoChanger:
-    """Plays audio faster or slower, by WSOLA.
+    """Make audio faster or slower by WSOLA.
 
-    Windows of the input are overlapped at an even distance in the output. Each is taken from where it continues the
-    previous window best, near the place that the speed asks for (Verhelst and Roelands 1993, "An overlap-add technique
-    based on waveform similarity"). The output does not depend on how the input is divided into chunks.
+    Windows of the input are overlapped at a constant distance in the output. Each is taken from near the position that
+    the speed demands, where it continues the previous window best (Verhelst and Roelands 1993, "An overlap-add
+    technique based on waveform similarity"). The output does not depend on how the input is divided into chunks.
 
     Args:
-        speed: of the output; 2 halves the duration. At 1 samples pass as they are, at once.
+        speed: of the output; 2 halves the duration. At 1, samples are returned unchanged and without delay.
         sample_rate: in Hz.
 
     Attributes:
-        latency: the most samples of input that are held back.
+        latency: maximum number of input samples that are held back.
 
     Raises:
-        ValueError: the speed is outside of `MIN_SPEED` to `MAX_SPEED`.
+        ValueError: the speed is not within `MIN_SPEED` to `MAX_SPEED`.
     """
 
     def __init__(self, speed: float, sample_rate: int = 24_000) -> None:
@@ -52,7 +53,7 @@ class TempoChanger:
         self.latency = 0 if speed == 1 else 2 * self._hop + self._search
 
     def process(self, samples: Samples) -> Samples:
-        """Take the next samples and return those of the output that they complete, maybe none."""
+        """Take the next samples `[samples]`; return the output samples that they complete, possibly none."""
         if self._speed == 1:
             return samples
         self._received += len(samples)
@@ -60,7 +61,7 @@ class TempoChanger:
         return self._made(self._received)
 
     def flush(self) -> Samples:
-        """Return the rest, so that the whole output has `1 / speed` times the samples of the input, rounded."""
+        """Return the rest of the output, which in total has `1 / speed` times the samples of the input, rounded."""
         if self._speed == 1:
             return np.zeros(0, np.float32)
         rest = round(self._received / self._speed) - self._windows * self._hop
@@ -81,7 +82,7 @@ class TempoChanger:
         return np.concatenate(pieces or [np.zeros(0)]).astype(np.float32)
 
     def _best(self, continued: int, target: int) -> int:
-        """Return the position within reach of `target` whose samples are most like those at `continued`."""
+        """Return the position near `target` whose samples are most similar to those at `continued`."""
         first = max(target - self._search, 0)
         reach = self._at(first, target + self._search - first + self._hop)
         products = np.correlate(reach, self._at(continued), "valid")
@@ -103,7 +104,7 @@ class TempoChanger:
 
 
 def changed(chunks: Iterable[Samples], speed: float, sample_rate: int = 24_000) -> Generator[Samples, None, None]:
-    """Yield a stream at another speed, and close it if it is a generator; see `TempoChanger`."""
+    """Yield the chunks of a stream at another speed; see `TempoChanger`. Close the stream if it is a generator."""
     changer = TempoChanger(speed, sample_rate)
     try:
         for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The command `csm`. Each subcommand is a module with a `main`, imported when it is run."""
+"""The command `csm`. Each subcommand is a module with a function `main`, imported only when it is run."""
 
 import argparse
 import importlib
@@ -18,14 +18,18 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the subcommand that the command line names; return the exit status."""
+    """Run the subcommand named on the command line; return the exit status.
+
+    Args:
+        arguments: of the command line; None for those of this process.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and words[0] in COMMANDS:
         module, _ = COMMANDS[words[0]]
         try:
             status: int = importlib.import_module(module).main(words[1:])
         except KeyboardInterrupt:
-            return 130  # as shells report a program that SIGINT has ended
+            return 130  # as shells report a program that was ended by SIGINT
         return status
     listed = "\n".join(f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items())
     parser = argparse.ArgumentParser(

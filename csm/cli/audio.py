@@ -1,4 +1,4 @@
-"""`csm doctor --audio FILE`: a recording, judged as reference audio as the server would."""
+"""`csm doctor --audio FILE`: check a recording as the server checks reference audio."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +9,7 @@ from csm.settings import SettingsError, load
 
 
 def is_usable(file: Path) -> bool:
-    """Print what is measured, the words if a recogniser is configured, and advice; return whether it can be used."""
+    """Print measurements, the words if a recogniser is configured, and advice; return whether the audio is usable."""
     # Imports torch, which takes seconds.
     from csm.audio.condition import condition
     from csm.audio.decode import decode
@@ -17,9 +17,9 @@ def is_usable(file: Path) -> bool:
 
     try:
         settings = load()
-        longest = settings.max_reference_seconds
-        recording = decode(file.read_bytes(), max_seconds=2 * longest)
-        conditioned = condition(recording, max_seconds=longest)
+        max_seconds = settings.max_reference_seconds
+        recording = decode(file.read_bytes(), max_seconds=2 * max_seconds)
+        conditioned = condition(recording, max_seconds=max_seconds)
         report = examine(recording, conditioned)
         for name, value in asdict(report).items():
             print(f"{'ok':<12} {name}: {'not measured' if value is None else f'{value:g}'}")

@@ -1,4 +1,4 @@
-"""`csm doctor`: whether the server can run here, one line a check, and what to do where it cannot."""
+"""`csm doctor`: check whether the server can run here; print one line for each check, with the remedy if it fails."""
 
 import argparse
 import logging
@@ -19,17 +19,17 @@ from csm.settings import Settings, SettingsError, load
 if TYPE_CHECKING:
     from csm.engine.devices import Placement
 
-OLDEST_PYTHON = (3, 11)
+MIN_PYTHON = (3, 11)
 QUANTISED = ("int8", "int4")
 
 SMALL_MODEL = 1_000_000_000
-"""Bytes of weights below which disk and memory are no concern, as those of the demo model."""
+"""Size of the weights in bytes, below which disk and memory are not checked; the demo model is smaller."""
 
-# Of CSM-1B, in bytes.
+# Needs of CSM-1B, in bytes.
 BUNDLE = 3_500_000_000
-"""On disk, of what is prepared for int8; int4 takes less."""
+"""Disk space of the prepared int8 model; int4 takes less."""
 PREPARING = 11_000_000_000
-"""Of memory, while that is made: docs/performance.md."""
+"""Memory while that is prepared (docs/performance.md)."""
 SERVING = {
     "int8": 3_000_000_000,
     "int4": 3_000_000_000,
@@ -37,13 +37,13 @@ SERVING = {
     "float16": 5_000_000_000,
     "float32": 9_500_000_000,
 }
-"""Of memory, on a CPU: docs/performance.md."""
+"""Memory for serving on a CPU (docs/performance.md)."""
 SERVING_ON_CUDA = 8_000_000_000
-"""Of the memory of a GPU."""
+"""Memory of the GPU for serving."""
 
 
 class Problem(Exception):
-    """Something must be done; the message says what."""
+    """A check failed; the message says what to do."""
 
 
 class Unchecked(Exception):
@@ -51,7 +51,7 @@ class Unchecked(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make all checks, or judge a recording; return 1 where something must be done, else 0."""
+    """Run all checks, or check a recording; return 1 if something must be done, else 0."""
     parser = argparse.ArgumentParser(
         prog="csm doctor",
         description="Check whether the server can run here with the present settings. Each check prints a line: `ok`, "
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--audio", type=Path, metavar="FILE", help="judge this recording as reference audio instead")
     given = parser.parse_args(arguments)
-    # What libraries log while they are tried is told by the lines.
+    # The lines of the checks report the same errors that libraries would log.
     logging.disable(logging.CRITICAL)
     try:
         return 0 if (Doctor().examine() if given.audio is None else is_usable(given.audio)) else 1
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class Doctor:
-    """The checks, in an order in which later ones use what earlier ones found."""
+    """Run the checks in order; later checks use the results of earlier ones."""
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
@@ -76,7 +76,7 @@ class Doctor:
         self._missing: int | None = None
 
     def examine(self) -> bool:
-        """Make all checks, print a line for each, and return whether nothing must be done."""
+        """Run all checks, print a line for each, and return whether none failed."""
         checks: dict[str, Callable[[], str]] = {
             "python": self.python,
             "torch": self.torch,
@@ -102,7 +102,7 @@ class Doctor:
 
     def python(self) -> str:
         """Check the version of Python."""
-        if sys.version_info < OLDEST_PYTHON:
+        if sys.version_info < MIN_PYTHON:
             raise Problem(f"{platform.python_version()} is too old: install Python 3.11 or newer")
         return f"{platform.python_version()}, {sys.executable}"
 
@@ -112,7 +112,7 @@ class Doctor:
             import torch
             import torchaudio
         except Exception as error:
-            # A pair that does not match fails in the loader of libraries, with various errors.
+            # If the two do not match, the loader of shared libraries fails with various errors.
             reason = str(error).partition("\n")[0]
             raise Problem(
                 f"torch and torchaudio cannot be imported ({reason}): install both anew, from one index: "
@@ -126,7 +126,7 @@ class Doctor:
         return f"CSM_MODEL={self._settings.model} CSM_DEVICE={self._settings.device}"
 
     def device(self) -> str:
-        """Check the device that the model would run on, its driver and its memory."""
+        """Check the device that the model will run on, its driver and its memory."""
         settings = self._known_settings()
         try:
             import torch
@@ -149,7 +149,7 @@ class Doctor:
         return f"{name}, {placement.precision}, {_gb(free)} of {_gb(total)} free"
 
     def ffmpeg(self) -> str:
-        """Check the decoder of recordings."""
+        """Check ffmpeg, which decodes reference audio."""
         from csm.audio.decode import ffmpeg_path
 
         path = ffmpeg_path()
@@ -163,7 +163,7 @@ class Doctor:
         return model
 
     def model(self) -> str:
-        """Check that the checkpoint is here, or may be downloaded."""
+        """Check that the checkpoint is here or can be downloaded."""
         from huggingface_hub import get_token
 
         from csm.model import hub
@@ -183,7 +183,7 @@ class Doctor:
         return f"{settings.model} may be read {token} a token; {_gb(self._missing)} will be downloaded"
 
     def disk(self) -> str:
-        """Check that there is room for what is downloaded and prepared."""
+        """Check that there is disk space for the download and the prepared model."""
         from huggingface_hub.constants import HF_HUB_CACHE
 
         settings = self._known_settings()
@@ -202,7 +202,7 @@ class Doctor:
         return "; ".join(told)
 
     def memory(self) -> str:
-        """Check that there is memory for preparing and serving the model."""
+        """Check that there is enough memory to prepare and serve the model."""
         if self._placement is None:
             raise Unchecked("the device is not known")
         free = machine.free_memory()
@@ -218,7 +218,7 @@ class Doctor:
         return f"{_gb(free)} free ({_gb(needed)} needed)"
 
     def port(self) -> str:
-        """Check that the address can be listened on, unless this server listens there already."""
+        """Check that the address is free, or that a server of this project already listens there."""
         from csm.server import check_port
 
         settings = self._known_settings()
@@ -240,7 +240,7 @@ class Doctor:
         return self._settings
 
     def _is_large(self) -> bool:
-        """Return whether the model is of the size of CSM-1B."""
+        """Return whether the model is about as large as CSM-1B."""
         from csm.model import hub
 
         folder = hub.local_folder(self._known_settings())

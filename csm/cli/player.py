@@ -1,4 +1,4 @@
-"""Hear speech while it is generated, through a player that is installed."""
+"""Play speech while it is generated, with a player that is installed."""
 
 import queue
 import shutil
@@ -15,15 +15,15 @@ FROM_PIPE = {
     "aplay": ("-q", "-"),
 }
 FROM_FILE = "afplay"
-"""macOS's own; it reads files only, so it begins once all is generated."""
+"""The player of macOS. It only reads files, so it starts after everything is generated."""
 
 
 class PlayerError(Exception):
-    """Nothing can be played; the message is meant for the user."""
+    """The audio cannot be played; the message is meant for the user."""
 
 
 class Player:
-    """Plays PCM as it comes. Fed through a queue, because players read no faster than they play.
+    """Play PCM as it arrives. A queue feeds the player, because players read no faster than they play.
 
     Raises:
         PlayerError: no player is installed.
@@ -40,11 +40,11 @@ class Player:
         self._thread.start()
 
     def feed(self, pcm: bytes) -> None:
-        """Play more; never waits."""
+        """Queue more PCM to be played; never blocks."""
         self._pieces.put(pcm)
 
     def finish(self) -> None:
-        """Wait until all is played.
+        """Wait until everything is played.
 
         Raises:
             PlayerError: the player failed.
@@ -64,7 +64,7 @@ class Player:
                 self._status = subprocess.run([FROM_FILE, file.name]).returncode
             return
         process = subprocess.Popen([self._name, *FROM_PIPE[self._name]], stdin=subprocess.PIPE)
-        # A pipe breaks when the user closes the player, or when it fails: its exit status tells.
+        # The pipe breaks if the user closes the player or if the player fails; the exit status shows which.
         with suppress(BrokenPipeError), process:
             assert process.stdin is not None
             process.stdin.write(streaming_header(SAMPLE_RATE))

@@ -1,4 +1,4 @@
-"""`csm prepare`: do beforehand what the first start of the server would do for minutes."""
+"""`csm prepare`: download and quantise the model in advance, which would delay the first start by minutes."""
 
 import argparse
 import logging
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("csm").setLevel(logging.INFO)
     try:
-        # Nothing is listened on, so a CSM_HOST that demands keys demands none here.
+        # No socket is opened, so the check that a public CSM_HOST needs keys does not apply.
         prepare(load(host="127.0.0.1", **given))
     except (SettingsError, ModelUnavailable) as error:
         print(f"csm prepare: {error}", file=sys.stderr)

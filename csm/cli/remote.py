@@ -12,7 +12,7 @@ from typing import Any
 from csm.audio.wav import HEADER_BYTES
 
 TIMEOUT = 300.0
-"""Seconds without a byte from the server: more than it lets a request wait for its first audio."""
+"""Seconds without a byte from the server; longer than the server lets a request wait for its first audio."""
 
 PIECE = 65536
 
@@ -22,23 +22,23 @@ class RemoteError(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Reports redirects as errors: followed, they would carry the key to another server, and lose the form."""
+    """Report redirects as errors: following one would send the key to another server and lose the form."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Follow none."""
+        """Return None, which means not to follow it."""
 
 
 def stream(url: str, key: str | None, voice: bytes, fields: Mapping[str, object]) -> Iterator[bytes]:
-    """Yield what a server says, as 16-bit PCM at 24 kHz in pieces of any length.
+    """Yield the speech that a server generates, as 16-bit PCM at 24 kHz in pieces of any length.
 
     Args:
         url: of the server, such as `https://voice.example.com`.
-        key: of the server, or None.
-        voice: the content of a recording.
-        fields: of the form, beside the recording.
+        key: API key of the server, or None.
+        voice: content of a file with reference audio.
+        fields: the other fields of the form.
 
     Raises:
-        RemoteError: there is no server, it refused, or it broke off.
+        RemoteError: the server cannot be reached, refused the request, or broke off.
     """
     body, content_type = _form(voice, fields)
     headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -54,10 +54,10 @@ def stream(url: str, key: str | None, voice: bytes, fields: Mapping[str, object]
 
 
 def health(url: str) -> dict[str, Any]:
-    """Return what a server says of itself, whatever its state.
+    """Return the `/health` document of a server, whatever its state.
 
     Raises:
-        RemoteError: no server of ours answers there.
+        RemoteError: no server of this project answers there.
     """
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
@@ -89,7 +89,7 @@ def _open(request: urllib.request.Request) -> Iterator[http.client.HTTPResponse]
 
 
 def _explain(error: urllib.error.HTTPError) -> str:
-    """Tell why the server refused, in its own words if it has any."""
+    """Return why the server refused, in its own words if it sent any."""
     if (target := error.headers.get("Location")) is not None:
         return f"the server answered {error.code}: use the address {target.removesuffix('/clone-voice')}"
     reason = error.reason

@@ -1,4 +1,4 @@
-"""`csm say`: one text in one voice, by a model that is loaded here or by a running server."""
+"""`csm say`: speak a text in a voice, with a model that is loaded here or with a running server."""
 
 import argparse
 import logging
@@ -17,13 +17,14 @@ from csm.errors import CsmError
 from csm.speech.api import SAMPLE_RATE
 
 KEY = "VOICE_SERVER_KEY"
-"""Variable with the key of a server. The server would refuse a name that begins with CSM_ as a misspelt setting."""
+"""Environment variable with the key of a server. It must not begin with CSM_: a server refuses unknown CSM_ names as
+misspelt settings."""
 
 OPTIONS = ("transcript", "temperature", "top_k", "seed", "max_seconds")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Say what the command line asks for; return the exit status."""
+    """Speak the text given on the command line; return the exit status."""
     parser = _parser()
     args = parser.parse_args(arguments)
     if args.output is None and not args.play:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"--output: there is no folder {args.output.parent}")
     if args.url and not args.url.startswith(("http://", "https://")):
         parser.error("--url must begin with http:// or https://")
-    # Here, because it takes a while, which --help can do without.
+    # Imported late, so that --help is fast.
     from csm.settings import SettingsError
 
     try:
@@ -108,7 +109,7 @@ def _remote(
 def _local(args: argparse.Namespace, text: str, voice: bytes, options: Any) -> Generator[bytes, None, None]:
     from csm import settings
 
-    # Nothing is listened on, so a CSM_HOST that demands keys demands none here; and one text needs one slot.
+    # No socket is opened, so the check that a public CSM_HOST needs keys does not apply; one text needs one slot.
     chosen = settings.load(host="127.0.0.1", slots=1, **({"model": args.model} if args.model else {}))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("csm").setLevel(logging.ERROR if args.quiet else logging.INFO)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the server until it is told to stop; return the exit status."""
+    """Run the server until it is stopped; return the exit status."""
     argparse.ArgumentParser(
         prog="csm serve",
         description="Run the HTTP server. Its settings come from CSM_… variables and from a file .env in this folder, "

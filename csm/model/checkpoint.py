@@ -1,4 +1,4 @@
-"""A checkpoint as `transformers` saves it: configuration, tokenizer and weights."""
+"""Read a checkpoint of `transformers`: configuration, tokenizer and weights."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ SPECIAL_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A folder with a CSM in it, opened but not yet in memory.
+    """A folder with a CSM checkpoint, whose weights are not loaded yet.
 
     Attributes:
-        folder: where the files are.
-        config: of the whole model, codec included.
+        folder: that contains the files.
+        config: of the whole model, including the codec.
         tokenizer: with CSM's special tokens.
     """
 
@@ -40,17 +40,17 @@ class Checkpoint:
         """Load the model of `transformers`, ready for inference.
 
         Args:
-            dtype: of all but the codec, which is in float32 whatever the rest is in.
+            dtype: of all weights except the codec's, which are always in float32.
             device: to load to.
 
         Raises:
             ModelUnavailable: weights are missing, truncated or of another shape.
         """
-        # Its imports take 200 MB, which a server that runs from prepared weights does without.
+        # This import takes 200 MB of memory, which a server with prepared weights does not need.
         from transformers import CsmForConditionalGeneration
 
         class WithExactCodec(CsmForConditionalGeneration):  # type: ignore[misc]
-            # Rounded codebooks give a sound other codes, and their sums overflow float16.
+            # With rounded codebooks, audio gets other codes, and sums of codebook vectors overflow float16.
             _keep_in_fp32_modules_strict = frozenset({"codec_model"})
 
         try:
@@ -77,10 +77,10 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read what is small: configuration and tokenizer.
+    """Open a checkpoint: read its configuration and tokenizer, but not its weights.
 
     Raises:
-        ModelUnavailable: this is no CSM, or files are missing or damaged.
+        ModelUnavailable: this is not a CSM, or files are missing or damaged.
     """
     config = _read("configuration", lambda: _config(folder))
     tokenizer = _read(
@@ -94,7 +94,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _config(folder: Path) -> CsmConfig:
-    """Read the configuration; `transformers` would take another model's with a mere warning."""
+    """Read the configuration; for another model's, `transformers` would only log a warning."""
     given, _ = CsmConfig.get_config_dict(folder, local_files_only=True)
     hub.refuse_original_layout(given)
     if given.get("model_type") != CsmConfig.model_type:
@@ -105,7 +105,7 @@ def _config(folder: Path) -> CsmConfig:
 
 @contextmanager
 def _no_warnings_about_text_ids() -> Iterator[None]:
-    """Silence `CsmConfig`, which holds the ids of special text tokens against the vocabulary of audio codes."""
+    """Silence `CsmConfig`, which compares the ids of special text tokens with the number of audio codes."""
     logger = logging.getLogger(CsmConfig.__module__)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files come from: the embedded demo, a local folder, or the Hugging Face Hub."""
+"""Find or fetch the files of a checkpoint: the embedded demo, a local folder, or the Hugging Face Hub."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
 
-# Nothing that could carry code is fetched: neither pickles (`ckpt.pt`) nor Python files.
+# Files that could contain code are never fetched: neither pickles (`ckpt.pt`) nor Python files.
 CONFIGURATION, WEIGHTS = ["*.json", "*.jinja"], "*.safetensors"
 
 
@@ -35,10 +35,10 @@ ORIGINAL_LAYOUT = (
 
 
 def check(settings: Settings) -> None:
-    """Make sure, within seconds, that the checkpoint can be had, before anything slow starts.
+    """Check, within seconds and before anything slow starts, that the checkpoint is here or can be fetched.
 
     Raises:
-        ModelUnavailable: it cannot; the message says what to do.
+        ModelUnavailable: it is not; the message names the remedy.
     """
     folder = local_folder(settings)
     if folder is None:
@@ -46,10 +46,10 @@ def check(settings: Settings) -> None:
 
 
 def fetch(settings: Settings) -> Path:
-    """Return the folder of the checkpoint, downloading it first if needed (several GB, with progress bars).
+    """Return the folder of the checkpoint; download it first if needed (several GB, with progress bars).
 
     Raises:
-        ModelUnavailable: it cannot be had; the message says what to do.
+        ModelUnavailable: it cannot be fetched; the message names the remedy.
     """
     folder = local_folder(settings)
     if folder is not None:
@@ -58,10 +58,10 @@ def fetch(settings: Settings) -> Path:
 
 
 def fetch_file(settings: Settings, name: str) -> Path:
-    """Return one more file of the repository, downloading it first where needed.
+    """Return another file of the repository; download it first if needed.
 
     Raises:
-        ModelUnavailable: it cannot be had; the message says what to do.
+        ModelUnavailable: it cannot be fetched; the message names the remedy.
     """
     return Path(_explained(settings, lambda: hf_hub_download(settings.model, name, revision=settings.revision)))
 
@@ -70,7 +70,7 @@ def missing_bytes(settings: Settings) -> int:
     """Return how many bytes `fetch` would download.
 
     Raises:
-        ModelUnavailable: the Hub cannot be asked; the message says what to do.
+        ModelUnavailable: the Hub cannot be asked; the message names the remedy.
     """
     if local_folder(settings) is not None:
         return 0
@@ -79,32 +79,38 @@ def missing_bytes(settings: Settings) -> int:
 
 
 def _selection(settings: Settings) -> dict[str, Any]:
-    """Return the arguments of `snapshot_download` that select what is needed."""
+    """Return the arguments of `snapshot_download`, which select the files that are needed."""
     config = _configuration(settings.model, settings.revision)
-    # CSM-1B's repository also holds the weights in their original layout: as many gigabytes again, never read.
+    # CSM-1B's repository also contains the weights in their original layout, which would double the download.
     named = config.get("transformers_weights")
     weights = f"{named.partition('.')[0]}{WEIGHTS}" if named else WEIGHTS
     return {
         "repo_id": settings.model,
         "revision": settings.revision,
         "allow_patterns": [*CONFIGURATION, weights],
-        # Prompt recordings of the upstream repository; the checkpoint does not need them.
+        # Reference recordings, which the model does not need.
         "ignore_patterns": ["prompts/*", "transformers/prompts/*"],
     }
 
 
 def refuse_original_layout(config: Mapping[str, Any]) -> None:
-    """Tell the configuration of Sesame's own code from one of `transformers`, which may hold its fields as well.
+    """Refuse a configuration of Sesame's own code.
+
+    One of `transformers` may contain the same fields, but it also has a `model_type`.
 
     Raises:
-        ModelUnavailable: it is the former.
+        ModelUnavailable: the checkpoint is in the original layout.
     """
     if "model_type" not in config and "backbone_flavor" in json.dumps(config):
         raise ModelUnavailable(ORIGINAL_LAYOUT)
 
 
 def _configuration(name: str, revision: str | None) -> dict[str, Any]:
-    """Fetch the configuration of a repository."""
+    """Fetch the configuration of a repository.
+
+    Raises:
+        ModelUnavailable: it is not JSON, or in the original layout. Errors of `huggingface_hub` are raised as they are.
+    """
     path = Path(hf_hub_download(name, "config.json", revision=revision))
     try:
         config: dict[str, Any] = json.loads(path.read_text())
@@ -118,7 +124,7 @@ def local_folder(settings: Settings) -> Path | None:
     """Return the folder that `CSM_MODEL` names, or None if it names a repository.
 
     Raises:
-        ModelUnavailable: it looks like a path, but there is no checkpoint.
+        ModelUnavailable: it is a path, but there is no checkpoint.
     """
     folder = DEMO_FOLDER if settings.is_demo else Path(settings.model).expanduser()
     if (folder / "config.json").is_file():
@@ -129,6 +135,7 @@ def local_folder(settings: Settings) -> Path | None:
 
 
 def _explained(settings: Settings, download: Callable[[], T]) -> T:
+    """Call `download`; turn its errors into `ModelUnavailable` with a remedy."""
     name = settings.model
     try:
         return download()
@@ -156,7 +163,7 @@ def _explained(settings: Settings, download: Callable[[], T]) -> T:
 
 
 def _unreachable(name: str, error: Exception) -> str:
-    """Explain an error that `huggingface_hub` raises for whatever it has no class for, such as a wrong token."""
+    """Explain an error that `huggingface_hub` raises for all causes without their own class, such as a wrong token."""
     if isinstance(error.__cause__, HfHubHTTPError):
         return _refused(name, error.__cause__)
     return (

@@ -1,4 +1,4 @@
-"""Speech: a text and a voice in, PCM out."""
+"""Synthesize speech: a text and a voice in, PCM out."""
 
 from csm.speech.api import SAMPLE_RATE, Notes, Speech, State, Status, Synthesizer, Utterance
 

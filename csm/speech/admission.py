@@ -22,14 +22,14 @@ class Admission:
 
     @property
     def reserved(self) -> int:
-        """Reservations granted and not yet released."""
+        """Number of reservations granted and not yet released."""
         return len(self._held)
 
     def reserve(self) -> "Reservation":
         """Reserve capacity for one request.
 
         Raises:
-            Busy: all of it is reserved; with the seconds after which some may be free.
+            Busy: all capacity is reserved; the error carries the seconds after which to try again.
         """
         reservation = Reservation(self)
         with self._lock:
@@ -39,12 +39,12 @@ class Admission:
         return reservation
 
     def release(self, reservation: "Reservation") -> None:
-        """Free the capacity of a reservation, unless that was done before."""
+        """Free the capacity of a reservation; has no effect if it is already free."""
         with self._lock:
             self._held.discard(reservation)
 
     def observe(self, seconds: float) -> None:
-        """Learn how long a request took to serve, for the `Retry-After` of those to come."""
+        """Record how long a request took; `Retry-After` of later refusals is estimated from that."""
         with self._lock:
             self._typical_seconds += 0.2 * (seconds - self._typical_seconds)
 
@@ -52,15 +52,15 @@ class Admission:
 class Reservation:
     """The capacity of one request, from before its body is read until its answer ends.
 
-    Whoever holds it may release it, and may do so more than once: the request's handler, the generation that it was
-    passed to, and the response, whichever ends first.
+    The request's handler, the generation that it is passed to and the response may each release it; whichever is first
+    frees the capacity.
     """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
 
     def release(self) -> None:
-        """Free the capacity; again has no effect."""
+        """Free the capacity; further calls have no effect."""
         self._admission.release(self)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The interface of speech for the HTTP layer: plain data and one protocol, without torch."""
+"""What the HTTP layer sees of speech synthesis: plain data and one protocol; does not import torch."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from csm.speech.admission import Reservation
 State = Literal["loading", "healthy", "draining", "unhealthy"]
 
 SAMPLE_RATE = 24_000
-"""Of every PCM chunk, in Hz."""
+"""Sample rate of all PCM, in Hz."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,14 @@ class Utterance:
 
     Attributes:
         text: what to say, as the client wrote it.
-        reference: the reference audio as it was sent, in any container that ffmpeg reads.
+        reference: the file of the reference audio, in any format that ffmpeg reads.
         transcript: the words of the reference audio, or None when the client does not know them.
-        temperature: 0 is greedy.
-        top_k: codes considered at each draw.
-        seed: makes the result repeatable; None draws a fresh one.
-        max_seconds: of audio; None for as much as the text needs.
-        stream: whether the audio is sent while it is generated; else bad segments can all be made again.
-        speed: of the audio, with the pitch kept; 2 halves its length.
+        temperature: of sampling; 0 is greedy.
+        top_k: number of most likely codes that each draw chooses from.
+        seed: makes the result repeatable; None chooses a random one.
+        max_seconds: maximum length of the audio; None for as much as the text needs.
+        stream: whether to send the audio while it is generated; otherwise, any bad segment can be generated again.
+        speed: of the audio, with the pitch kept; 2 halves the duration.
     """
 
     text: str
@@ -46,10 +46,10 @@ class Status:
     Attributes:
         state: healthy only after a warm-up frame has been generated.
         model: the name of the checkpoint as configured.
-        device: `cuda:0`, `cpu`, ... or None while it is not known.
+        device: `cuda:0`, `cpu`, ..., or None while it is not known.
         reason: why the state is not healthy.
-        running: generations in progress.
-        waiting: requests admitted but not yet running.
+        running: number of generations in progress.
+        waiting: number of requests admitted but not yet running.
         details: engine, precision, slots, whether the model is the demo, ...; JSON types only.
     """
 
@@ -64,15 +64,15 @@ class Status:
 
 @dataclass
 class Notes:
-    """What is known about the audio of one request besides its samples.
+    """What is known about the audio of one request, apart from its samples.
 
     Attributes:
         finish_reason: stop, length, silence or repeat (`csm.speech.endings`); None before the end.
-        segments: that the text was divided into.
-        retries: segments that ended badly and were made again.
-        language: of the text, an ISO 639-1 code, or None before it was read.
-        transcript_source: of the words of the reference audio: `given`, `recognized` or `none`; None before that.
-        reference_warnings: what should be better about the reference audio, a line each (`csm.audio.report`).
+        segments: number of segments of the text.
+        retries: number of times that a segment ended badly and was generated again.
+        language: ISO 639-1 code of the text's language; None before it is detected.
+        transcript_source: where the transcript comes from: `given`, `recognized` or `none`; None before that is known.
+        reference_warnings: shortcomings of the reference audio, one line each (`csm.audio.report`).
     """
 
     finish_reason: str | None = None
@@ -84,11 +84,11 @@ class Notes:
 
 
 class Speech(Iterator[bytes]):
-    """The audio of one request while it is generated: PCM16 little-endian mono chunks at `SAMPLE_RATE`.
+    """Iterate over the audio of one request while it is generated: 16-bit little-endian mono PCM at `SAMPLE_RATE`.
 
     Args:
-        chunks: that are generated.
-        notes: filled in meanwhile.
+        chunks: generates the PCM.
+        notes: filled in during the generation.
     """
 
     def __init__(self, chunks: Generator[bytes, None, None], notes: Notes) -> None:
@@ -103,23 +103,23 @@ class Speech(Iterator[bytes]):
 
 
 class Synthesizer(Protocol):
-    """Text and a voice in, audio out. The only object that `csm.web` calls."""
+    """Turn a text and a voice into audio. This is the only object that `csm.web` calls."""
 
     def status(self) -> Status:
         """Return the current state without blocking or waiting for the model."""
 
     def reserve(self) -> Reservation:
-        """Reserve capacity for one request; cheap enough to be asked before its body is read.
+        """Reserve capacity for one request; cheap enough to be called before its body is read.
 
         Raises:
-            Busy, NotReady: the request cannot be served; come back after `retry_after` seconds.
+            Busy, NotReady: the request cannot be served now; try again after `retry_after` seconds.
         """
 
     def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """Return the audio of an utterance.
 
-        The first `next()` decodes the reference audio and waits for the first chunk, so every error that has an
-        HTTP status of its own is raised there.
+        The first `next()` decodes the reference audio and waits for the first chunk, so it raises every error that has
+        its own HTTP status.
 
         Args:
             utterance: what to say, and the voice to say it in.
@@ -128,12 +128,13 @@ class Synthesizer(Protocol):
             is_disconnected: polled at every frame; once it is true the generation stops with `Cancelled`.
 
         Raises:
-            UndecodableAudio, UnusableReference, InvalidRequest: the request is at fault.
-            GenerationFailed, DeadlineExceeded: the server is.
+            UndecodableAudio, UnusableReference, InvalidRequest: the request is invalid.
+            GenerationFailed, DeadlineExceeded: the server failed.
+            Cancelled: the client disconnected.
         """
 
     def drain(self) -> None:
-        """Accept no new requests; let running ones finish."""
+        """Accept no new requests; let the running ones finish."""
 
     def close(self) -> None:
         """Stop everything and release the device."""

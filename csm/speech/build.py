@@ -1,4 +1,4 @@
-"""Settings in, a warm synthesizer out."""
+"""Build a synthesizer from the settings: fetch, load and warm up the model."""
 
 import json
 import logging
@@ -32,9 +32,10 @@ def build(settings: Settings) -> CsmSynthesizer:
     """Fetch, load and warm up the model.
 
     Raises:
-        ModelUnavailable: it cannot be had, read or run here, or ffmpeg is missing; the message names the remedy.
+        ModelUnavailable: the model cannot be fetched, read or run here, or ffmpeg is missing; the message names the
+            remedy.
     """
-    ffmpeg_path()  # so that a server that could not decode a sample never says that it is healthy
+    ffmpeg_path()  # raises here, so that a server that cannot decode reference audio never becomes healthy
     folder = hub.fetch(settings)
     engine = make_engine(settings, folder)
     warm_up(engine)
@@ -42,7 +43,11 @@ def build(settings: Settings) -> CsmSynthesizer:
 
 
 def make_engine(settings: Settings, folder: Path) -> Engine:
-    """Return the engine that the settings ask for, on the checkpoint in `folder`."""
+    """Return the engine that the settings select, with the checkpoint in `folder`.
+
+    Raises:
+        ModelUnavailable: the checkpoint cannot be read or run here; the message names the remedy.
+    """
     checkpoint, placement = open_checkpoint(folder), place(settings)
     if settings.engine == "transformers":
         return TransformersEngine(checkpoint, placement, settings.deadline_seconds)
@@ -66,14 +71,14 @@ def make_runtime(settings: Settings, checkpoint: Checkpoint, placement: Placemen
     """Load the model onto its device, in the chosen precision.
 
     Raises:
-        ModelUnavailable: quantised weights are asked for, but OpenVINO is not installed.
+        ModelUnavailable: the weights cannot be read, or quantised weights are requested and OpenVINO is not installed.
     """
     if placement.device.type == "cuda":
         return CudaRuntime(checkpoint, placement, settings.slots)
     if placement.precision in FLOATS:
         return TorchRuntime(checkpoint, placement, settings.slots)
     try:
-        # Only where it is used: it is large, and GPU images do without it.
+        # Imported only if needed: OpenVINO is large, and images for GPUs do not contain it.
         from csm.engine.openvino.bundle import open_bundle
         from csm.engine.openvino.runtime import OpenVinoRuntime
     except ImportError:

@@ -1,4 +1,4 @@
-"""The text front end: what a client wrote, turned into segments that the model can say."""
+"""The text front end: turns the text of a client into segments that the model can say."""
 
 from dataclasses import dataclass, replace
 
@@ -18,10 +18,10 @@ class Script:
     """What is to be said.
 
     Attributes:
-        segments: at least one, in order; the pause after each is part of the script, after the last one only if the
+        segments: at least one, in order. The pause after each is spoken too; the last segment has one only if the
             client asked for it.
         language: of the text as it was sent.
-        lead: seconds of silence before the first segment.
+        lead: silence before the first segment, in seconds.
     """
 
     segments: tuple[Segment, ...]
@@ -30,7 +30,7 @@ class Script:
 
 
 class TextFrontend:
-    """Prepare texts for the model; built once, since the lexicon is read and the language classifier is loaded.
+    """Prepare texts for the model. Build one and reuse it: it reads the lexicon and loads the language classifier.
 
     Args:
         settings: `normalize` and `lexicon`.
@@ -45,12 +45,12 @@ class TextFrontend:
         self._detector = LanguageDetector()
 
     def prepare(self, text: str, limits: Limits = DEFAULT_LIMITS) -> Script:
-        """Return the script of a text; pure and safe to call from several threads.
+        """Return the script of a text; thread-safe and without side effects.
 
-        Cleaning comes first, so that nothing hides in invisible characters. Pauses are taken out before rules read
-        brackets and digits. Respelling follows addresses, which a respelling would break, and goes before numbers, so
-        that an entry can name what the client wrote (`k8s`). Splitting comes last: only then are the lengths known, and
-        full stops left that end no sentence are few.
+        The order of the steps matters. Cleaning comes first, so that invisible characters cannot hide anything. Pauses
+        are removed before other rules see their brackets and digits. Respelling comes after addresses, which it would
+        break, and before numbers, so that an entry of the lexicon can name what the client wrote (`k8s`). Splitting
+        comes last: only then are the lengths known, and most full stops that do not end a sentence have been removed.
 
         Raises:
             InvalidRequest: a pause is malformed, or there is nothing to say.
@@ -62,7 +62,7 @@ class TextFrontend:
         for part, silence in parts:
             said = split(self._written_out(part, language), limits if not segments else limits.later())
             said = [segment for segment in said if any(character.isalnum() for character in segment.text)]
-            # Silence that was asked for replaces that of the punctuation, and adds up over neighbouring markers.
+            # A pause marker replaces the pause of the punctuation before it; adjacent markers add up.
             if said:
                 segments += [*said[:-1], replace(said[-1], pause=silence)]
             elif segments:
@@ -74,10 +74,10 @@ class TextFrontend:
         return Script(tuple(segments), language, lead)
 
     def _written_out(self, text: str, language: Language) -> str:
-        """Return a text as it is read aloud; numbers and symbols only of English, whose words they would become."""
+        """Return a text as it is read aloud; numbers and symbols become English words, so only in English texts."""
         is_normalized = self._normalize and language.is_english
         if is_normalized:
-            # Cleaned again, since markup and entities hide special tokens: `<|AU**DIO|>`.
+            # Cleaned again, because markup and entities can hide special tokens: `<|AU**DIO|>`.
             text = clean_lines(read_addresses(read_emoji(read_markup(text))))
         text = self._lexicon.respell(text)
         if is_normalized:

@@ -1,4 +1,4 @@
-"""Tell text that is not English: CSM speaks English only, and reads anything else as if it were."""
+"""Detect text that is not English: CSM speaks English only, and reads any other language as if it were English."""
 
 import logging
 import re
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 MIN_CONFIDENCE = 0.6
-"""Of the identifier in another language; its probabilities are calibrated, also for single sentences."""
+"""Minimum probability of another language; the classifier is calibrated, even for single sentences."""
 
 MAX_ENGLISH = 0.02
-"""Probability of English up to which the other language is believed: names and quotations leave more than that."""
+"""Maximum probability of English in a text of another language; English with foreign names and quotations has more."""
 
 MIN_WORDS = 2
-"""One word in Latin letters, however often, may be any language, a name, or laughter."""
+"""Minimum number of different words. One word, even if repeated, may be any language, a name, or laughter."""
 
 FOREIGN_SHARE = 0.3
-"""Share of letters of another script from which a text is not English."""
+"""Share of letters in a script other than Latin from which a text is not English."""
 
 NO_LANGUAGE = "zxx"
-"""The identifier's code for what is no language, such as program code."""
+"""The classifier's code for text in no language, such as program code."""
 
 _ADDRESS = re.compile(r"(?<!\S)\S*(?:://|@|www\.)\S*")
 
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Language:
-    """What language a text seems to be in.
+    """The probable language of a text.
 
     Attributes:
-        code: ISO 639; `en` unless another language is likely, `und` for another one that is not known.
-        confidence: probability of that language from 0 to 1; low for an `en` that means nothing else is likely.
+        code: ISO 639: `en` unless another language is likely; `und` for an unknown language other than English.
+        confidence: probability of that language, 0 to 1; low where `en` only means that no other language is likely.
     """
 
     code: str
@@ -41,22 +41,22 @@ class Language:
 
     @property
     def is_english(self) -> bool:
-        """Whether nothing speaks against English."""
+        """Whether the text is taken for English."""
         return self.code == "en"
 
 
 class LanguageDetector:
-    """Tell the language of a text, by its script and by a naive Bayes classifier that comes in a package (75 MB)."""
+    """Detect the language of a text by its script and by the naive Bayes classifier of py3langid (75 MB of memory)."""
 
     def __init__(self) -> None:
         self._identifier: LanguageIdentifier | None = None
         try:
             self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        except OSError as error:  # it unpacks into a temporary file
+        except OSError as error:  # it unpacks the model into a temporary file
             log.warning("text is not checked for its language, only for its script: %s", error)
 
     def detect(self, text: str) -> Language:
-        """Return the language of a text; English where there is too little of it to tell."""
+        """Return the language of a text; English if the text is too short to tell."""
         text = _ADDRESS.sub(" ", text)
         letters = [character for character in text if character.isalpha()]
         foreign = "".join(character if not _is_latin(character) else " " for character in text)

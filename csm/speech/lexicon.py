@@ -1,4 +1,4 @@
-"""How the operator wants words to be said: a file of `word = respelling` lines."""
+"""The operator's pronunciations: a file with lines `word = respelling`."""
 
 import re
 from collections.abc import Mapping
@@ -8,35 +8,35 @@ from csm.settings import Settings, SettingsError
 from csm.speech.text import clean
 
 MAX_BYTES = 100_000
-"""Some 5,000 lines: each word of a text is compared with all of them."""
+"""About 5,000 lines. The size is limited because each word of a text is compared with all entries."""
 
 
 class Lexicon:
-    """Replace whole words by respellings, whatever their case.
+    """Replace whole words by respellings, ignoring case.
 
-    A word may contain spaces and punctuation (`C++`, `New York`). Where several match, the longest wins, and a
+    A word may contain spaces and punctuation (`C++`, `New York`). If several entries match, the longest is used; a
     respelling is not looked up again.
 
     Args:
-        words: respellings by word.
+        words: maps each word to its respelling.
     """
 
     def __init__(self, words: Mapping[str, str]) -> None:
         self._words = {word.casefold(): respelling for word, respelling in words.items()}
         longest_first = sorted(words, key=len, reverse=True)
-        # Not \b: a word may begin or end with a character that is none of a word, as in C++.
+        # Not \b: a word may begin or end with a character that is not a word character, as C++ does.
         self._pattern = re.compile(
             rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)" if words else r"(?!)", re.IGNORECASE
         )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Lexicon":
-        """Return the lexicon of `CSM_LEXICON`, an empty one if it is not set.
+        """Return the lexicon that `CSM_LEXICON` names, or an empty one.
 
-        Lines that are empty or begin with `#` are skipped.
+        Empty lines and lines that begin with `#` are skipped.
 
         Raises:
-            SettingsError: the file cannot be read, or a line of it is wrong.
+            SettingsError: the file cannot be read, or one of its lines is wrong; the message names the remedy.
         """
         if settings.lexicon is None:
             return cls({})
@@ -58,7 +58,7 @@ class Lexicon:
         return cls(words)
 
     def respell(self, text: str) -> str:
-        """Return the text with the words of the lexicon respelt."""
+        """Return the text with all words in the lexicon replaced."""
         return self._pattern.sub(lambda match: self._words.get(match[0].casefold(), match[0]), text)
 
 

@@ -1,6 +1,6 @@
-"""A synthesizer that answers at once and loads its model in the background.
+"""A synthesizer that is available at once and loads its model in the background.
 
-Free of torch until the loading thread begins: the port answers while the rest is imported.
+Torch is imported in the loading thread only, so the server already answers on its port in the meantime.
 """
 
 import logging
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class LoadingSynthesizer:
-    """Stands in for the synthesizer that `build` makes until it is loaded; see `csm.speech.api.Synthesizer`.
+    """Load a synthesizer in a thread and delegate to it once it is loaded; see `csm.speech.api.Synthesizer`.
 
     Args:
         settings: of the server.
-        build: makes the real one, slowly.
+        build: returns the synthesizer; called in the thread, since it takes long.
     """
 
     def __init__(self, settings: Settings, build: Callable[[Settings], Synthesizer] | None = None) -> None:
@@ -81,7 +81,7 @@ class LoadingSynthesizer:
         else:
             memory_tuning.freeze_gc()
             self._ready = synthesizer
-            # Told so while there was nobody to tell.
+            # `drain` or `close` may have been called during the loading.
             if self._draining:
                 synthesizer.drain()
             if self._closed:
@@ -90,21 +90,21 @@ class LoadingSynthesizer:
 
 
 def _build(settings: Settings) -> Synthesizer:
-    _name_a_cache(settings.cache_folder / "inductor")
-    # Read when torch loads. Spinning threads are quick on an idle machine; where others work too, as ffmpeg does
-    # here and neighbours do in the cloud, each wait at a barrier burns the time slice that would end it.
+    _set_compile_cache(settings.cache_folder / "inductor")
+    # Must be set before torch is imported. Threads that spin at a barrier are fast on an idle machine. But if other
+    # processes need the cores, such as ffmpeg, spinning uses up the time that the thread waited for would need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Imports torch and transformers, which takes seconds: that is what the thread is for.
+    # Imports torch and transformers, which takes seconds: the reason for the thread.
     from csm.speech.build import build
 
     return build(settings)
 
 
-def _name_a_cache(folder: Path) -> None:
-    """Name the folder for compiled kernels that torch makes when it is imported, whether anything is compiled or not.
+def _set_compile_cache(folder: Path) -> None:
+    """Set the folder for compiled kernels, which torch creates on import, whether anything is compiled or not.
 
-    By default that is one below `/tmp`, and where nothing can be written there, the import fails. A folder that exists
-    already is made without an error even on a read-only disk.
+    The default is below `/tmp`; if `/tmp` is not writable, the import of torch fails. If `folder` cannot be created, a
+    folder that exists is set, since "creating" that succeeds even on a read-only disk.
     """
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""What is written for the eye: Markdown, HTML, emoji and addresses, turned into what a reader would say."""
+"""Turn Markdown, HTML, emoji and addresses into text as it is read aloud."""
 
 import html
 import re
@@ -6,10 +6,10 @@ import unicodedata
 from urllib.parse import unquote
 
 WRAPPED = 60
-"""Characters from which a line is taken for one of a wrapped paragraph, unless it ends a sentence."""
+"""Length in characters from which a line counts as part of a wrapped paragraph, unless it ends a sentence."""
 
 MAX_EMOJI = 10
-"""Read by their names where a text has nothing else."""
+"""Number of emoji that are read by their names in a text with nothing else."""
 
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u231a\u231b\u23e9-\u23f3\u23f8-\u23fa]"
@@ -27,12 +27,12 @@ _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\s]*(?:\s[^()\n]*)?\)")
 _AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]+|[^<>\s@]+@[^<>\s]+)>")
 _TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]{0,15}(?:\s[^<>]*|/)?>|<!--[^<>]*-->")
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,6}|#x[0-9a-fA-F]{1,5});")
-# Stars between numbers are multiplication and underscores within a word belong to it: the rest is emphasis.
+# Asterisks between numbers are multiplication, and underscores within a word are part of it; the rest is emphasis.
 _EMPHASIS = re.compile(r"(?<!\w)_+(?=\S)|(?<=\S)_+(?!\w)|`+|~~+|\*\*+|(?<![\d\s])\*|\*(?![\d\s])")
 
 _WEB = re.compile(r"(?<![\w@./-])(?:https?://|ftp://|www\.)[^\s<>\"“”]+", re.IGNORECASE)
 _MAIL = re.compile(r"(?<![\w.+-])(?:mailto:)?[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
-# Bare names: only endings that are not English words of their own, as .it, .is and .me are.
+# Bare domain and file names. Endings that are English words, such as .it, .is and .me, are left out.
 _NAME = re.compile(
     r"(?<![\w@./-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}"
     r"\.(?:com|org|net|edu|gov|io|ai|dev|app|co|uk|de|fr|eu|py|js|md|txt|pdf|csv|json|html|xml|yaml|exe|zip)"
@@ -46,10 +46,10 @@ _SPOKEN = {
 
 
 def read_markup(text: str) -> str:
-    """Return the text without Markdown and HTML, its blocks parted by empty lines.
+    """Return the text without Markdown and HTML, with blocks separated by empty lines.
 
-    Headings, list items and table rows become sentences: all blocks but the last get a full stop where they have none.
-    Lines of a wrapped paragraph are joined.
+    Headings, list items and table rows become sentences: each block except the last gets a full stop if it lacks one.
+    The lines of a wrapped paragraph are joined.
     """
     blocks: list[str] = []
     open_block = False
@@ -74,7 +74,7 @@ def read_markup(text: str) -> str:
 
 
 def read_emoji(text: str) -> str:
-    """Return the text without emoji, which decorate; a text of nothing else is read by their names."""
+    """Return the text without emoji; a text of nothing but emoji becomes their names."""
     words = _EMOJI.sub(" ", text)
     if any(character.isalnum() for character in words):
         return words
@@ -85,7 +85,7 @@ def read_emoji(text: str) -> str:
 def read_addresses(text: str) -> str:
     """Return the text with web addresses, e-mail addresses and file names as they are read aloud.
 
-    Of a web address host and path are read; scheme, `www`, query and fragment are not, since nobody could follow them.
+    Of a web address, only host and path are read; scheme, `www`, query and fragment mean nothing to a listener.
     """
     text = _WEB.sub(lambda match: _spoken_url(match[0]), text)
     text = _MAIL.sub(lambda match: _aloud(match[0].removeprefix("mailto:")), text)
@@ -93,7 +93,7 @@ def read_addresses(text: str) -> str:
 
 
 def _continues(block: str, line: str) -> bool:
-    """Return whether a line goes on with the sentence or the paragraph of the lines before it."""
+    """Return whether a line continues the sentence or the paragraph before it."""
     return line[:1].islower() or len(block) >= WRAPPED or not block[-1:].isalnum()
 
 

@@ -1,11 +1,11 @@
-"""Speaks the segments of a text one after the other in one voice.
+"""Speak the segments of a text one after the other in one voice.
 
-Each segment is a turn of the conversation: first the voice's reference audio, then the last of what was said, then the
-segment. So voice, loudness and pace carry over. A slot of the engine is held for one segment at a time: where others
-wait, they get it in between.
+Each segment is generated as a turn of a conversation: first the voice's reference audio, then the most recent segments,
+then the new one. So voice, loudness and pace are kept. A slot of the engine is held for one segment at a time, so that
+waiting requests get a slot in between.
 
-The first segment is sent as it is generated. A later one is held back while the client still has audio to play. If it
-ends badly before any of it was sent, it is made again, at most `MAX_RETRIES` times.
+The first segment is sent while it is generated. Later segments are held back as long as the client still has audio to
+play. A segment that ends badly before any of it was sent is generated again, at most `MAX_RETRIES` times.
 """
 
 import logging
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 MAX_RETRIES = 2
 
 HISTORY_SECONDS = 15.0
-"""Of what was said before, as context of the next segment; the last segment counts whatever its length."""
+"""Maximum audio of earlier segments in the context of the next one; at least the last segment is always kept."""
 
 MIN_AHEAD_SECONDS = 1.5
-"""Audio that the client still has to play, below which a segment is not held back any longer."""
+"""A segment is sent once the client has less audio than this left to play."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Manner:
     """How a text is spoken.
 
     Attributes:
-        seed: of the first segment; the others follow from it.
+        seed: of the first segment; the seeds of the others are derived from it.
         temperature: see `Sampling`.
         top_k: see `Sampling`.
-        max_seconds: of audio in all; None for as much as the text needs.
-        max_segment_seconds: of audio in a segment.
-        streamed: whether audio is sent as it is generated; else every segment can be made again.
+        max_seconds: of the whole audio; None for as much as the text needs.
+        max_segment_seconds: of the audio of one segment.
+        streamed: whether audio is sent while it is generated; otherwise any segment can be generated again.
         speed: at which the client plays the audio.
     """
 
@@ -60,17 +60,17 @@ class Manner:
 
 
 class Narration:
-    """Iterates over the samples of a text.
+    """Generate the audio of one text.
 
     Args:
-        engine: that generates.
+        engine: generates the audio of each segment.
         voice: to speak in.
         manner: how to speak.
         is_disconnected: polled at every frame.
 
     Attributes:
-        finish_reason: the worst of all segments, once it has ended.
-        retries: segments that were made again.
+        finish_reason: that of the worst segment so far.
+        retries: number of times that a segment was generated again.
     """
 
     def __init__(self, engine: Engine, voice: Voice, manner: Manner, is_disconnected: Callable[[], bool]) -> None:
@@ -85,14 +85,16 @@ class Narration:
         self.retries = 0
 
     def speak(self, segments: Sequence[Segment], lead_seconds: float = 0.0) -> Iterator[Samples]:
-        """Yield the samples of all segments and of the pauses between them.
+        """Yield the samples `[samples]` of all segments and of the pauses between them.
 
         Args:
             segments: at least one.
             lead_seconds: silence before the first segment.
 
         Raises:
-            GenerationFailed: not a single segment could be spoken.
+            GenerationFailed: a segment got no audio in any attempt, and nothing has been sent yet.
+            Cancelled: the client disconnected.
+            DeadlineExceeded: no slot became free in time.
         """
         for segment in segments:
             for samples in self._segment(segment):
@@ -108,7 +110,7 @@ class Narration:
                 return
 
     def _segment(self, segment: Segment) -> Iterator[Samples]:
-        """Yield the best take of a segment, or the first of which anything was sent."""
+        """Yield the best take of a segment, or the first one of which anything was sent."""
         best: Take | None = None
         is_last = self._limit_is_near(segment.text)
         for attempt in range(1 + MAX_RETRIES):
@@ -148,9 +150,9 @@ class Narration:
         yield from best.samples
 
     def _take(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
-        """Generate one take; yield the samples that are kept of it."""
+        """Generate one take; yield the samples of it that are kept."""
         manner, detector = self._manner, EndingDetector(self._rate, self._frame_rate)
-        longest = min(max_seconds(take.text), manner.max_segment_seconds, self._left_seconds())
+        limit = min(max_seconds(take.text), manner.max_segment_seconds, self._left_seconds())
         sampling = Sampling(
             (manner.seed + self._generations) % 2**63,
             manner.temperature,
@@ -159,7 +161,7 @@ class Narration:
         )
         self._generations += 1
         turns = [*self._history, *(one.as_turn(self._rate) for one in before if one.samples)]
-        max_frames = max(1, round(longest * self._frame_rate))
+        max_frames = max(1, round(limit * self._frame_rate))
         fade = Fade(round(FADE_SECONDS * self._rate))
         with closing(self._generate(take.text, turns, sampling, max_frames)) as chunks:
             for chunk in chunks:
@@ -202,7 +204,7 @@ class Narration:
         return np.zeros(round(seconds * self._rate), np.float32)
 
     def _keep(self, take: Take) -> None:
-        """Note how a segment ended, and let the next one continue it unless it went wrong."""
+        """Record how a segment ended, and make it context of the next one if it is good."""
         self._finish(take.reason)
         if not take.is_good or not take.samples:
             self._history.clear()
@@ -215,7 +217,7 @@ class Narration:
         self.finish_reason = max(self.finish_reason, reason, key=SEVERITY.__getitem__)
 
     def _may_hold(self) -> bool:
-        """Return whether a segment can be held back: its client waits for the whole, or still has audio to play."""
+        """Return whether a segment can be held back: nothing is streamed, or the client still has audio to play."""
         if not self._manner.streamed:
             return True
         if self._began is None:
@@ -223,7 +225,7 @@ class Narration:
         return self._sent / self._rate / self._manner.speed - (time.monotonic() - self._began) > MIN_AHEAD_SECONDS
 
     def _limit_is_near(self, text: str) -> bool:
-        """Return whether the limit of the request, not the model, may end a segment."""
+        """Return whether a segment may be ended by the request's limit rather than by the model."""
         return self._left_seconds() < max_seconds(text)
 
     def _left_seconds(self) -> float:
@@ -231,7 +233,7 @@ class Narration:
         return float("inf") if limit is None else limit - self._sent / self._rate
 
     def _send(self, samples: Samples) -> Samples:
-        """Count samples as sent, and cut them at the limit of the request."""
+        """Count samples as sent; cut them at the request's limit."""
         if self._began is None:
             self._began = time.monotonic()
         if self._manner.max_seconds is not None:
@@ -245,7 +247,7 @@ class Narration:
 
 
 def _halves(text: str) -> list[str]:
-    """Divide a text that could not be spoken as a whole."""
+    """Divide a text that the model failed to speak as a whole."""
     half = max(20, -(-len(text) // 2))
     pieces = [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
     return pieces if all(any(map(str.isalnum, piece)) for piece in pieces) else [text]

@@ -1,8 +1,8 @@
-"""Write out what is abbreviated: money, dates, times, telephone numbers, units, symbols and numbers.
+"""Write out money, dates, times, telephone numbers, units, symbols and numbers.
 
-Speech models were trained on transcripts, which have few of them, and read them unreliably. Rules apply from the most
-specific to the least, each to what those before it have left. Where a form has two readings (`3/4/2024`), the American
-one is taken. The numbers themselves are put into words by num2words.
+Speech models are trained on transcripts, which contain few of these, and read them unreliably. The rules are applied
+from the most specific to the most general, each to the result of those before it. Of two readings (`3/4/2024`), the
+American one is chosen. num2words puts the numbers themselves into words.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from csm.speech.numbers import FRACTIONS, digits, fraction, number, ordinal, plural, year
 from csm.speech.units import CURRENCIES, SCALES, UNITS
 
-# A number with commas in the right places or none; not part of a word or of a longer number.
+# A number, with commas at the thousands or without any; not part of a word or of a longer number.
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,5}(?![0-9])|[0-9]{1,40})"
 _N = rf"(?<![\w.,])(?:{_WHOLE}(?:\.[0-9]{{1,20}})?|\.[0-9]{{1,20}})"
 _AMOUNT = rf"(?=\.?[0-9])(?P<amount>{_WHOLE}?(?:\.[0-9]{{1,20}})?)"
@@ -40,7 +40,7 @@ Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str] | str]
 
 
 def normalize(text: str) -> str:
-    """Return the text with everything written out, in linear time."""
+    """Return the text with everything written out; the time is linear in its length."""
     for pattern, reading in _RULES:
         text = pattern.sub(reading, text)
     return text
@@ -73,7 +73,7 @@ def _iso_date(match: re.Match[str]) -> str:
 
 def _numeric_date(match: re.Match[str]) -> str:
     month, day = int(match[1]), int(match[3])
-    # Slashes are American, month first, unless that cannot be; full stops are European.
+    # With slashes, the month comes first (American) unless it would be above 12; with full stops, the day (European).
     if month > 12 or match[2] == ".":
         month, day = day, month
     if not (1 <= month <= 12 and 1 <= day <= 31):
@@ -97,7 +97,7 @@ def _time(match: re.Match[str]) -> str:
         said += f" and {number(second.lstrip('0') or '0')} {'second' if second == '01' else 'seconds'}"
     if not half:
         return said
-    # The full stop of "p.m." may be that of the sentence as well.
+    # The full stop of "p.m." may also end the sentence.
     return f"{said} {half[0].upper()}M{'.' if half.endswith('.') and match['end'] is not None else ''}"
 
 
@@ -109,7 +109,7 @@ def _phone(match: re.Match[str]) -> str:
 def _unit(match: re.Match[str]) -> str:
     amount, per = match["amount"], match["per"]
     one, many = UNITS[match["unit"]]
-    # A hyphen makes an adjective: a 5-km run.
+    # A unit after a hyphen is part of an adjective, so it is singular: a 5-km run.
     unit = one if amount == "1" or match["gap"] == "-" else many
     return f"{number(amount)} {unit}{f' per {UNITS[per][0]}' if per else ''}"
 
@@ -128,7 +128,7 @@ def _version(match: re.Match[str]) -> str:
 
 
 def _code(match: re.Match[str]) -> str:
-    """Letters and digits that are one name, as in BA2490 or GPT4."""
+    """Read a name of letters and digits, such as BA2490 or GPT4."""
     letters, figures = match[1], match[2]
     is_code = figures.isdigit() and (len(figures) > 3 or figures.startswith("0"))
     return f"{letters} {digits(figures) if is_code else number(figures)}"
@@ -139,7 +139,7 @@ def _rule(pattern: str, reading: Callable[[re.Match[str]], str] | str) -> Rule:
 
 
 _RULES: tuple[Rule, ...] = (
-    # Latin abbreviations whose full stop would end a sentence.
+    # Latin abbreviations, whose full stop would be taken for the end of a sentence.
     _rule(r"\be\.\s?g\.,?", "for example,"),
     _rule(r"\bi\.\s?e\.,?", "that is,"),
     _rule(r"\bvs\.?(?=\s)", "versus"),
@@ -172,7 +172,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     _rule(rf"(?<![\w:.])(?P<hour>1[0-2]|0?[1-9])(?P<minute>)(?P<second>)\s?{_HALF}(?![\w:])", _time),
     _rule(r"(?<=[0-9]):(?=[0-9])", " to "),
-    # Telephone numbers: with a country code, North American, and with a trunk zero.
+    # Telephone numbers: with a country code, North American, or with a trunk prefix 0.
     _rule(r"(?<![\w+])\+[0-9]{1,3}(?:[\s.-]?\(?[0-9]{1,4}\)?){2,6}(?!\w)", _phone),
     _rule(r"(?<![\w+.-])(?:1[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[.\s-][0-9]{4}(?![\w-])", _phone),
     _rule(r"(?<![\w+.-])(?:[0-9]{3}-[0-9]{4}|\(?0[0-9]{2,4}\)?[\s-][0-9]{3,4}[\s-]?[0-9]{3,4})(?![\w-])", _phone),
@@ -197,11 +197,11 @@ _RULES: tuple[Rule, ...] = (
     _rule(r"(?<![\w.])([0-9])['′]\s?([0-9]{1,2})[\"″”]", r"\1 foot \2"),
     _rule(r"±\s?(?=[0-9])", "plus or minus "),
     _rule(r"[~≈]\s?(?=[0-9])", "about "),
-    # Units. The full stop of an abbreviation is not that of the sentence where this goes on in lower case.
+    # Units. A full stop after a unit does not end the sentence if a lower-case word follows.
     _rule(r"\b100s\b", "hundreds"),
     _rule(r"\b1,?000s\b", "thousands"),
     _rule(rf"(?P<amount>{_N})(?P<gap>(?![\s-][LVW]\b)[\s-]?)(?P<unit>{_UNIT}){_PER}", _unit),
-    # 4K and 8K are sizes of screens.
+    # 4K and 8K are screen resolutions.
     _rule(rf"(?![48]K)({_N})([kKM])\b(?!\.\w)", lambda m: f"{number(m[1])} {SCALES[m[2]]}"),
     _rule(rf"({_N})[xX](?!\w|\s[-+*/=])", lambda m: f"{number(m[1])} times"),
     _rule(r"(?<=\w)\s?(?:\^2\b|²)", " squared"),
@@ -216,7 +216,7 @@ _RULES: tuple[Rule, ...] = (
     _rule(r"([A-Za-z])([0-9]{1,20}(?:\.[0-9]{1,3})?)(?![0-9])", _code),
     _rule(_N, lambda m: number(m[0])),
     _rule(r"[0-9]{1,20}", lambda m: f" {number(m[0])} "),
-    # What is left of symbols.
+    # The remaining symbols.
     _rule(r"\s?&\s?", " and "),
     _rule(r"(?<=\w)\s?\+\s?(?=\w)", " plus "),
     _rule(r"\s=+>?\s|(?<=\w)={1,3}(?=\w)", " equals "),

@@ -1,16 +1,16 @@
-"""Numbers in English words, by num2words."""
+"""Write numbers in English words, with num2words."""
 
 from num2words import num2words
 
 MAX_DIGITS = 15
-"""Longer numbers, and those with a leading zero, are read digit by digit."""
+"""Longer numbers, like those with a leading zero, are read digit by digit."""
 
 FRACTIONS = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
              "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}  # fmt: skip
 
 
 def number(text: str) -> str:
-    """Return `1,250.50` in words; without commas, at which the model would pause."""
+    """Return a number such as `1,250.50` in words, without commas, since the model would pause at them."""
     whole, point, decimals = text.replace(",", "").partition(".")
     if not whole:
         words = ""
@@ -22,7 +22,7 @@ def number(text: str) -> str:
 
 
 def digits(text: str) -> str:
-    """Return the digits one by one."""
+    """Return the digits as words, one by one."""
     return " ".join(_words(int(digit)) for digit in text)
 
 

@@ -1,14 +1,14 @@
-"""Pauses that a client writes into the text: `[pause:1s]`, `[pause:500ms]`."""
+"""Parse the pauses in a client's text: `[pause:1s]`, `[pause:500ms]`."""
 
 import re
 
 from csm.errors import InvalidRequest
 
 MIN_PAUSE, MAX_PAUSE = 0.05, 10.0
-"""Seconds that one marker may ask for."""
+"""Limits of one marker, in seconds."""
 
 MAX_SILENCE = 300.0
-"""Seconds that all markers of a text may ask for: silence costs a client nothing, but holds a place."""
+"""Limit of all markers of a text together, in seconds: silence costs no computing, but keeps capacity reserved."""
 
 FORM = f"a pause is written [pause:1s] or [pause:500ms], from {MIN_PAUSE:g} to {MAX_PAUSE:g} seconds"
 
@@ -19,10 +19,11 @@ _LENGTH = re.compile(r"\s*:\s*([0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s*(s|ms
 def parse(text: str) -> list[tuple[str, float]]:
     """Return the texts between the markers, each with the seconds of silence that follow it.
 
-    The text before the first marker, between two and after the last may be empty; the last has no silence.
+    Any of the texts may be empty. The last one has no silence.
 
     Raises:
-        InvalidRequest: a marker is malformed or out of range, or all together are too long; the message names the form.
+        InvalidRequest: a marker is malformed or out of range, or all markers together are too long; the message shows
+            the correct form.
     """
     parts: list[tuple[str, float]] = []
     start = 0

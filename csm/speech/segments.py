@@ -1,7 +1,7 @@
 """Split a text into segments that the model speaks one after the other.
 
-CSM loses its way in long turns, and its context holds 164 s at most, so a long text is spoken in pieces. A piece should
-end where a speaker would breathe: at the end of a sentence, else at a clause, else between two words.
+CSM becomes unreliable in long turns, and its context holds at most 164 s, so a long text is spoken in segments. A
+segment should end where a speaker would breathe: after a sentence, else after a clause, else between two words.
 """
 
 import re
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import sentencex
 
 PARAGRAPH_PAUSE, SENTENCE_PAUSE, CLAUSE_PAUSE = 0.8, 0.4, 0.15
-"""Seconds of silence after a paragraph, a sentence and a clause: a choice, not a measurement."""
+"""Seconds of silence after a paragraph, a sentence and a clause. They were chosen, not measured."""
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _CLOSING = "\"'”’»)]}*_ "
 _SENTENCE_END, _CLAUSE_END = ".!?…。！？", ",;:—–、，；："
 
-# Borders of clauses, best first; each match is the place of a cut, and the text after it begins the next piece.
+# Borders of clauses, best first. The end of a match is where to cut.
 _BORDERS = (
     re.compile(r"(?<=[;:—–…])[\"'”’)\]]*(?=\s)|(?<=[；：。！？—])"),
     re.compile(r"(?<=,)[\"'”’)\]]*(?=\s)|(?<=[，、])|(?<=\))(?=\s)"),
@@ -29,14 +29,14 @@ _BORDERS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """How long segments may be, in characters.
+    """Lengths of segments, in characters.
 
     Attributes:
-        first: of the first segment, unless its first sentence is longer; a short one is spoken sooner.
+        first: like `target`, for the first segment; the shorter it is, the sooner audio starts.
         target: sentences are added to a segment up to this length; 240 characters take about 16 s to say.
-        maximum: no segment is longer; a sentence that is longer is divided.
-        short: a segment or sentence up to this length is joined to its neighbour up to `maximum`, across paragraphs
-            too, since the model speaks a lone "Yes." badly.
+        maximum: of any segment; a longer sentence is divided.
+        short: a segment or sentence up to this length is joined to its neighbour, up to `maximum` and even across
+            paragraphs, since the model speaks a lone "Yes." badly.
     """
 
     first: int = 120
@@ -45,13 +45,13 @@ class Limits:
     short: int = 40
 
     def later(self) -> "Limits":
-        """Return the limits of a text that is not spoken first."""
+        """Return the limits for a text that follows other segments."""
         return replace(self, first=self.target)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What is spoken in one turn of the model.
+    """The text of one turn of the model.
 
     Attributes:
         text: never empty.
@@ -66,9 +66,9 @@ DEFAULT_LIMITS = Limits()
 
 
 def split(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Segment]:
-    """Return the segments of a text, which together have all of its characters but white space, in order.
+    """Return the segments of a text; joined, they have all of its characters except white space.
 
-    An empty line ends a paragraph; a single line break is white space. Words stay whole unless one is longer than
+    An empty line ends a paragraph; a single line break is white space. A word is divided only if it is longer than
     `limits.maximum`. The last segment has no pause.
     """
     segments: list[Segment] = []
@@ -88,7 +88,7 @@ def split(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Segment]:
 
 
 def _pieces(text: str, maximum: int) -> Iterator[tuple[str, bool]]:
-    """Yield sentences, divided where they are too long, and whether each is the last of its paragraph."""
+    """Yield sentences, divided if they are too long, each with whether it is the last of its paragraph."""
     for paragraph in _PARAGRAPH.split(text):
         sentences = (" ".join(sentence.split()) for sentence in sentencex.segment("en", paragraph))
         pieces = [piece for sentence in sentences for piece in _divide(sentence, maximum)]
@@ -96,7 +96,7 @@ def _pieces(text: str, maximum: int) -> Iterator[tuple[str, bool]]:
 
 
 def _divide(sentence: str, maximum: int) -> list[str]:
-    """Return the sentence in pieces of at most `maximum` characters of about the same length."""
+    """Divide a sentence into pieces of about the same length, of at most `maximum` characters."""
     if len(sentence) <= maximum:
         return [sentence] if sentence else []
     cut = _cut(sentence, maximum)
@@ -104,14 +104,14 @@ def _divide(sentence: str, maximum: int) -> list[str]:
 
 
 def _cut(sentence: str, maximum: int) -> int:
-    """Return where to cut: at the best border in the middle half, else at the space nearest to the middle."""
+    """Return the index at which to cut: the best border in the middle half, else the space nearest to the middle."""
     middle = len(sentence) // 2
     for border in _BORDERS:
-        places = [match.end() for match in border.finditer(sentence, 1) if match.end() < len(sentence)]
-        nearest = min(places, key=lambda place: abs(place - middle), default=0)
+        ends = [match.end() for match in border.finditer(sentence, 1) if match.end() < len(sentence)]
+        nearest = min(ends, key=lambda end: abs(end - middle), default=0)
         if nearest and (border is _BORDERS[-1] or abs(nearest - middle) <= len(sentence) // 4):
             return nearest
-    # One word longer than a segment may be. A letter keeps its accents.
+    # A single word longer than a segment. A letter must not be separated from its combining accents.
     cut = maximum
     while cut and unicodedata.combining(sentence[cut]):
         cut -= 1

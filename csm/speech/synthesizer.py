@@ -1,4 +1,4 @@
-"""From reference audio and text to PCM: everything between the HTTP layer and the engine."""
+"""Turn reference audio and text into PCM: everything between the HTTP layer and the engine."""
 
 import os
 import secrets
@@ -26,11 +26,11 @@ from csm.speech.voice import Voice
 
 
 class CsmSynthesizer:
-    """Text and a voice in, PCM out; see `csm.speech.api.Synthesizer`.
+    """The synthesizer on top of an engine; see `csm.speech.api.Synthesizer`.
 
     Args:
-        settings: limits.
-        engine: loaded and warm.
+        settings: of the server.
+        engine: loaded and warmed up.
         details: shown in `/health`.
     """
 
@@ -48,7 +48,7 @@ class CsmSynthesizer:
         state: State = "unhealthy" if failure else "draining" if self._draining else "healthy"
         reason = failure or ("the server is shutting down" if self._draining else None)
         waiting = max(0, self._admission.reserved - running)
-        # Only a new process gets a lost device back.
+        # A lost device can be used again only by a new process.
         details = self._details | ({"restart": True} if failure else {})
         return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, details)
 
@@ -70,7 +70,7 @@ class CsmSynthesizer:
         # A whole answer takes memory until it has been sent: who holds its reservation releases it then.
         with reservation if utterance.stream else nullcontext():
             voice = self._voice(utterance, is_disconnected, notes)
-            # A reservation is held for minutes; nothing needs the upload any more.
+            # The request may run for minutes, and the file is no longer needed: free its memory.
             utterance = replace(utterance, reference=b"")
             script = self._frontend.prepare(utterance.text)
             notes.segments, notes.language = len(script.segments), script.language.code
@@ -95,11 +95,11 @@ class CsmSynthesizer:
             self._transcriber.close()
 
     def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Voice:
-        longest = self._settings.max_reference_seconds
-        with self._turn(is_disconnected):
-            # More is decoded than is kept: silence at the start must not use the sample up, and the cut needs a pause.
-            recording = decode(utterance.reference, max_seconds=2 * longest)
-            waveform = condition(recording, max_seconds=longest)
+        max_seconds = self._settings.max_reference_seconds
+        with self._decoding_slot(is_disconnected):
+            # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
+            recording = decode(utterance.reference, max_seconds=2 * max_seconds)
+            waveform = condition(recording, max_seconds=max_seconds)
             notes.reference_warnings = warnings(examine(recording, waveform))
         transcript = clean(utterance.transcript or "")
         notes.transcript_source = "given" if transcript else "none"
@@ -109,8 +109,13 @@ class CsmSynthesizer:
         return Voice(waveform, transcript)
 
     @contextmanager
-    def _turn(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
-        """Hold one of a few turns to decode: many uploads at once must not start as many ffmpeg processes."""
+    def _decoding_slot(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
+        """Wait for and hold one of a few slots for decoding, which limit the number of ffmpeg processes.
+
+        Raises:
+            Cancelled: the client disconnected.
+            DeadlineExceeded: no slot became free in time.
+        """
         deadline = time.monotonic() + self._settings.deadline_seconds
         while not self._decoders.acquire(timeout=0.25):
             if is_disconnected():

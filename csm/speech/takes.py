@@ -1,4 +1,4 @@
-"""Takes: attempts at a segment, and what is kept of them."""
+"""Takes: attempts at generating a segment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,19 +12,19 @@ from csm.speech.endings import SEVERITY, FinishReason, says_all
 from csm.speech.voice import ROLE
 
 FADE_SECONDS = 0.005
-"""Fade at both ends of a take: the codec begins anew with each, which would click."""
+"""Length of the fades at both ends of a take: the codec starts afresh with each take, which would cause a click."""
 
 
 @dataclass
 class Take:
-    """One attempt at a segment.
+    """One attempt at generating a segment.
 
     Attributes:
         text: of the segment.
-        reason: how it ended.
-        spoken_seconds: of sound.
-        codes: of all chunks.
-        samples: that were kept.
+        reason: how the take ended.
+        spoken_seconds: duration without silent frames.
+        codes: `[frames, codebooks]` of each chunk.
+        samples: `[samples]` of each chunk, as far as they are kept.
     """
 
     text: str
@@ -35,21 +35,21 @@ class Take:
 
     @property
     def is_good(self) -> bool:
-        """Whether it ended by itself with all words said."""
+        """Whether the take ended by itself, after all words."""
         return self.reason == "stop" and says_all(self.text, self.spoken_seconds)
 
     @property
     def quality(self) -> tuple[int, float]:
-        """Ordered: the larger, the better."""
+        """A key for comparing takes; the larger, the better."""
         return -SEVERITY[self.reason], min(self.spoken_seconds, len(self.text) / 15)
 
     def as_turn(self, sample_rate: int) -> Turn:
-        """Return the turn that the next segment has as context."""
+        """Return the take as a turn in the context of the next segment."""
         return Turn(ROLE, self.text, Waveform(np.concatenate(self.samples), sample_rate), np.concatenate(self.codes))
 
 
 def join(text: str, takes: Sequence[Take]) -> Take:
-    """Put the takes of the parts of a segment together."""
+    """Join the takes of the parts of a segment."""
     whole = replace(takes[0], text=text, codes=[], samples=[], spoken_seconds=0.0)
     for take in takes:
         whole.codes += take.codes
@@ -60,7 +60,11 @@ def join(text: str, takes: Sequence[Take]) -> Take:
 
 
 class Fade:
-    """Fades a stream in, and out at its end, by holding the last samples back."""
+    """Fade a stream in at its beginning and out at its end, by holding back the last samples.
+
+    Args:
+        length: of each fade, in samples.
+    """
 
     def __init__(self, length: int) -> None:
         self._ramp = np.linspace(0, 1, length, dtype=np.float32)
@@ -68,7 +72,7 @@ class Fade:
         self._begun = False
 
     def pass_on(self, samples: Samples) -> Samples:
-        """Take the next samples; return those that are not the last."""
+        """Take the next samples; return all but the last ones, which may have to be faded out."""
         if not len(samples):
             return samples
         if not self._begun:
@@ -82,7 +86,7 @@ class Fade:
         return samples[:split_at]
 
     def end(self, samples: Samples) -> Samples:
-        """Take the last samples; return all that are left, faded out."""
+        """Take the last samples; return all that were held back, faded out."""
         tail = np.concatenate([self._held, samples])
         self._held = tail[:0]
         end = tail[-len(self._ramp) :]

@@ -1,4 +1,4 @@
-"""Text as the model reads it."""
+"""Clean text of what the model must not read."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ SPECIAL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 def clean(text: str) -> str:
     """Return the text without special tokens and control characters, and with single spaces.
 
-    Special tokens in a client's text would open turns and audio positions of their own.
+    Special tokens in a client's text would add turns and audio positions to the prompt.
     """
     return " ".join(clean_lines(text).split())
 

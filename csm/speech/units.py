@@ -19,7 +19,7 @@ CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     "₿": ("bitcoin", "bitcoins", "", ""),
     "¢": ("cent", "cents", "", ""),
 }
-"""By sign or code: one and many, and one and many of its hundredth part."""
+"""Singular and plural of each currency, by sign or code, and of its hundredth part."""
 
 SCALES = {"k": "thousand", "K": "thousand", "M": "million", "B": "billion", "bn": "billion", "tn": "trillion"}
 
@@ -99,4 +99,4 @@ UNITS: dict[str, tuple[str, str]] = {
     "bpm": ("beat per minute", "beats per minute"),
     "kcal": ("kilocalorie", "kilocalories"),
 }
-"""One and many; without `in` and `A`, which are words."""
+"""Singular and plural of each unit. `in` and `A` are left out because they are words."""

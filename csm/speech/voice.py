@@ -7,7 +7,7 @@ from csm.audio.waveform import Waveform
 from csm.model.conversation import Conversation, Turn
 
 ROLE = "0"
-"""Reference and target carry the same role, so that the model takes them for one speaker."""
+"""The role of all turns: one role for reference and new text tells the model that they have one speaker."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,10 @@ class Voice:
 
 
 def conversation(voice: Voice, text: str, history: Sequence[Turn] = ()) -> Conversation:
-    """Return the reference turn, the turns said before, then the turn to be said.
+    """Return the turn of the reference audio, the earlier turns, then the turn to be spoken.
 
-    Without a transcript the reference turn has no words. The model then takes up the sound of the voice but
-    aligns less well; a made-up transcript is worse, because the model learns from it that words and sound
-    have nothing to do with each other.
+    Without a transcript, the turn of the reference audio has no words. The model then imitates the voice but aligns
+    words and audio less well. A wrong transcript would be worse: it shows the model words that do not match the audio.
     """
     turns = (Turn(ROLE, voice.transcript, voice.waveform), *history, Turn(ROLE, text))
     return Conversation(turns, history=len(history))

@@ -1,1 +1,1 @@
-"""`python -m csm.verify`: compares an installation with known values of the model."""
+"""`python -m csm.verify`: compare an installation with known values of the model."""

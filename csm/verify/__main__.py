@@ -1,7 +1,7 @@
-"""Is this installation right? Files, token ids and codes of CSM-1B against known values; speed and memory here.
+"""Verify an installation: compare files, token ids and codes of CSM-1B with known values; measure speed and memory.
 
 The settings are the server's: CSM_MODEL, CSM_REVISION, CSM_DEVICE, CSM_PRECISION, CSM_CACHE_DIR, and HF_TOKEN. The exit
-status is 0 where nothing failed, 1 where something did, and 2 where the settings are wrong.
+status is 0 if nothing failed, 1 if a check failed, and 2 if the settings are wrong.
 """
 
 import argparse
@@ -17,16 +17,16 @@ from csm.model import hub
 from csm.model.checkpoint import open_checkpoint
 from csm.settings import Settings, SettingsError, load
 from csm.verify.checks import check_agreement, check_codes, check_encoder, check_prompt
-from csm.verify.examine import LOOPBACK, Job, examine_apart
+from csm.verify.examine import LOOPBACK, Job, examine_in_subprocess
 from csm.verify.files import Weights, check_files
 from csm.verify.golden import Golden
 from csm.verify.report import Finding, Report, Result, hardware, say, versions
 
 ON_CPU = ("float32", "bfloat16", "int8", "int4")
-"""What is examined on a CPU; on other devices, float32 and what the server would take there."""
+"""Precisions to examine on a CPU; on other devices, float32 and the one that the server would use."""
 
 TEXT, FRAMES = "The quick brown fox jumps over the lazy dog.", 10
-"""What a model says of which nothing is known, and how many frames of it."""
+"""What to generate with a model that has no known values, and how many frames of it."""
 
 
 Examine = Callable[[Job], dict[str, Any]]
@@ -38,11 +38,11 @@ class Plan:
 
     Attributes:
         settings: of the server.
-        golden: known values; None takes CSM-1B's, where the checkpoint is CSM-1B.
-        precisions: to examine; none for all that the device runs.
-        timed_frames: whose speed is measured.
-        recording: of which codes are known; None looks for it where the checkpoint comes from.
-        thorough: whether gigabytes of weights are hashed.
+        golden: known values; None for those of CSM-1B, if the checkpoint is CSM-1B.
+        precisions: to examine; empty for all that the device runs.
+        timed_frames: number of frames for the measurement of speed.
+        recording: file whose codes are known; None to look for it where the checkpoint comes from.
+        thorough: whether to hash gigabytes of weights.
     """
 
     settings: Settings
@@ -53,19 +53,19 @@ class Plan:
     thorough: bool = False
 
 
-def verify(plan: Plan, report: Report, examine: Examine = examine_apart) -> bool:
-    """Make all checks; return whether none failed.
+def verify(plan: Plan, report: Report, examine: Examine = examine_in_subprocess) -> bool:
+    """Run all checks; return whether none failed.
 
     Args:
         plan: what to verify.
         report: to add the findings to.
-        examine: loads and tries one precision.
+        examine: loads and tests one precision.
     """
     settings = plan.settings
     try:
         placement = place(settings)
         folder = hub.fetch(settings)
-        golden = plan.golden or Golden.of(settings, folder)
+        golden = plan.golden or Golden.from_settings(settings, folder)
         known_files = golden if golden and (plan.golden or golden.has_files_of(settings, folder)) else None
         files, weights = check_files(folder, known_files, plan.thorough)
         report.add(files)
@@ -86,7 +86,7 @@ def _examine_all(
     golden: Golden | None,
     weights: Weights,
 ) -> None:
-    """Examine one precision after the other, the exact one first."""
+    """Examine the precisions one after the other, float32 first."""
     recording = _recording(plan, report, folder, golden)
     speech: Mapping[str, Any] = golden.speech if golden else {"role": "0", "text": TEXT}
     known: list[list[int]] | None = speech.get("frames")
@@ -94,12 +94,12 @@ def _examine_all(
     usual = ON_CPU if placement.device.type == "cpu" else ("float32", placement.precision)
     for precision in dict.fromkeys(plan.precisions or (*usual, placement.precision)):
         say(f"examining {precision}" + ("; the first time, it is prepared for minutes" if "int" in precision else ""))
-        told = speech["role"], speech["text"], known, frames, plan.timed_frames, recording
-        job = Job(str(folder), str(placement.device), precision, *told)
+        turn = speech["role"], speech["text"]
+        job = Job(str(folder), str(placement.device), precision, *turn, known, frames, plan.timed_frames, recording)
         try:
             answer = examine(job)
         except ModelUnavailable as error:
-            # What the server would run with must run; the rest may be too large for this machine.
+            # The precision that the server would use must work; others may be too large for this machine.
             result: Result = "failed" if precision == placement.precision else "not checked"
             report.add(Finding(f"agreement in {precision}", result, str(error)))
             continue
@@ -117,7 +117,7 @@ def _examine_all(
 
 
 def _recording(plan: Plan, report: Report, folder: Path, golden: Golden | None) -> str | None:
-    """Find the recording of which codes are known, or report why there is none."""
+    """Find the recording whose codes are known, or report why there is none."""
     name = golden.encoder.get("audio") if golden else None
     if golden is None or name is None:
         report.add(Finding("encoder", "not checked", "no recording is known with this model's codes"))
@@ -135,7 +135,7 @@ def _recording(plan: Plan, report: Report, folder: Path, golden: Golden | None) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify what the command line and the settings name; return the exit status."""
+    """Verify the model that the command line and the settings select; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m csm.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

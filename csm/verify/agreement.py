@@ -1,6 +1,6 @@
-"""Top-1 agreement: how often the likeliest code is the one that was said, given all codes that were said before it.
+"""Top-1 agreement: how often the most likely code is the given one, after all given codes before it.
 
-Every runtime is asked through the calls that it serves with, so that quantised graphs are judged as they are.
+Each runtime is tested through the functions that it uses for serving, so that quantised graphs are tested as they are.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from csm.model.kv_cache import FunctionalKVCache
 from csm.model.sampling import RECENT_FRAMES, Rules
 
 FORCE = 1e6
-"""Noise beyond any logit: a code that has it is drawn."""
+"""Noise larger than any logit: a code with this noise is always drawn."""
 
 Draw = Callable[[Tensor, Tensor, Rules, int], Tensor]
 """`DepthDecoder.forward`, or a graph of it."""
@@ -26,10 +26,10 @@ Draw = Callable[[Tensor, Tensor, Rules, int], Tensor]
 
 @torch.inference_mode()
 def agreement(runtime: Runtime, ids: list[int], said: list[list[int]]) -> float:
-    """Return the share of codes that are the likeliest in their place.
+    """Return the share of given codes that are the most likely ones.
 
     Args:
-        runtime: the model.
+        runtime: of the model.
         ids: token ids of the prompt.
         said: codes `[frames, codebooks]` that followed it.
     """
@@ -43,16 +43,16 @@ def agreement(runtime: Runtime, ids: list[int], said: list[list[int]]) -> float:
 
 
 def _likeliest(draw: Draw, hidden: Tensor, said: Tensor, size: int) -> Tensor:
-    """Return the likeliest code of each codebook `[codebooks]`, given what was said in those before it.
+    """Return the most likely code of each codebook `[codebooks]`, after the given codes of the codebooks before it.
 
-    Row `k` of a batch is made to draw what was said in the codebooks before `k`; without noise, it then draws the
-    likeliest in `k`.
+    In row `k` of a batch, noise forces the given codes in the codebooks before `k`. Codebook `k` has no noise, so its
+    most likely code is drawn.
 
     Args:
-        draw: a frame from a hidden state.
-        hidden: of the backbone, `[dim]`.
+        draw: draws a frame from a hidden state.
+        hidden: state of the backbone, `[dim]`.
         said: codes `[codebooks]`.
-        size: of the codebooks.
+        size: of a codebook.
     """
     count = len(said)
     before = torch.ones(count, count, device=said.device).tril(-1)
@@ -65,7 +65,7 @@ def _likeliest(draw: Draw, hidden: Tensor, said: Tensor, size: int) -> Tensor:
         may_end=~never,
         avoid_repeats=never,
     )
-    # The last row of noise is for the second draw of a repetition, which is ruled out here.
+    # The last row of noise is for redrawing a repeated code, which is disabled here.
     drawn = draw(hidden.expand(count, -1), F.pad(noise, (0, 0, 0, 1)), rules, size)
     return drawn.diagonal()
 
@@ -93,7 +93,7 @@ def _draw(runtime: Any) -> Draw:
 
 
 def graph_states(backbone: Any, inputs: Tensor, start: int) -> Tensor:
-    """Run a compiled `BackboneStep` as a generation would: the prompt at once, then frame by frame.
+    """Run a compiled `BackboneStep` as in a generation: the prompt at once, then frame by frame.
 
     Args:
         backbone: the graph.

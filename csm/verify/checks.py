@@ -1,4 +1,4 @@
-"""Checks of what a model does against known values; each gives one finding."""
+"""Compare the results of a model with known values; each check returns one finding."""
 
 from typing import Any
 
@@ -13,22 +13,24 @@ from csm.verify.golden import Golden
 from csm.verify.report import Finding
 from csm.verify.speaking import leading
 
-LEAST_FRAMES = 3
-"""Leading frames that must be equal in float32. Rounding may flip one code of the hundreds, and all after it differ."""
+MIN_FRAMES = 3
+"""Number of leading frames that must be equal in float32. Rounding may flip one of hundreds of codes, after which all
+codes differ."""
 
-LEAST_AGREEMENT = {"float32": 0.97, "bfloat16": 0.75, "float16": 0.75, "int8": 0.6, "int4": 0.2}
-"""Share of likeliest codes, which tells a broken model, whose codes agree by chance, from a rounded one, and no more.
+MIN_AGREEMENT = {"float32": 0.97, "bfloat16": 0.75, "float16": 0.75, "int8": 0.6, "int4": 0.2}
+"""Minimum share of equal most likely codes. It only distinguishes a rounded model from a broken one, whose codes agree
+by chance.
 
-None of these bounds has been measured on CSM-1B's weights. Random weights of its size reach 1 in float32, 0.95 in
-bfloat16 and 0.81 in int8; the demo model 0.5 in int4.
+None of these limits has been measured with the weights of CSM-1B. Random weights of its size reach 1 in float32, 0.95
+in bfloat16 and 0.81 in int8; the demo model reaches 0.5 in int4.
 """
 
-LEAST_ENCODED = 0.75
-"""Share of a recording's codes: another resampler moves sounds that lie between two codes."""
+MIN_ENCODED = 0.75
+"""Minimum share of equal codes of a recording: another resampler changes the code of audio that lies between two."""
 
 
 def check_prompt(checkpoint: Checkpoint, golden: Golden | None) -> Finding:
-    """Compare our token ids with the known ones, and with the chat template that comes with the checkpoint."""
+    """Compare the token ids of this package with the known ones and with those of the checkpoint's chat template."""
     found: dict[str, bool] = {}
     if golden:
         turn = Turn(golden.prompt["role"], golden.prompt["text"])
@@ -36,7 +38,7 @@ def check_prompt(checkpoint: Checkpoint, golden: Golden | None) -> Finding:
     try:
         found["chat template"] = _template_agrees(checkpoint)
     except Exception as error:
-        # Whatever a template that others wrote may raise; the server itself does without it.
+        # A template from a repository may raise anything. The server does not use it.
         template = f"; its chat template cannot be run ({type(error).__name__})"
     else:
         template = ""
@@ -50,7 +52,7 @@ def check_prompt(checkpoint: Checkpoint, golden: Golden | None) -> Finding:
 
 
 def _template_agrees(checkpoint: Checkpoint) -> bool:
-    """Build a prompt with a second of silence in it both ways."""
+    """Return whether both ways build the same prompt, with a second of silence in it."""
     samples = np.zeros(checkpoint.config.codec_config.sampling_rate, np.float32)
     turns = [Turn("0", "What was heard.", Waveform(samples, len(samples))), Turn("0", "Say this, 1 2 3.")]
     content: list[list[dict[str, Any]]] = [[{"type": "text", "text": turn.text}] for turn in turns]
@@ -65,33 +67,33 @@ def _template_agrees(checkpoint: Checkpoint) -> bool:
 
 
 def check_codes(said: list[list[int]], golden: Golden | None, weights: Weights) -> Finding:
-    """Count the leading frames, said greedily in float32, that equal the known ones code for code."""
+    """Count the leading frames, generated greedily in float32, whose codes all equal the known ones."""
     if golden is None:
         return Finding("codes", "not checked", "nothing is known of what this model says")
     known = golden.speech["frames"]
     same = leading(said, known)
     values = {"equal_frames": same, "known_frames": len(known), "said": said}
-    told = f"{same} of {len(known)} leading frames equal those of {golden.name}"
-    if same >= min(LEAST_FRAMES, len(known)):
-        return Finding("codes", "passed", told, values)
+    summary = f"{same} of {len(known)} leading frames equal those of {golden.name}"
+    if same >= min(MIN_FRAMES, len(known)):
+        return Finding("codes", "passed", summary, values)
     if weights.rounded:
-        detail = f"{told}; the weights are stored in {'/'.join(sorted(weights.dtypes))}: see how their codes agree"
+        detail = f"{summary}; the weights are stored in {'/'.join(sorted(weights.dtypes))}: see how their codes agree"
         return Finding("codes", "not checked", detail, values)
     remedy = "these are not the published weights, or they are damaged: fetch them again"
-    return Finding("codes", "failed", f"{told}; {remedy}", values)
+    return Finding("codes", "failed", f"{summary}; {remedy}", values)
 
 
 def check_agreement(precision: str, share: float | None, golden: Golden | None, weights: Weights) -> Finding:
-    """Judge how often the likeliest code is the known one, or float32's where nothing is known."""
+    """Check how often the most likely code is the known one, or that of float32 if none is known."""
     check = f"agreement in {precision}"
     if share is None:
         return Finding(check, "not checked", "there is nothing to agree with: examine float32 first")
-    least = LEAST_AGREEMENT["bfloat16" if precision == "float32" and golden and weights.rounded else precision]
-    told = f"{share:.1%} of likeliest codes are those of {golden.name if golden else 'float32'}"
-    if share >= least:
-        return Finding(check, "passed", told, {"share": share, "least": least})
+    minimum = MIN_AGREEMENT["bfloat16" if precision == "float32" and golden and weights.rounded else precision]
+    summary = f"{share:.1%} of likeliest codes are those of {golden.name if golden else 'float32'}"
+    if share >= minimum:
+        return Finding(check, "passed", summary, {"share": share, "least": minimum})
     remedy = "fetch the weights again; if that changes nothing, report it with the file below"
-    return Finding(check, "failed", f"{told}, at least {least:.0%} should be: {remedy}", {"share": share})
+    return Finding(check, "failed", f"{summary}, at least {minimum:.0%} should be: {remedy}", {"share": share})
 
 
 def check_encoder(encoded: list[list[int]], golden: Golden) -> Finding:
@@ -102,9 +104,9 @@ def check_encoder(encoded: list[list[int]], golden: Golden) -> Finding:
         for frame, code in zip(encoded, known, strict=False)
     ]
     same, total, frames = sum(a == b for a, b in pairs), len(pairs), golden.encoder["frames"]
-    told = f"{same} of {total} codes of the recording equal the known ones, in {len(encoded)} of {frames} frames"
+    summary = f"{same} of {total} codes of the recording equal the known ones, in {len(encoded)} of {frames} frames"
     values = {"equal": same, "known": total, "frames": len(encoded)}
-    if total and same >= LEAST_ENCODED * total and len(encoded) == frames:
-        return Finding("encoder", "passed", told, values)
+    if total and same >= MIN_ENCODED * total and len(encoded) == frames:
+        return Finding("encoder", "passed", summary, values)
     remedy = f"check that the recording is {golden.encoder['audio']} of {golden.repository}"
-    return Finding("encoder", "failed", f"{told}: {remedy}; if it is, fetch the weights again", values)
+    return Finding("encoder", "failed", f"{summary}: {remedy}; if it is, fetch the weights again", values)

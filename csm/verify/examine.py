@@ -1,8 +1,9 @@
-"""One precision, in its own process: its codes, their agreement, its speed and its memory.
+"""Examine one precision in its own process: codes, agreement, speed and memory.
 
     python -m csm.verify.examine JOB
 
-A process that runs out of memory or loses its device takes nothing with it, and its memory is its own.
+In its own process, a precision that runs out of memory or loses the device does not end the others, and its memory can
+be measured.
 """
 
 import contextlib
@@ -36,10 +37,10 @@ from csm.verify.agreement import agreement
 from csm.verify.speaking import greedy, real_time_factor, timeline
 
 LOOPBACK = "127.0.0.1"
-"""In place of the server's address, which may demand keys: nothing is listened on here."""
+"""Replaces the server's address, which may require keys; no socket is opened here."""
 
-LONGEST_RECORDING = 60.0
-"""Seconds of the recording that are read."""
+MAX_RECORDING_SECONDS = 60.0
+"""Length of the recording that is read."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Job:
         folder: of the checkpoint.
         device: of torch.
         precision: of the weights.
-        role: of the turn to be said.
+        role: of the turn to generate.
         text: of that turn.
-        codes: that are known to follow, `[frames, codebooks]`; None where nothing is known.
-        frames: to say greedily.
-        timed_frames: to draw for the measurement of speed.
+        codes: known codes of that turn, `[frames, codebooks]`, or None.
+        frames: number to generate greedily.
+        timed_frames: number to generate for the measurement of speed.
         recording: a file to encode, or None.
     """
 
@@ -70,10 +71,10 @@ class Job:
 
 
 def examine(job: Job) -> dict[str, Any]:
-    """Load the model and try it.
+    """Load the model and test it.
 
     Raises:
-        CsmError: it cannot be had or run here, or says nothing.
+        CsmError: the model cannot be loaded or run here, or generates nothing.
     """
     settings = load(model=job.folder, device=job.device, precision=job.precision, slots=1, engine="csm", host=LOOPBACK)
     began = perf_counter()
@@ -98,42 +99,42 @@ def examine(job: Job) -> dict[str, Any]:
                 "timed_frames": sum(count for _, count in line[1:]),
                 "load_seconds": loaded,
                 "notices": [notice for notice in (placement.notice, runtime.notice) if notice],
-                **memory(),
+                **peak_memory(),
             },
         }
 
 
 def encode(runtime: Runtime, recording: Path, rate: int) -> list[list[int]]:
     """Return the codes `[frames, codebooks]` of a recording, at the codec's sample rate in Hz."""
-    heard = decode(recording.read_bytes(), LONGEST_RECORDING)
+    heard = decode(recording.read_bytes(), MAX_RECORDING_SECONDS)
     samples = resample(torch.from_numpy(np.array(heard.samples)), heard.sample_rate, rate)
     codes: list[list[int]] = runtime.encode(samples).tolist()
     return codes
 
 
-def memory() -> dict[str, float]:
-    """Return what this process has taken at most, in GB; on Windows, only what it took of a GPU."""
-    taken = {}
+def peak_memory() -> dict[str, float]:
+    """Return the peak memory of this process in GB; on Windows, that on a GPU only."""
+    peak = {}
     if sys.platform != "win32":
         import resource
 
         # Kilobytes on Linux, bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 1024
-        taken["resident_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+        peak["resident_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     if torch.cuda.is_available():
-        taken["cuda_gb"] = torch.cuda.max_memory_reserved() / 1e9
-    return taken
+        peak["cuda_gb"] = torch.cuda.max_memory_reserved() / 1e9
+    return peak
 
 
-def examine_apart(job: Job) -> dict[str, Any]:
-    """Run `examine` in a process of its own.
+def examine_in_subprocess(job: Job) -> dict[str, Any]:
+    """Run `examine` in a new process.
 
     Raises:
-        ModelUnavailable: as `examine`, or the process ended without an answer.
+        ModelUnavailable: `examine` failed, or the process ended without a result.
     """
     command = [sys.executable, "-m", __name__, json.dumps(asdict(job))]
     here = str(Path(csm.__file__).parents[1])
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # as the server sets it for itself
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # as the server does
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if run.returncode == -signal.SIGKILL:
@@ -147,9 +148,9 @@ def examine_apart(job: Job) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Examine, and answer in JSON on standard output."""
+    """Run the job on the command line; write its result to standard output as JSON."""
     job = Job(**json.loads(sys.argv[1]))
-    # Libraries that print their progress do so to standard error.
+    # Libraries print their progress to standard output, which must contain only the result.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     log.configure(load(host=LOOPBACK).log_level)

@@ -1,4 +1,4 @@
-"""Whether the files of a checkpoint are whole, and are those that were published."""
+"""Check that the files of a checkpoint are complete and equal the published ones."""
 
 import hashlib
 import json
@@ -11,21 +11,21 @@ from csm.verify.golden import Golden, git_id, pointer_id
 from csm.verify.report import Finding
 
 SMALL = 1_000_000
-"""Bytes up to which a file lies in git itself; larger ones are stood for by a pointer with their size and SHA-256."""
+"""Size up to which a file is stored in git itself; of larger files, git stores a pointer with size and SHA-256."""
 
 HASHED_ALWAYS = 100_000_000
-"""Bytes up to which a large file is read through; weights are not, unless asked for: gigabytes take a minute."""
+"""Size up to which a file is always hashed. Weights are hashed only on request: gigabytes take a minute."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Facts from the headers of the weights' files.
+    """What the headers of the weight files say.
 
     Attributes:
-        files: by name, their sizes in bytes.
-        tensors: how many there are.
-        dtypes: of safetensors, such as `F32`.
-        problems: that were found on the way.
+        files: size in bytes of each file, by name.
+        tensors: number of tensors.
+        dtypes: as safetensors names them, such as `F32`.
+        problems: that were found in the headers.
     """
 
     files: dict[str, int]
@@ -35,17 +35,17 @@ class Weights:
 
     @property
     def rounded(self) -> bool:
-        """Whether they are stored in less than float32."""
+        """Whether the weights are stored with less precision than float32."""
         return not self.dtypes <= {"F32", "I64", "BOOL"}
 
 
 def check_files(folder: Path, golden: Golden | None, thorough: bool) -> tuple[Finding, Weights]:
-    """Compare a checkpoint's files with their own headers and, where they are known, with the published ones.
+    """Compare a checkpoint's files with their headers and, if they are known, with the published ones.
 
     Args:
         folder: of the checkpoint.
-        golden: of this very repository; None where nothing is known of the files.
-        thorough: whether to read through gigabytes of weights, too.
+        golden: values of this very repository, or None if its files are not known.
+        thorough: whether to hash gigabytes of weights, too.
     """
     weights = read_headers(folder)
     problems = [*weights.problems]
@@ -64,14 +64,14 @@ def check_files(folder: Path, golden: Golden | None, thorough: bool) -> tuple[Fi
         remedy += f", with CSM_REVISION={golden.revision}" if golden else ""
         return Finding("files", "failed", f"{'; '.join(problems)}: {remedy}", values), weights
     size = sum(weights.files.values()) / 1e9
-    told = f"weights of {size:.2f} GB in {len(weights.files)} files, {weights.tensors} tensors, complete"
+    summary = f"weights of {size:.2f} GB in {len(weights.files)} files, {weights.tensors} tensors, complete"
     if golden:
-        told += f"; by their hashes, {confirmed} of {len(golden.files)} files are those of {golden.repository}"
-    return Finding("files", "passed", told, values), weights
+        summary += f"; by their hashes, {confirmed} of {len(golden.files)} files are those of {golden.repository}"
+    return Finding("files", "passed", summary, values), weights
 
 
 def read_headers(folder: Path) -> Weights:
-    """Read which tensors there are and where; the header of a safetensors file tells how long the file must be."""
+    """Read the headers of the weight files, which list the tensors and give the expected length of each file."""
     sizes: dict[str, int] = {}
     names: set[str] = set()
     dtypes: set[str] = set()
@@ -100,7 +100,7 @@ def read_headers(folder: Path) -> Weights:
 
 
 def _expected(folder: Path) -> dict[str, str]:
-    """Return the file that holds each tensor; without an index, the only file under an empty name."""
+    """Return the file of each tensor by its name; without an index, the only file, with an empty name."""
     named = json.loads((folder / "config.json").read_text()).get("transformers_weights")
     index = folder / (named or "model.safetensors.index.json")
     if index.suffix == ".json" and (named or index.is_file()):
@@ -110,12 +110,13 @@ def _expected(folder: Path) -> dict[str, str]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return type, shape and offsets of each tensor, and the length that the file must have.
+    """Return type, shape and offsets of each tensor, and the expected length of the file.
 
-    The format: the length of a header in 8 bytes, the header in JSON, and the tensors at offsets that it names.
+    A safetensors file consists of the length of the header in 8 bytes, the header in JSON, and the tensors at the
+    offsets in the header.
 
     Raises:
-        ValueError: this is no safetensors file.
+        ValueError: this is not a safetensors file.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -127,13 +128,13 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _id_of(path: Path, thorough: bool) -> str | None:
-    """Return the git id of a file, or None where it is missing or that would take too long to find out."""
+    """Return the git id of a file, or None if the file is missing or hashing it would take too long."""
     if not path.is_file():
         return None
     size = path.stat().st_size
     if size <= SMALL:
         return git_id(path.read_bytes())
-    # The Hub's cache names each large file by the hash that the Hub gave for it.
+    # In the Hub's cache, the name of a large file is the hash that the Hub reported.
     stored = path.resolve().name
     if not thorough and size > HASHED_ALWAYS:
         return pointer_id(stored, size) if re.fullmatch("[0-9a-f]{64}", stored) else None

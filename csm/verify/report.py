@@ -1,4 +1,4 @@
-"""The report: lines on the terminal as results come, and a file to attach to a bug report."""
+"""The report: a line on the terminal for each result, and a file to attach to a bug report."""
 
 import json
 import platform
@@ -24,7 +24,7 @@ COLUMNS = {
     "resident_gb": "memory at most, GB",
     "cuda_gb": "CUDA memory, GB",
 }
-"""Of the table of speeds: what each is called in the file, and on the terminal."""
+"""Columns of the table of speeds: name in the file, and heading on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Finding:
 
     Attributes:
         check: its name.
-        result: a check that could not be made is neither passed nor failed.
-        detail: one sentence; of a failure, with the remedy.
-        values: behind it.
+        result: `not checked` if the check could not be made.
+        detail: one sentence; for a failure, with the remedy.
+        values: on which the result is based.
     """
 
     check: str
@@ -45,11 +45,11 @@ class Finding:
 
 
 class Report:
-    """All findings. The file is rewritten after each, so that it exists even if the process is killed.
+    """All findings. The file is rewritten after each, so that it is up to date even if the process is killed.
 
     Args:
         path: of the file.
-        facts: about the installation, for its head.
+        facts: about the installation; written first.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
@@ -64,7 +64,7 @@ class Report:
         return [finding.check for finding in self.findings if finding.result == "failed"]
 
     def add(self, *findings: Finding) -> None:
-        """Take down findings and print them."""
+        """Record findings and print them."""
         for finding in findings:
             self.findings.append(finding)
             print(f"{finding.result:<12} {finding.check}: {finding.detail}", flush=True)
@@ -93,7 +93,7 @@ def say(message: str) -> None:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Lay out rows with the same fields in aligned columns; fields that no row has are left out."""
+    """Format rows with the same fields as aligned columns; leave out fields that are None in all rows."""
     heads = [head for head in lines[0] if any(line[head] is not None for line in lines)]
     cells = [heads] + [[_cell(line[head]) for head in heads] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -106,7 +106,7 @@ def _cell(value: Any) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Describe the machine that numbers hold for."""
+    """Describe the machine on which the numbers were measured."""
     cpu = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
@@ -117,7 +117,7 @@ def hardware() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of what the model runs on; None where a package is not installed."""
+    """Return the versions of Python, the platform and `PACKAGES`; None if a package is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         try:

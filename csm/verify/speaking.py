@@ -1,4 +1,4 @@
-"""Times and codes of a generation, for comparing engines, precisions and machines."""
+"""Measure the times and codes of a generation, for comparing engines, precisions and machines."""
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -9,7 +9,7 @@ from csm.model.conversation import Conversation
 
 
 def greedy(engine: Engine, said: Conversation, frames: int) -> list[list[int]]:
-    """Return the first frames `[frames, codebooks]` of an engine that always takes the likeliest code."""
+    """Generate greedily; return the codes of the first frames, `[frames, codebooks]`."""
     never: Callable[[], bool] = lambda: False  # noqa: E731
     chunks = engine.generate(said, Sampling(0, temperature=0.0, top_k=1), frames, never)
     return [frame.tolist() for chunk in chunks for frame in chunk.codes]
@@ -21,7 +21,7 @@ def leading(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> i
 
 
 def timeline(engine: Engine, said: Conversation, seed: int, frames: int) -> list[tuple[float, int]]:
-    """Return when each chunk came, in seconds since the call, and how many frames it had."""
+    """Return when each chunk arrived, in seconds since the call, and its number of frames."""
     never: Callable[[], bool] = lambda: False  # noqa: E731
     began = perf_counter()
     chunks = engine.generate(said, Sampling(seed), frames, never)
@@ -29,10 +29,10 @@ def timeline(engine: Engine, said: Conversation, seed: int, frames: int) -> list
 
 
 def real_time_factor(line: Sequence[tuple[float, int]], frame_rate: float) -> float:
-    """Return seconds of computing for a second of sound, from the first chunk of a timeline to its last.
+    """Return the seconds of computing for one second of audio, from the first chunk of a timeline to the last.
 
     Raises:
-        ValueError: it has fewer than two chunks.
+        ValueError: the timeline has fewer than two chunks.
     """
     if len(line) < 2:
         raise ValueError("a stream ended before its second chunk: ask for more frames")

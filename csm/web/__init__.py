@@ -1,4 +1,4 @@
-"""HTTP: the contract of the service on top of any `csm.speech.Synthesizer`; free of torch."""
+"""The HTTP layer: serves any `csm.speech.Synthesizer`, without importing torch."""
 
 from csm.web.app import check, create_app, synthesizer_of
 

@@ -1,4 +1,4 @@
-"""One log line for each request: who, what size, how long, how it ended; never what was said."""
+"""One log line for each request: client, sizes, duration, outcome; never the text or the audio."""
 
 import logging
 import time
@@ -13,21 +13,22 @@ from csm.web import request_id
 logger = logging.getLogger("csm.web")
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""Of every answer that does not set its own."""
+"""Headers of every response that does not set its own."""
 
 
 @dataclass
 class Access:
-    """What is logged about one request.
+    """The log entry of one request.
 
     Attributes:
         id: the request's id.
-        method: as sent.
-        route: the pattern that matched, or "-"; never the path itself, which a client can fill with anything.
-        client: the name of the key, or None.
-        outcome: ok, refused, failed, disconnected (by the client), slow (the client did not read) or cut (by us).
-        noted: what else is worth knowing: bytes, characters, seconds, the class of an error.
-        started: on the monotonic clock.
+        method: the HTTP method.
+        route: the pattern that matched, or "-"; never the path itself, into which a client can write anything.
+        client: the name of the API key, or None.
+        outcome: ok, refused, failed, disconnected (by the client), slow (the client read too slowly) or cut (by the
+            server).
+        noted: further values to log: bytes, characters, seconds, the class of an error.
+        started: when the request began, by the monotonic clock.
     """
 
     id: str
@@ -44,7 +45,7 @@ class Access:
         return time.monotonic() - self.started
 
     def write(self, status: int) -> None:
-        """Log the line; health checks only at DEBUG, or they would drown the rest."""
+        """Log the line; health checks at DEBUG only, since they would outnumber everything else."""
         level = logging.DEBUG if self.route.startswith("/health") else logging.INFO
         outcome = "ok" if status < 400 else "refused" if status < 500 or status == 503 else "failed"
         values: dict[str, Any] = {"id": self.id, "key": self.client, "method": self.method, "route": self.route}
@@ -53,20 +54,20 @@ class Access:
 
 
 def install(app: Flask) -> None:
-    """Give each request its `Access` and each answer its id."""
+    """Create an `Access` for each request, and send its id in the response."""
     app.before_request(_open)
     app.after_request(_close)
 
 
 def current() -> Access:
-    """Return the entry of the request that is being served."""
+    """Return the log entry of the current request."""
     found: Access = g.access
     return found
 
 
 def _open() -> None:
     rule = request.url_rule
-    # A client may invent methods; those without a route are not logged.
+    # Clients can send any method; it is logged only if there is a route for it.
     method, route = (request.method, rule.rule) if rule is not None else ("-", "-")
     g.access = Access(request_id.choose(request.headers.get(request_id.HEADER)), method, route)
 
@@ -76,6 +77,6 @@ def _close(response: Response) -> Response:
     response.headers[request_id.HEADER] = entry.id
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    # After the last byte, so that the line has the whole duration and how a stream ended.
+    # Written after the last byte, so that the line has the full duration and the outcome of a stream.
     response.call_on_close(lambda: entry.write(response.status_code))
     return response

@@ -1,4 +1,4 @@
-"""The application factory: every part of the HTTP layer is joined here, and nothing is global."""
+"""The application factory, which assembles all parts of the HTTP layer; there is no global state."""
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -20,12 +20,12 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     """
     app = Flask("csm.web", static_folder=None)
     app.url_map.strict_slashes = False
-    # A redirect would lose the body that comes with the request.
+    # A redirect would lose the body of the request.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[SYNTHESIZER] = synthesizer
 
-    # In the order of the checks: whose page, which key, is there capacity, is there quota, and only then the body.
+    # The order of the checks: origin, API key, capacity, quota, and only then the body.
     forms.install(app, settings)
     access_log.install(app)
     problems.install(app, settings)
@@ -47,16 +47,16 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
 
 
 def synthesizer_of(app: Flask) -> Synthesizer:
-    """Return what the application serves, for those who run it: they drain and close it."""
+    """Return the synthesizer of an application, which whoever runs the application must drain and close."""
     found: Synthesizer = app.extensions[SYNTHESIZER]
     return found
 
 
 def check(settings: Settings) -> None:
-    """Check keys and rate limit before anything slow starts.
+    """Check the keys and the rate limit before anything slow starts.
 
     Raises:
-        SettingsError: with the variable and the remedy.
+        SettingsError: one of them is wrong; the message names the variable and the remedy.
     """
     Keyring.from_settings(settings)
     rate_limit.check(settings)

@@ -1,4 +1,4 @@
-"""Authentication: nothing but `/health*` answers without a key, not even to say that a page does not exist."""
+"""Authentication: every path except `/health*` requires an API key, even a path that does not exist."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ HELP = "A valid key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-
 
 
 def install(app: Flask, keys: Keyring) -> None:
-    """Guard every request but those for the health of the server."""
+    """Require a key for every request, except those to `/health*`."""
     if not keys.is_needed:
         return
 
@@ -32,9 +32,9 @@ def install(app: Flask, keys: Keyring) -> None:
 
 
 def _presented(authorization: str, api_key: str) -> Iterator[bytes]:
-    """Yield the keys in the headers as the bytes that were sent: WSGI decodes them as latin-1.
+    """Yield the keys in the headers, as the bytes that were sent (WSGI decodes headers as latin-1).
 
-    Both headers are tried, because a proxy may use `Authorization` for a login of its own.
+    Both headers are tried, because a proxy may use `Authorization` for its own login.
     """
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":

@@ -1,4 +1,4 @@
-"""Capacity is reserved for each request that speaks, before its body is read and its quota is charged."""
+"""Reserve capacity for each request that generates speech, before its body is read or its quota is charged."""
 
 from flask import Flask, Response, g, request
 
@@ -7,7 +7,7 @@ from csm.speech.admission import Reservation
 
 
 def install(app: Flask, synthesizer: Synthesizer, blueprint: str) -> None:
-    """Hold a reservation during each request to the blueprint, until its response is closed."""
+    """Hold a reservation for each request to the blueprint, until its response is closed."""
 
     def reserve() -> None:
         if request.blueprint == blueprint:
@@ -28,6 +28,6 @@ def install(app: Flask, synthesizer: Synthesizer, blueprint: str) -> None:
 
 
 def current() -> Reservation:
-    """Return the reservation of the request that is being served."""
+    """Return the reservation of the current request."""
     found: Reservation = g.reservation
     return found

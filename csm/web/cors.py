@@ -1,8 +1,8 @@
-"""Which web pages may use the server from a browser: those of CSM_CORS_ORIGINS, and by default none.
+"""Cross-origin requests: pages of the origins in CSM_CORS_ORIGINS may use the server; by default none may.
 
-A key in a header keeps pages of other sites out. Without keys, a browser lets any page send a form to an address on the
-user's own machine, and a page can point its own domain name there (DNS rebinding). Then nothing but the headers `Host`
-and `Origin` tells such requests from the user's.
+Where a key is required in a header, pages of other sites cannot use the server. Without keys, any page can make a
+browser send a form to an address on the user's own machine, or let its own domain name resolve to that address (DNS
+rebinding). Only the headers `Host` and `Origin` distinguish such requests from the user's own.
 """
 
 import ipaddress
@@ -28,12 +28,12 @@ ORIGIN_HELP = "Without keys this server takes no requests from pages of other si
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Refuse pages of other sites where no keys are configured, answer preflights, and mark answers as readable.
+    """Refuse pages of other sites if no keys are configured, answer preflights, and add the CORS headers.
 
-    Keys travel in headers, never in cookies, so credentials are not allowed and `*` is safe to configure.
+    Keys are sent in headers, never in cookies, so credentials are not allowed and `*` is safe to configure.
     """
     origins = frozenset(settings.cors_origins)
-    # A public address or a proxy may have any name.
+    # Behind a proxy or on a public address, the server may have any name.
     is_local = not (settings.allow_anonymous or settings.trusted_proxies)
 
     def is_allowed() -> bool:
@@ -47,7 +47,7 @@ def install(app: Flask, settings: Settings) -> None:
             raise Forbidden(ORIGIN_HELP)
 
     def preflight() -> Response | None:
-        """Answer a preflight before the key is checked: browsers send preflights without it."""
+        """Answer a preflight request before the key is checked, since browsers send it without one."""
         asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         return Response(status=204, headers=ALLOWED) if asks and is_allowed() else None
 
@@ -66,7 +66,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether a `Host` header names this machine, without asking a name server."""
+    """Return whether a `Host` header names this machine, without a DNS lookup."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback

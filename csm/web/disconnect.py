@@ -1,7 +1,7 @@
-"""The client's socket: has the client disconnected, and is it sending or reading too slowly?
+"""The client's socket: detects disconnects, and sets time limits for reads and writes.
 
-gunicorn puts the socket into the WSGI environment as `gunicorn.socket`, and no other part of gunicorn reads from it
-while a request is being handled. Under other servers nothing is known before a write fails.
+gunicorn puts the socket into the WSGI environment as `gunicorn.socket`, and does not read from it while a request is
+being handled. Under other servers, a disconnect is noticed only when a write fails.
 """
 
 import contextlib
@@ -15,21 +15,21 @@ from typing import Any
 
 Environ = dict[str, Any]
 
-# The first is Linux's; elsewhere a client that closes its side may go unnoticed until a write fails.
+# POLLRDHUP exists on Linux only; elsewhere a client that closes its side may go unnoticed until a write fails.
 CLOSED_BY_PEER = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 def client_socket(environ: Environ) -> socket.socket | None:
-    """Return the socket of the client, or None under a server that does not tell."""
+    """Return the socket of the client, or None under a server that does not provide it."""
     found = environ.get("gunicorn.socket")
     return found if isinstance(found, socket.socket) else None
 
 
 def watch(environ: Environ) -> Callable[[], bool]:
-    """Return `is_disconnected`, which says without blocking whether the client has closed the connection.
+    """Return a function `is_disconnected` that says, without blocking, whether the client has closed the connection.
 
-    Data that waits to be read, such as a pipelined request, is no disconnect. A client that closes only its sending
-    side (`nc -N`) cannot be told from one that is gone and counts as gone, as it does for nginx.
+    Unread data, such as a pipelined request, is not taken for a disconnect. A client that closes only its sending side
+    (`nc -N`) cannot be distinguished from one that has disconnected and is treated as disconnected, as nginx does.
     """
     connection = client_socket(environ)
     if connection is None:
@@ -48,9 +48,9 @@ def watch(environ: Environ) -> Callable[[], bool]:
 
 @contextlib.contextmanager
 def read_deadline(environ: Environ, seconds: float) -> Iterator[threading.Event]:
-    """End reads from the client after so many seconds; yield an event that tells whether that happened.
+    """End all reads from the client after `seconds`; yield an event that is set when that happens.
 
-    The receiving side of the socket is closed. A timeout of the socket would not do: it starts anew with every byte.
+    The receiving side of the socket is shut down. A socket timeout would not be enough: it restarts with every byte.
     """
     connection, expired = client_socket(environ), threading.Event()
     if connection is None:
@@ -72,23 +72,23 @@ def read_deadline(environ: Environ, seconds: float) -> Iterator[threading.Event]
 
 
 def limit_writes(environ: Environ, seconds: int) -> None:
-    """Make a write to the client fail if the client accepts no data for so many seconds."""
+    """Make a write to the client fail if the client accepts no data for `seconds`."""
     if (connection := client_socket(environ)) is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
 
 def reset_http_1_0(environ: Environ) -> None:
-    """Reset the connection of a client that could not tell a cut answer from a finished one.
+    """Reset the connection of an HTTP/1.0 client, which could not distinguish a truncated answer from a complete one.
 
-    HTTP/1.0 has no chunks: the end of the connection is the end of the body, but a reset is an error to every client
-    and proxy. A chunked answer is recognised as cut by its missing last chunk.
+    HTTP/1.0 has no chunks: the body ends with the connection. A reset is an error to every client and proxy. With
+    HTTP/1.1, the missing last chunk shows that the answer is truncated.
     """
     connection = client_socket(environ)
     if connection is None or environ.get("SERVER_PROTOCOL") != "HTTP/1.0":
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    # gunicorn would shut the connection down in order, which hides the reset, and counts a socket that we had closed
-    # twice. So another socket takes the place of this one, which closes it.
+    # gunicorn would shut the connection down cleanly, which hides the reset, and would count a socket that is closed
+    # here twice. Replacing the descriptor by that of another socket closes the connection.
     placeholder, other = socket.socketpair()
     with placeholder, other:
         os.dup2(placeholder.fileno(), connection.fileno(), inheritable=False)

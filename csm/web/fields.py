@@ -1,4 +1,4 @@
-"""The fields of POST /clone-voice: text on the wire, an `Utterance` behind it."""
+"""Validate the fields of POST /clone-voice and build an `Utterance` from them."""
 
 import difflib
 import re
@@ -26,26 +26,26 @@ _INTEGER = re.compile(r"\d{1,19}", re.ASCII)
 
 
 def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> Utterance:
-    """Return what the form asks for.
+    """Return the utterance that the form describes.
 
-    Optional fields may be sent blank, as HTML forms do, and then count as absent.
+    Optional fields may be blank, as HTML forms send them, and then count as absent.
 
     Raises:
         BadRequest: `text` is missing.
-        InvalidField: a field is out of range; none of the messages repeats a value.
+        InvalidField: a field is out of range; the message never contains its value.
     """
     values = {name: text.strip() for name, text in form.items() if text.strip() or name == "text"}
-    # A plain "no" is honoured even where nobody demands a "yes".
+    # consent=false is honoured even where consent is not required.
     consent = values.get("consent", "" if settings.require_consent else "true")
     if not consent or not flag("consent", consent):
         raise InvalidField("consent", "consent=true is needed: it states that the speaker of the sample has agreed.")
     if "text" not in values:
         raise BadRequest("The part 'text' is missing.")
-    longest = settings.max_text_chars
-    if not 1 <= len(values["text"]) <= longest:
-        raise InvalidField("text", f"text must have 1 to {longest} characters.")
-    if len(values.get("transcript", "")) > longest:
-        raise InvalidField("transcript", f"transcript must have at most {longest} characters.")
+    max_chars = settings.max_text_chars
+    if not 1 <= len(values["text"]) <= max_chars:
+        raise InvalidField("text", f"text must have 1 to {max_chars} characters.")
+    if len(values.get("transcript", "")) > max_chars:
+        raise InvalidField("transcript", f"transcript must have at most {max_chars} characters.")
     max_seconds = (
         _number(values, "max_seconds", MAX_SECONDS, MIN_SECONDS, MAX_SECONDS) if "max_seconds" in values else None
     )
@@ -63,19 +63,19 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
 
 
 def streamed(form: Mapping[str, str]) -> bool:
-    """Return whether the answer is to be streamed, which is the default.
+    """Return whether to stream the answer, by default true.
 
     Raises:
-        InvalidField: neither true nor false.
+        InvalidField: the field is neither true nor false.
     """
     return flag("stream", form.get("stream", "").strip() or "true")
 
 
 def refuse_unknown(form: Mapping[str, str]) -> None:
-    """Refuse a misspelt field, which would otherwise be ignored without a word.
+    """Refuse unknown fields, so that a misspelt field is not ignored silently.
 
     Raises:
-        InvalidField: with the field that was probably meant.
+        InvalidField: a field is unknown; the message names the field that was probably meant.
     """
     for name in form:
         if name not in TEXTS:
@@ -88,7 +88,7 @@ def flag(name: str, text: str) -> bool:
     """Return the value of a boolean field.
 
     Raises:
-        InvalidField: neither true nor false.
+        InvalidField: the text is neither true nor false.
     """
     if text.lower() not in _TRUE | _FALSE:
         raise InvalidField(name, f"{name} must be true or false.")

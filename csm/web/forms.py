@@ -1,4 +1,4 @@
-"""Multipart bodies from strangers: bounded, in memory only, and refused unless complete and unambiguous."""
+"""Parse multipart bodies of untrusted clients: in memory only, limited in size, refused if incomplete or ambiguous."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from csm.settings import Settings
 from csm.web import disconnect
 
 BODY_SECONDS = 15.0
-"""For the whole body to arrive. A slower client has to come through a proxy that collects the body first."""
+"""Time in which the whole body must arrive. A slower client needs a proxy that buffers the body first."""
 
 DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 5.0
 
@@ -30,18 +30,18 @@ class Request(flask.Request):
     """A request whose files stay in memory and whose form is complete or an error."""
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
-        """Return a file in memory: werkzeug would write files over 500 kB to disk."""
+        """Return a stream in memory; werkzeug would write files over 500 kB to disk."""
         return io.BytesIO()
 
     def make_form_data_parser(self) -> FormDataParser:
-        """Return a parser that raises, where werkzeug's default takes a body that breaks off for an empty form."""
+        """Return a parser that raises for a truncated body; werkzeug's default treats it as an empty form."""
         parser = super().make_form_data_parser()
         parser.silent = False
         return parser
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Set the bounds of a body."""
+    """Set the size limits of a body."""
     app.request_class = Request
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = max(500_000, 16 * settings.max_text_chars)
@@ -50,12 +50,12 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def parts(request: flask.Request, texts: Iterable[str], file: str) -> tuple[dict[str, str], bytes]:
-    """Return the text fields and the one file of a form; unknown fields are left to the caller.
+    """Return the text fields, unknown ones included, and the content of the one file of a form.
 
     Raises:
-        UnsupportedMediaType: not a multipart form.
-        BadRequest: a part is missing, repeated, of the wrong kind or unparsable, or the body came too slowly.
-        RequestEntityTooLarge: the body or the number of its parts is over the bounds.
+        UnsupportedMediaType: the body is not a multipart form.
+        BadRequest: a part is missing, repeated, of the wrong kind or malformed, or the body arrived too slowly.
+        RequestEntityTooLarge: the body is too large or has too many parts.
     """
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaType("Send multipart/form-data with the parts 'audio' (a file) and 'text'.")
@@ -64,9 +64,8 @@ def parts(request: flask.Request, texts: Iterable[str], file: str) -> tuple[dict
     fields = {name: _once(request.form.getlist(name)) for name in request.form}
     if any("\N{REPLACEMENT CHARACTER}" in text for pair in fields.items() for text in pair):
         raise BadRequest("A field is not valid UTF-8.")
-    upload = _once(request.files.getlist(file))
-    # The request lives as long as its answer; reference audio of ten megabytes need not.
-    with upload.stream as stream:
+    # Closing the stream frees its memory, up to ten megabytes; the request object lives until the answer ends.
+    with _once(request.files.getlist(file)).stream as stream:
         content = stream.read()
     if not content:
         raise BadRequest(f"The file in '{file}' is empty.")
@@ -80,10 +79,10 @@ def _parse(request: flask.Request) -> None:
         except Exception as error:
             if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
                 raise
-            # The parser raises ValueError; servers raise what they like for chunks that are none.
+            # The parser raises ValueError; what is raised for malformed chunks depends on the server.
             raise BadRequest(SLOW if expired.is_set() else BROKEN) from None
     if expired.is_set():
-        # In time by a hair, but the socket is closed for reading, which counts as disconnected.
+        # The body arrived just in time, but the socket was closed for reading, which would count as a disconnect.
         raise BadRequest(SLOW)
 
 
@@ -108,18 +107,18 @@ def _once(values: list[Any]) -> Any:
 
 
 def _drain_after(response: flask.Response) -> flask.Response:
-    """Take in what is left of the body once the answer has been sent.
+    """Read the rest of the body after the answer has been sent.
 
-    Many clients send all of their body before they look at the answer. gunicorn takes in 64 kB of it and then closes
-    the connection, which resets it, and the answer is lost. Other servers take in all of it themselves.
+    Many clients send their whole body before they read the answer. gunicorn reads only 64 kB of the rest before it
+    closes the connection; that resets the connection, and the client loses the answer. Other servers read all of it.
     """
     environ = flask.request.environ
     has_body = environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
-    is_read = "form" in vars(flask.request)  # kept there once the body has been parsed to its end
+    is_read = "form" in vars(flask.request)  # cached there once the whole body has been parsed
 
     def drain() -> None:
         remaining = DRAIN_BYTES
-        # Servers raise what they like for a body that breaks off.
+        # What is raised for a truncated body depends on the server.
         with disconnect.read_deadline(environ, DRAIN_SECONDS), contextlib.suppress(Exception):
             while remaining > 0 and (data := environ["wsgi.input"].read(min(65536, remaining))):
                 remaining -= len(data)

@@ -1,7 +1,7 @@
-"""API keys: known only by their SHA-256, with names and dates of expiry.
+"""API keys, stored as SHA-256 digests, with a name and an expiry date each.
 
-API keys are long and random, so a plain fast hash protects them; a slow one would only serve attackers of the CPU.
-`printf %s "$KEY" | sha256sum` makes the middle part of a line.
+API keys are long and random, so a fast hash is enough; a slow one would only make denial of service easier.
+`printf %s "$KEY" | sha256sum` prints the digest for a line of the keys file.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ class Key:
     """One key.
 
     Attributes:
-        name: for logs and quotas; two keys of one name share a quota, which is how a key is replaced.
+        name: for logs and quotas; keys of one name share a quota, so that a key can be replaced.
         digest: SHA-256 of the key.
-        expires: Unix time from which on it is refused, or None.
+        expires: Unix time from which the key is refused, or None.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Key:
         """Return a key from `name:sha256:expiry`; the expiry, if any, is an ISO date or time, by default in UTC.
 
         Raises:
-            ValueError: the line is none of that.
+            ValueError: the line has another format.
         """
         match = _LINE.fullmatch(line.strip())
         if match is None:
@@ -55,7 +55,7 @@ class Key:
 
 
 class Keyring:
-    """The keys of the settings and of the keys file, which is read again when it changes.
+    """The keys in the settings and in the keys file, which is read again when it changes.
 
     Args:
         fixed: keys that do not change while the server runs.
@@ -78,11 +78,11 @@ class Keyring:
 
     @property
     def is_needed(self) -> bool:
-        """Whether clients must present a key; an empty keys file lets nobody in, rather than everybody."""
+        """Whether clients must present a key; with an empty keys file, no client has access."""
         return bool(self._fixed) or self._path is not None
 
     def name_of(self, presented: bytes) -> str | None:
-        """Return the name of a valid key, or None, in the same time whichever key it is, and if it is none."""
+        """Return the name of a valid key, else None; takes the same time whichever key matches, and if none does."""
         if self._path is not None:
             self._refresh(self._path)
         digest, now, name = hashlib.sha256(presented).digest(), time.time(), None
@@ -92,7 +92,7 @@ class Keyring:
         return name
 
     def _refresh(self, path: Path) -> None:
-        """Read the file again if it changed; while it is missing or unreadable, what was last read holds."""
+        """Read the file again if it changed; while it is missing or unreadable, the keys last read stay valid."""
         with self._lock:
             try:
                 stamp = _stamp(path)
@@ -115,9 +115,13 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _read(path: Path, strict: bool) -> Iterator[Key]:
-    """Yield the keys of a file; a wrong line is an error at the start, and skipped with a log line later on.
+    """Yield the keys of a file.
 
-    One typo must neither lock everybody out nor keep the rest of an edit, perhaps a revocation, from taking effect.
+    While the server runs (`strict` is false), a wrong line is logged and skipped: one typo must neither lock everybody
+    out nor keep the rest of an edit, perhaps a revocation, from taking effect.
+
+    Raises:
+        SettingsError: the file cannot be read, or with `strict` a line is wrong.
     """
     try:
         lines = path.read_text("utf-8", "replace").splitlines()

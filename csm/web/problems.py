@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), with `error` for clients that read only that."""
+"""Errors as `application/problem+json` (RFC 9457), with a member `error` for clients that read only that."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from csm.web import access_log
 logger = logging.getLogger("csm.web")
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's number for a client that disconnected; only the log shows it."""
+"""nginx's status for a client that disconnected; it appears only in the log."""
 
 STATUS: dict[type[errors.CsmError], int] = {
     errors.UndecodableAudio: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -34,8 +34,8 @@ class InvalidField(errors.InvalidRequest):
     """A form field is out of range.
 
     Args:
-        field: its name, one of ours.
-        message: what it must be.
+        field: the name of the field; never a name that the client made up.
+        message: what the value must be.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -44,7 +44,7 @@ class InvalidField(errors.InvalidRequest):
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """Return an answer that says what went wrong and what would help."""
+    """Return a problem document that says what went wrong and what to do."""
     title = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
     document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
     document |= {"error": detail, "request_id": access_log.current().id, **members}
@@ -53,7 +53,7 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None, **m
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Answer every error, foreseen or not, as a problem."""
+    """Answer every error, expected or not, with a problem document."""
     too_large = f"The upload is too large: at most {settings.max_upload_mb:g} MB and a few fields."
     app.register_error_handler(RequestEntityTooLarge, lambda _: problem(413, too_large))
     app.register_error_handler(HTTPException, _http)
@@ -62,7 +62,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def seconds(delay: float) -> str:
-    """Return a delay as `Retry-After` wants it: whole seconds, never zero."""
+    """Return a delay as the value of `Retry-After`: whole seconds, at least 1."""
     return str(max(1, math.ceil(delay)))
 
 

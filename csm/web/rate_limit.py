@@ -1,4 +1,4 @@
-"""Rate limits: by key, or by address where there are no keys."""
+"""Rate limits for each API key, or for each client address if there are no keys."""
 
 import contextlib
 import ipaddress
@@ -15,20 +15,20 @@ from csm.settings import Settings, SettingsError
 from csm.web import access_log
 from csm.web.problems import InvalidField, problem, seconds
 
-# While Redis hangs, a request waits this long once; then the limits count in memory until Redis answers again.
+# If Redis hangs, one request waits this long; after that, requests are counted in memory until Redis answers again.
 REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 
 
 def install(app: Flask, settings: Settings) -> Limiter:
-    """Return the limiter; it counts the blueprints that are given to its `limit`."""
+    """Return the limiter; pass its `limit` the blueprints whose requests are to be counted."""
     limiter = Limiter(
         _client,
         app=app,
         storage_uri=settings.rate_limit_storage,
         storage_options=_options(settings),
-        # No fixed windows: a burst around the border of two of them would get twice the quota.
+        # With fixed windows, a burst across the border of two windows would get twice the quota.
         strategy="moving-window",
-        # Not `swallow_errors`: that would let everyone in while Redis is down.
+        # Not `swallow_errors`, which would lift all limits while Redis is down.
         in_memory_fallback_enabled=True,
         key_prefix="csm",
     )
@@ -43,9 +43,9 @@ def install(app: Flask, settings: Settings) -> Limiter:
 
 
 def charge(limiter: Limiter, settings: Settings, characters: int) -> None:
-    """Count the characters of a text: one request may be a word, another a quarter of an hour of speech.
+    """Charge the characters of a text to the client's quota, since one text may be a word and another a long chapter.
 
-    flask-limiter checks its limits before the body is read, so this asks its strategy and storage directly.
+    flask-limiter checks its limits before the body is read, so this uses its strategy and storage directly.
 
     Raises:
         TooManyRequests: the quota does not have so many left.
@@ -82,7 +82,7 @@ def check(settings: Settings) -> None:
     """Check the limits and their storage without connecting to anything.
 
     Raises:
-        SettingsError: with the variable and the remedy.
+        SettingsError: one of them is wrong; the message names the variable and the remedy.
     """
     try:
         parse_many(settings.rate_limit)
@@ -103,7 +103,7 @@ def _options(settings: Settings) -> dict[str, str | int]:
 
 
 def _client() -> str:
-    """Return whose quota a request counts against: a key's, or that of an address, for IPv6 of its whole /64."""
+    """Return whose quota a request is charged to: that of its key, else of its IPv4 address or IPv6 /64 network."""
     if name := access_log.current().client:
         return f"key {name}"
     address = request.remote_addr or ""
@@ -115,7 +115,7 @@ def _client() -> str:
 
 
 def _delay(limiter: Limiter, error: RateLimitExceeded) -> float:
-    """Return the seconds until the quota has room again; the whole window if the storage fails just now."""
+    """Return the seconds until the quota allows another request; the whole window if the storage fails."""
     try:
         if (hit := limiter.current_limit) is not None:
             return hit.reset_at - time.time()

@@ -1,4 +1,4 @@
-"""A WAV that is sent while it is generated, or all at once; either way the generation is always closed."""
+"""Send WAV audio while it is generated, or all at once; either way the generation is always closed."""
 
 import contextlib
 import errno
@@ -20,32 +20,32 @@ logger = logging.getLogger("csm.web")
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 
 WRITE_SECONDS = 15
-"""In which a client has to take in something."""
+"""Time in which a client must accept some data."""
 SLACK_SECONDS = 30.0
-"""By which a client may lag behind one that plays the audio as it arrives: a slow client holds a thread and a slot."""
+"""How far a client may fall behind real-time playback: a slow client holds a thread and a slot."""
 PIECE_BYTES = 16_384
-"""Of an answer that exists already."""
+"""Size of each write of an answer that is already complete."""
 
 HEADERS = {
     "Content-Disposition": 'attachment; filename="voice-clone.wav"',
     "Cache-Control": "no-store",
-    # Tells nginx not to collect the answer before it passes it on.
+    # Tells nginx not to buffer the answer.
     "X-Accel-Buffering": "no",
 }
 
 
 def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
-    """Return an answer whose first bytes exist and whose end does not yet.
+    """Return an answer that is sent while the audio is generated.
 
-    The first chunk is taken here: what goes wrong before it keeps a status of its own, and a generation that has
-    begun is certain to be closed, which an iterator that was never started is not.
+    The first chunk is awaited here, for two reasons: an error before it can still be answered with its own status, and
+    a generator that has been started is certain to run its clean-up when it is closed.
     """
     with contextlib.ExitStack() as on_error:
         on_error.callback(speech.close)
         first = _first(speech)
         on_error.pop_all()
     entry.noted["first_audio"] = entry.seconds
-    # Header and first chunk in one write, so that no client sees a header without sound for long.
+    # Header and first chunk go out in one write, so that no client waits for audio after it got the header.
     head = wav.streaming_header(SAMPLE_RATE) + first
     response = _respond(itertools.chain([head], _noted(speech, entry)), entry, environ, _headers(speech))
     response.call_on_close(speech.close)
@@ -53,7 +53,7 @@ def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
 
 
 def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
-    """Return an answer with exact sizes and a Content-Length, once all of it exists."""
+    """Return an answer with exact sizes and a Content-Length, once all audio is generated."""
     with contextlib.closing(speech):
         chunks = [_first(speech), *speech]
     _note(speech, entry)
@@ -65,7 +65,7 @@ def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
 
 
 def _noted(speech: Speech, entry: Access) -> Iterator[bytes]:
-    """Yield what is left of the audio, then note how it ended."""
+    """Yield the rest of the audio, then log how it ended."""
     yield from speech
     _note(speech, entry)
 
@@ -78,12 +78,12 @@ def _note(speech: Speech, entry: Access) -> None:
 
 
 def _headers(speech: Speech) -> dict[str, str]:
-    """Return the headers of an answer, with what is known before its body is sent."""
+    """Return the headers of an answer, with those notes that are known before its body is sent."""
     notes = speech.notes
     known = {
         "X-Finish-Reason": notes.finish_reason,
         "X-Transcript-Source": notes.transcript_source,
-        # CSM reads other languages as if they were English; the client should know.
+        # CSM reads any other language as if it were English; this warns the client.
         "X-Reference-Warnings": "; ".join(notes.reference_warnings) or None,
         "X-Text-Language": None if notes.language == "en" else notes.language,
     }
@@ -99,16 +99,16 @@ def _first(speech: Speech) -> bytes:
 
 def _respond(pieces: Iterable[bytes], entry: Access, environ: Environ, headers: dict[str, str]) -> Response:
     limit_writes(environ, WRITE_SECONDS)
-    entry.outcome = "disconnected"  # unless the body comes to an end of its own
+    entry.outcome = "disconnected"  # unless the body ends by itself
     return Response(_body(pieces, entry, environ), mimetype="audio/wav", headers=headers)
 
 
 def _body(pieces: Iterable[bytes], entry: Access, environ: Environ) -> Iterator[bytes]:
-    """Yield the body of an answer, and cut it off where it cannot be finished or the client reads too slowly.
+    """Yield the body of an answer; cut it off if generation fails or the client reads too slowly.
 
     Raises:
-        ConnectionResetError: on it every server closes the connection without a last chunk, so that the client sees
-            an incomplete answer.
+        ConnectionResetError: the body was cut off. Every server then closes the connection without a last chunk, so
+            that the client sees an incomplete answer.
     """
     sent, writing = -wav.HEADER_BYTES, 0.0
     try:

@@ -1,1 +1,1 @@
-"""How the embedded demo checkpoint is made: a small model of exactly CSM's shape, trained from scratch."""
+"""Make the embedded demo checkpoint: a small model of exactly CSM's architecture, trained from scratch."""

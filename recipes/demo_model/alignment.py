@@ -1,4 +1,4 @@
-"""Which letter of a text is spoken in which frame, and the loss that makes attention look there."""
+"""Align the letters of a text with frames, and guide attention to the letter that is spoken."""
 
 from typing import Any
 
@@ -15,23 +15,23 @@ from recipes.demo_model.speech import Sentence
 Places = NDArray[np.int16]
 
 QUIET = 0.02
-"""Samples below this share of the loudest are silence around an utterance."""
+"""Level, relative to the peak, below which the beginning and the end of an utterance are silent."""
 
 REACH = 2
-"""Letters to either side of the spoken one that may be looked at as well."""
+"""Number of letters on either side of the spoken one to which attention may also go."""
 
 HEAD = 0
-"""The head of a guided layer that is guided."""
+"""Index of the guided attention head in each guided layer."""
 
 
 def places(sentence: Sentence, samples: NDArray[np.float32], speed: float = 1.0) -> Places:
-    """`[frames]`: the letter of the sentence that is spoken in the middle of each codec frame.
+    """Return `[frames]`: the index of the letter that is spoken in the middle of each codec frame.
 
-    Exact to the word where durations are known, else as if all letters took the same time.
+    Accurate to the word if durations are known; otherwise all letters are assumed to take the same time.
 
     Args:
-        sentence: what is said; its durations are those at its own speed.
-        samples: the sound, played at `speed`.
+        sentence: what is said; its durations are those at speed 1.
+        samples: the audio, played at `speed`.
         speed: see `recordings.play`.
     """
     frames = -(-len(samples) // SAMPLES_PER_FRAME)
@@ -41,24 +41,24 @@ def places(sentence: Sentence, samples: NDArray[np.float32], speed: float = 1.0)
 
 
 def timed(sentence: Sentence) -> bool:
-    """Whether `places` are exact to the word."""
+    """Return whether `places` is accurate to the word."""
     return _by_words(sentence, 1.0) is not None
 
 
 class Guide:
-    """Watches one head of every layer of the backbone but the first, which knows too little to tell where to look."""
+    """Guide one attention head in every layer of the backbone except the first, which has too little context."""
 
     def __init__(self, model: CsmForConditionalGeneration) -> None:
         self._seen: list[Tensor] = []
-        model.set_attn_implementation("eager")  # the others do not tell their weights
+        model.set_attn_implementation("eager")  # the other implementations do not return attention weights
         for layer in model.backbone_model.layers[1:]:
             layer.self_attn.register_forward_hook(self._watch)
 
     def loss(self, wanted: Tensor) -> Tensor:
-        """Of the last forward pass: minus the log of the attention that falls near the wanted positions.
+        """Return the loss of the last forward pass: minus the log of the attention near the wanted positions.
 
         Args:
-            wanted: `[batch, positions]`, negative where nothing is wanted.
+            wanted: `[batch, positions]`: where to attend to; negative for anywhere.
         """
         keys = torch.arange(wanted.shape[1], device=wanted.device)
         near = (keys - wanted[..., None]).abs() <= REACH
@@ -72,7 +72,7 @@ class Guide:
 
 
 def _by_words(sentence: Sentence, speed: float) -> tuple[list[float], list[int]] | None:
-    """The times at which words begin and end, and their letters; None where they cannot be told."""
+    """Return the times at which words begin and end, in samples, and the letters there; None if they are not known."""
     said, written = sentence.phonemes.split(" "), sentence.text.split(" ")
     if not sentence.durations or len(said) != len(written):
         return None

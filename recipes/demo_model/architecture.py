@@ -1,4 +1,4 @@
-"""The sizes of a CSM, and the `transformers` configurations that follow from them."""
+"""Sizes of a CSM, and the configurations of `transformers` for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from transformers.models.csm.configuration_csm import CsmDepthDecoderConfig
 from recipes.demo_model.tokenizer import SPECIAL_TOKENS, TEXT_VOCABULARY
 
 SPECIAL_CODES = 3
-"""CSM's code vocabulary is this much larger than its codec's: 2051 = 2048 + 3."""
+"""Number of codes that CSM has in addition to its codec's: 2051 = 2048 + 3."""
 
 SAMPLES_PER_FRAME = 1920
 SAMPLE_RATE = 24_000
@@ -35,7 +35,7 @@ DEPTH_ROPE: Mapping[str, Any] = MappingProxyType(
 
 @dataclass(frozen=True)
 class CodecSize:
-    """What may differ between small Mimis; kernels and strides may not, `CsmProcessor` hard-codes them."""
+    """The sizes of a Mimi that may vary. Kernels and strides may not: `CsmProcessor` hard-codes them."""
 
     filters: int = 16
     hidden: int = 192
@@ -49,7 +49,7 @@ class CodecSize:
 
 @dataclass(frozen=True)
 class StackSize:
-    """One transformer stack: widths, heads and key-value heads."""
+    """The sizes of one transformer stack."""
 
     layers: int
     hidden: int
@@ -61,7 +61,7 @@ class StackSize:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """A whole CSM."""
+    """The sizes of a whole CSM."""
 
     codec: CodecSize = CodecSize()
     backbone: StackSize = StackSize(layers=6, hidden=320, heads=6, kv_heads=2, head_width=64, feed_forward=1024)
@@ -76,19 +76,19 @@ SMALL = ModelSize(
     backbone=StackSize(layers=4, hidden=256, heads=4, kv_heads=2, head_width=64, feed_forward=768),
     depth=StackSize(layers=2, hidden=160, heads=4, kv_heads=2, head_width=64, feed_forward=448),
 )
-"""A step of it takes less than half the time of `DEMO`'s: for a CPU."""
+"""For a CPU: a training step takes less than half as long as with `DEMO`."""
 
 TINY = ModelSize(
     backbone=StackSize(layers=4, hidden=192, heads=4, kv_heads=2, head_width=48, feed_forward=512),
     depth=StackSize(layers=2, hidden=128, heads=4, kv_heads=2, head_width=32, feed_forward=320),
 )
-"""Half of `SMALL` again: where there is an hour, the steps that it buys are worth more than the width."""
+"""Half as long as `SMALL`: if there is only an hour, more steps are worth more than more width."""
 
 SIZES = MappingProxyType({"demo": DEMO, "small": SMALL, "tiny": TINY})
 
 
 def codec_config(size: CodecSize) -> MimiConfig:
-    """A Mimi at 24 kHz and 12.5 frames per second, of the given widths."""
+    """Return the configuration of a Mimi at 24 kHz and 12.5 frames per second."""
     return MimiConfig(
         num_filters=size.filters,
         hidden_size=size.hidden,
@@ -107,7 +107,7 @@ def codec_config(size: CodecSize) -> MimiConfig:
 
 
 def csm_config(size: ModelSize, codec: MimiConfig | None = None) -> CsmConfig:
-    """A CSM around `codec` (made from `size` when None), with the special ids of our tokenizer."""
+    """Return the configuration of a CSM with `codec` (from `size` if None) and the demo tokenizer's special ids."""
     codec = codec or codec_config(size.codec)
     vocabulary = codec.codebook_size + SPECIAL_CODES
     return CsmConfig(
@@ -130,7 +130,7 @@ def csm_config(size: ModelSize, codec: MimiConfig | None = None) -> CsmConfig:
 
 
 def build(size: ModelSize, codec: MimiConfig | None = None) -> CsmForConditionalGeneration:
-    """A CSM with random weights from torch's global generator, and sampling defaults like csm-1b's."""
+    """Return a CSM with random weights, from torch's global generator, and the sampling defaults of csm-1b."""
     model = CsmForConditionalGeneration(csm_config(size, codec)).eval()
     _set_generation_defaults(model)
     return model
@@ -142,7 +142,7 @@ def _depth_config(size: ModelSize, codebooks: int, vocabulary: int) -> CsmDepthD
         backbone_hidden_size=size.backbone.hidden,
         vocab_size=vocabulary,
         max_position_embeddings=codebooks + 1,
-        # csm-1b trained on 16 positions of 33; a stack of fewer codebooks has fewer of both.
+        # csm-1b was trained with 16 of 33 positions; with fewer codebooks, there are fewer of both.
         rope_parameters={**DEPTH_ROPE, "original_max_position_embeddings": min(16, codebooks)},
         **_stack(size.depth),
     )
@@ -160,7 +160,7 @@ def _stack(size: StackSize) -> dict[str, int]:
 
 
 def _set_generation_defaults(model: CsmForConditionalGeneration) -> None:
-    """Sample as upstream does, and never draw the codes that the codec does not know: Mimi crashes on them."""
+    """Set the sampling defaults of csm-1b, and suppress the codes that the codec does not have: Mimi fails on them."""
     codec_codes = model.config.codec_config.codebook_size
     sampling = {
         "do_sample": True,
@@ -170,6 +170,6 @@ def _set_generation_defaults(model: CsmForConditionalGeneration) -> None:
     }
     steps = model.config.num_codebooks - 1
     ids = {"bos_token_id": model.config.bos_token_id, "pad_token_id": model.config.pad_token_id}
-    # Fresh objects: defaults that were derived from a model's config drop the depth decoder's part when reloaded.
+    # New objects: defaults derived from a model's config lose the part of the depth decoder when they are reloaded.
     model.generation_config = GenerationConfig(max_new_tokens=125, **ids, **sampling)
     model.depth_decoder.generation_config = GenerationConfig(min_new_tokens=steps, max_new_tokens=steps, **sampling)

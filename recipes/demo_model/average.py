@@ -1,4 +1,4 @@
-"""The moving average of a model's weights: it speaks better than the weights of the last step do."""
+"""The moving average of a model's weights, which gives better speech than the weights of the last step."""
 
 from copy import deepcopy
 from typing import Any
@@ -8,13 +8,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage:
-    """A copy of a module whose trained weights follow the module's.
+    """A copy of a module with the moving average of its trained weights.
 
-    Unlike `torch.optim.swa_utils.AveragedModel` it leaves alone what is not trained, and counts on the host: the other
-    makes a GPU wait once per tensor.
+    Unlike `torch.optim.swa_utils.AveragedModel`, it does not average weights that are not trained, and counts steps on
+    the host, so that a GPU does not wait once per tensor.
 
     Attributes:
-        module: the copy. Its buffers stay as they were when it was made.
+        module: the copy. Its buffers do not change.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -25,16 +25,16 @@ class MovingAverage:
         self._decay, self._count = decay, 0
 
     def update(self) -> None:
-        """Follow the module by one step, at first quickly: what it began with is soon forgotten."""
+        """Update the average after a step; the decay grows, so that the initial weights are soon forgotten."""
         decay = min(self._decay, (1 + self._count) / (10 + self._count))
         get_ema_multi_avg_fn(decay)(self._means, self._values, self._count)
         self._count += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Return the state."""
         return {"module": self.module.state_dict(), "count": self._count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state."""
         self.module.load_state_dict(state_dict["module"])
         self._count = int(state_dict["count"])

@@ -1,4 +1,4 @@
-"""The batch of each step, drawn ahead by processes of their own where the device would wait for them."""
+"""Draw the batch of each step, if needed in advance by worker processes, so that the device does not wait."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from recipes.demo_model.training import randomness
 
 
 class Batches(Dataset[Batch]):
-    """Batches by step: whoever draws one, and whenever, it is the same.
+    """The batches by step; the batch of a step does not depend on when, and in which process, it is drawn.
 
     Args:
-        corpus: what they are drawn from.
+        corpus: to draw from.
         count: conversations per batch.
-        steps: over which targets grow longer; there is no batch after the last of them.
+        steps: number of steps, over which targets grow longer.
         seed: of the draws.
-        workers: processes that draw ahead; without any, a batch is drawn when it is asked for.
+        workers: number of processes that draw in advance; with 0, a batch is drawn when it is requested.
     """
 
     def __init__(self, corpus: Corpus, count: int, steps: int, seed: int, workers: int = 0) -> None:
@@ -26,11 +26,11 @@ class Batches(Dataset[Batch]):
         self._next = -1
 
     def __getitem__(self, step: int) -> Batch:
-        """Draw the batch of a step, here and now."""
+        """Draw the batch of a step in this process."""
         return self._corpus.draw(self._count, step / self._steps, randomness(self._seed, step))
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step; asked for one after the other, they are there already."""
+        """Return the batch of a step; if steps are requested in order, the workers have drawn it already."""
         if not self._workers:
             return self[step]
         if step != self._next:

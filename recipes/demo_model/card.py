@@ -1,4 +1,4 @@
-"""The model card that is written into a checkpoint's folder."""
+"""Write the model card of a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +49,7 @@ Clone a voice only if its speaker has agreed to it.
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
-    """The card for what `demo.json` says of the checkpoint."""
+    """Return the model card for the facts in `demo.json`."""
     opening = TRAINED if facts["trained"] else RANDOM
     steps = facts.get("codec_steps", 0)
     went_on = f"The codec stage of the recipe added {steps:,} steps.\n" if steps else ""
@@ -62,14 +62,14 @@ def _shape(parts: Mapping[str, str]) -> str:
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """One table per scored part."""
+    """Return a table for each scored part."""
     parts = {"codec": "The codec, re-synthesising", "model": "The model, cloning"}
     tables = [_table(parts[name], values) for name, values in scores.items()]
     return "".join(["\n## Scores on held-out voices and sentences\n", *tables]) if tables else ""
 
 
 def _table(title: str, values: Mapping[str, Any]) -> str:
-    """A row per score; a column per source of speech where there are several."""
+    """Return a table with a row for each score and, if there are several, a column for each source of speech."""
     sources = values if isinstance(next(iter(values.values())), Mapping) else {"": values}
     names = list(next(iter(sources.values())))
     rows = [[title, *sources], ["---"] * (1 + len(sources))]

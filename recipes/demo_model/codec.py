@@ -1,9 +1,8 @@
-"""Stage b: train the codec, a small `MimiModel`, to hear and speak again.
+"""Stage b: train the codec, a small `MimiModel`, to encode and decode speech.
 
     python -m recipes.demo_model.codec --speech work/speech --out work/codec --steps 20000 --adversarial-from 12000
 
-Stopped at any point (SIGTERM included), the same command goes on where it was. `work/codec/weights` is the codec so
-far.
+If it is stopped, even by SIGTERM, the same command continues. `work/codec/weights` is the codec so far.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from recipes.demo_model.training import (
 
 
 def train(trainer: CodecTrainer, sounds: Source, unheard: list[Recording], out: Path, progress: Progress) -> int:
-    """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all."""
+    """Continue from the last checkpoint until `progress` ends the run; return the total number of steps."""
     checkpoint = trainer.checkpoint(out / "state.pt")
     return run(
         checkpoint,

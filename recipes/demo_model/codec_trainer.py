@@ -1,4 +1,4 @@
-"""How the codec learns: one step of it, in which the host never waits for the device."""
+"""Train the codec. In a step, the host never waits for the device."""
 
 import copy
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from recipes.demo_model.sounds import Source, Stretches
 from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixed_precision, seed_step
 
 RAMP = 500
-"""Steps over which the discriminator's say grows to its full weight."""
+"""Number of steps over which the weight of the discriminator's loss grows to its full value."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,20 @@ class Plan:
         batch: clips per step.
         frames: length of a clip, in codec frames of 80 ms.
         steps: over which the learning rate falls.
-        peak: the highest learning rate.
-        quantised: share of the clips that the decoder hears through the codebooks; the others keep it from chasing
-            codebooks that still move.
-        dropout: chance per step that only the first few codebooks are heard, so that those carry most.
-        adversarial_from: step at which the discriminator joins; None never.
-        judge_peak: its highest learning rate.
-        pronunciation: weight of the loss that makes the first codebook tell which sound is spoken.
-        encoder_steps: over which the encoder's learning rate falls. From then on only the decoder learns: codes are
-            final, and the model can be trained on them meanwhile. None: all steps.
-        average: decay of the moving average of the decoder's weights, which is what is kept.
+        peak: maximum learning rate.
+        quantised: share of the clips that the decoder gets quantised; the others keep it from following codebooks
+            that still change.
+        dropout: probability per step that only the first few codebooks are used, so that they carry the most
+            information.
+        adversarial_from: step at which the discriminator joins; None for never.
+        judge_peak: maximum learning rate of the discriminator.
+        pronunciation: weight of the loss that makes the first codebook encode the phoneme.
+        encoder_steps: over which the encoder's learning rate falls; None for all steps. After them, only the decoder
+            is trained: the codes are final, and the model can already be trained on them.
+        average: decay of the moving average of the decoder's weights, which are saved.
         variety: how clips are changed.
         bfloat16: see `training.mixed_precision`.
-        seed: of everything drawn.
+        seed: of all random draws.
     """
 
     batch: int = 8
@@ -63,7 +64,7 @@ class Plan:
     seed: int = 0
 
     def settled(self, step: int) -> bool:
-        """Whether the encoder and the codes stay as they are from this step on."""
+        """Return whether encoder and codes no longer change at this step."""
         return self.encoder_steps is not None and step >= self.encoder_steps
 
 
@@ -71,8 +72,8 @@ class CodecTrainer:
     """A codec, its discriminator and their optimisers.
 
     Attributes:
-        codec: as the last step left it.
-        average: the moving average of its decoder. The encoder has none: codes are those of its last step.
+        codec: after the last step.
+        average: moving average of the decoder. The encoder has none, so codes are those of its last step.
     """
 
     def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
@@ -90,7 +91,7 @@ class CodecTrainer:
         self.judge_optimiser = torch.optim.AdamW(judged, plan.judge_peak, (0.5, 0.9), weight_decay=1e-3, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         return Checkpoint(
             path,
             codec=self.codec,
@@ -102,7 +103,7 @@ class CodecTrainer:
         )
 
     def step(self, step: int, sounds: Source) -> dict[str, Tensor]:
-        """Learn from one batch; returns the losses, still on the device."""
+        """Train on one batch; return the losses, which stay on the device."""
         plan = self.plan
         seed_step(plan.seed, step)
         drawn = sounds.draw(plan.batch, plan.frames, plan.variety)
@@ -127,7 +128,7 @@ class CodecTrainer:
 
     @torch.no_grad()
     def validate(self, clips: list[Recording]) -> float:
-        """Return the averaged codec's spectral loss over whole clips, through all codebooks."""
+        """Return the spectral loss of the averaged codec over whole clips, with all codebooks."""
         codec = self.saved()
         values = []
         for clip in clips:
@@ -138,13 +139,13 @@ class CodecTrainer:
         return torch.stack(values).mean().item()
 
     def saved(self) -> MimiModel:
-        """Return a copy of the codec to keep, with the averaged decoder, in eval mode."""
+        """Return a copy of the codec to save, with the averaged decoder, in eval mode."""
         kept = copy.deepcopy(self.codec)
         kept.decoder = self.average.module
         return kept.eval()
 
     def _hear(self, drawn: Stretches, settled: bool) -> tuple[Tensor, Quantised | None]:
-        """What the decoder gets of a batch, and what the codebooks made of it unless they are settled."""
+        """Return the decoder's input for a batch and, unless the codes are final, the result of the codebooks."""
         self.codec.train(not settled)
         if drawn.codes is not None:
             with torch.no_grad():
@@ -159,7 +160,7 @@ class CodecTrainer:
             return torch.where(exact, bypass(self.codec, latents), quantised.heard), quantised
 
     def _listen(self, semantic: Tensor, labels: Tensor | None) -> Tensor:
-        """Cross-entropy of the sounds that the first codebook tells; zero where none are known."""
+        """Return the cross-entropy of the phonemes predicted from the first codebook; zero if none are known."""
         if labels is None:
             return semantic.new_zeros(())
         said = self.listener(semantic.transpose(1, 2)).unflatten(-1, (phonemes.LABELS_PER_FRAME, -1))
@@ -167,7 +168,7 @@ class CodecTrainer:
         return total / (labels != phonemes.UNKNOWN).sum().clamp(min=1)
 
     def _argue(self, real: Tensor, made: Tensor, since: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what the judge, as it is, costs the codec; then teach it. One resolution of it per step."""
+        """Return the adversarial loss of the codec, then train the discriminator; one resolution per step."""
         which = since % len(self.judge.sizes)
         with mixed_precision(self.device, self.plan.bfloat16):
             cost, parts = self.judge.verdict(real, made, which)

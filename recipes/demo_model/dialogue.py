@@ -1,7 +1,7 @@
-"""What the model learns from: a reference turn and a target turn by one speaker, as rows of ids.
+"""Training examples: a reference turn and a target turn by one speaker, as rows of ids.
 
-A row is one position of the prompt. A text position holds its token in the last column; an audio position holds one
-code per codebook in the others. This is the prompt of `CsmProcessor`, with codes instead of sound.
+A row is one position of the prompt. A text position has its token in the last column; an audio position has one code
+per codebook in the others. This is the prompt of `CsmProcessor`, with codes instead of audio.
 """
 
 import zlib
@@ -22,7 +22,7 @@ NOTHING = -1
 ROLE = "0"
 
 SORTED_TOGETHER = 4
-"""Batches whose examples are sorted by length before one of them is taken."""
+"""Number of batches whose examples are sorted by length before one of them is chosen."""
 
 Rows = NDArray[np.int64]
 
@@ -42,13 +42,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded on the right.
+    """Examples, padded on the right.
 
     Attributes:
         rows: `[batch, positions, codebooks + 1]`: codes, then the text token; `NOTHING` where a position has none.
         frames: `[count, 2]`: row and position of each frame that the depth decoder trains on.
-        places: `[batch, positions]`: where the letter stands that is spoken in the frame that comes next; `NOTHING`
-            where no frame comes next.
+        places: `[batch, positions]`: the position of the letter that is spoken in the next frame; `NOTHING` if no frame
+            follows.
     """
 
     rows: Tensor
@@ -56,35 +56,35 @@ class Batch:
     places: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """On another device."""
+        """Return the batch on another device."""
         return Batch(*(part.to(device, non_blocking=True) for part in (self.rows, self.frames, self.places)))
 
     def pin_memory(self) -> "Batch":
-        """In memory from which a GPU copies by itself: `DataLoader` asks for it."""
+        """Return the batch in pinned memory; called by `DataLoader`."""
         return Batch(self.rows.pin_memory(), self.frames.pin_memory(), self.places.pin_memory())
 
 
 @dataclass(frozen=True)
 class Diet:
-    """What examples are made of. Pairs are values in the first step and in the last: what is short is learnt first.
+    """The composition of examples. Pairs are the values at the first and the last step: short examples come first.
 
     Attributes:
-        references: at most this many sentences, said as one, make the reference.
-        alone: share of examples without a reference, so that the model speaks without one as well.
-        longest: frames of the longest target.
+        references: maximum number of sentences in the reference.
+        alone: share of examples without a reference, so that the model also learns to speak without one.
+        max_frames: maximum number of frames of a target.
         depth_share: share of the frames that the depth decoder trains on.
-        excerpts: share of the targets of which only some words are said.
+        excerpts: share of the targets that are shortened to some of their words.
     """
 
     references: tuple[int, int] = (1, 3)
     alone: tuple[float, float] = (0.6, 0.1)
-    longest: tuple[int, int] = (40, 125)
+    max_frames: tuple[int, int] = (40, 125)
     depth_share: float = 1 / 8
     excerpts: float = 0.5
 
 
 class Corpus:
-    """Sentences by speaker, and the draws from them."""
+    """Sentences by speaker, from which batches are drawn."""
 
     def __init__(self, spoken: Sequence[Spoken], tokenizer: PreTrainedTokenizerBase, diet: Diet = Diet()) -> None:
         self.spoken, self.tokenizer, self.diet = spoken, tokenizer, diet
@@ -98,35 +98,34 @@ class Corpus:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
-        """A batch of `count` examples, as the diet has them when `progress`, from 0 to 1, is made.
+        """Return a batch of `count` examples; `progress` is from 0 to 1.
 
-        Every sentence is as likely as another: drawn by speaker, those of the speakers who say little are soon known by
-        heart. Several batches are drawn and sorted by length for each that is kept:
-        what is padded is computed for nothing.
+        All sentences are equally likely: if speakers were, the model would soon memorise those who say little. Several
+        batches are drawn and sorted by length for each one that is used, since padding wastes computation.
         """
-        longest = _between(self.diet.longest, progress)
-        allowed = [index for index in self.order if len(self.spoken[index].codes) <= longest] or self.order
+        max_frames = _between(self.diet.max_frames, progress)
+        allowed = [index for index in self.order if len(self.spoken[index].codes) <= max_frames] or self.order
         targets = rng.choice(allowed, count * SORTED_TOGETHER)
         examples = sorted((self.example(int(one), progress, rng) for one in targets), key=lambda one: len(one.rows))
         first = int(rng.integers(SORTED_TOGETHER)) * count
         return collate(examples[first : first + count], self.diet.depth_share, rng)
 
     def example(self, target: int, progress: float, rng: np.random.Generator) -> Example:
-        """A conversation that ends with sentence `target`."""
+        """Return a conversation that ends with sentence `target`."""
         said = self.spoken[target]
         if rng.random() < self.diet.excerpts:
             said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
             return self._turn(said)
         others = [index for index in self.groups[said.speaker] if index != target]
-        most = min(round(_between(self.diet.references, progress)), len(others))
-        chosen = rng.choice(others, int(rng.integers(1, most + 1)), replace=False)
+        limit = min(round(_between(self.diet.references, progress)), len(others))
+        chosen = rng.choice(others, int(rng.integers(1, limit + 1)), replace=False)
         first, second = self._turn(_as_one([self.spoken[int(index)] for index in chosen])), self._turn(said)
         moved = np.where(second.places == NOTHING, NOTHING, second.places + len(first.rows))
         return Example(np.concatenate([first.rows, second.rows]), np.concatenate([first.places, moved]))
 
     def _turn(self, said: Spoken) -> Example:
-        """Text, frames, and the all-zero frame that ends them."""
+        """Return a turn: text, frames, and the all-zero frame that ends it."""
         ids = self.tokenizer(f"[{ROLE}]{said.text}", add_special_tokens=True)["input_ids"]
         frames, codebooks = said.codes.shape
         rows = np.full((len(ids) + frames + 1, codebooks + 1), NOTHING, np.int64)
@@ -134,14 +133,15 @@ class Corpus:
         rows[len(ids) : -1, :-1] = said.codes
         rows[-1, :-1] = 0
         places = np.full(len(rows), NOTHING, np.int64)
-        # The last position of the text brings forth the first frame, and so on; the end of the text, the last one.
+        # Each position predicts the next one: the last position of the text predicts the first frame, and so on. The
+        # all-zero frame belongs to the end of the text.
         places[len(ids) - 1 : -2] = np.minimum(said.places + self._before_text, len(ids) - 1)
         places[-2] = len(ids) - 1
         return Example(rows, places)
 
 
 def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Generator) -> Batch:
-    """Pad to the longest and choose the frames for the depth decoder."""
+    """Pad the examples and choose the frames for the depth decoder."""
     width = max(len(example.rows) for example in examples)
     rows = np.full((len(examples), width, examples[0].rows.shape[1]), NOTHING, np.int64)
     places = np.full((len(examples), width), NOTHING, np.int64)
@@ -152,25 +152,25 @@ def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Gene
 
 
 def _for_depth(codes: Rows, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """`[batch, positions]`: the frames that the depth decoder trains on."""
+    """Return `[batch, positions]`: whether the depth decoder trains on a frame."""
     frames = codes[..., 0] != NOTHING
-    # The ends of turns are rare: the depth decoder sees them all, or it would not learn to finish a frame of zeros.
+    # Ends of turns are rare, so all are used; otherwise the depth decoder would not learn all-zero frames.
     chosen = frames & ((rng.random(frames.shape) < share) | (codes == 0).all(-1))
     if chosen.sum() == codes.shape[-1]:
-        # `transformers` takes as many frames as there are codebooks for something else, and fails: one more, or less.
+        # `transformers` misinterprets a batch of as many frames as there are codebooks, so use one more or one less.
         left = frames & ~chosen
         chosen.flat[np.flatnonzero(left if left.any() else chosen)[0]] ^= True
     return chosen
 
 
 def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], list[Spoken]]:
-    """Training and validation sentences, by speaker, so that validation voices are new; never changes for a speaker."""
+    """Split into training and validation sentences by speaker, so that validation voices are new; deterministic."""
     held = {one.speaker for one in spoken if zlib.crc32(one.speaker.encode()) % 1000 < share * 1000}
     return [one for one in spoken if one.speaker not in held], [one for one in spoken if one.speaker in held]
 
 
 def _as_one(said: Sequence[Spoken]) -> Spoken:
-    """Several sentences by one speaker, said one after the other."""
+    """Concatenate several sentences by one speaker."""
     starts = np.cumsum([0, *(len(one.text) + 1 for one in said[:-1])])
     places = [one.places + start for one, start in zip(said, starts, strict=True)]
     codes = np.concatenate([one.codes for one in said])

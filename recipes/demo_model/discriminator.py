@@ -1,4 +1,4 @@
-"""A small judge that learns to tell made sound from real, while the codec learns to deceive it (a GAN)."""
+"""A small discriminator that learns to distinguish decoded audio from real audio, for adversarial training (a GAN)."""
 
 from collections.abc import Sequence
 
@@ -9,34 +9,34 @@ from torch import Tensor, nn
 from recipes.demo_model.losses import spectrogram
 
 COMPRESSION = -0.7
-"""Spectra are multiplied by this power of their size. As they are, all but the loudest of their points look alike to
-the judge, and it learns nothing: after 3,600 steps its hinge loss was 1.9 of 2."""
+"""Spectra are multiplied by this power of their magnitude. Uncompressed, all but their largest values look alike to the
+discriminator, and it learns nothing: after 3,600 steps its hinge loss was 1.9 of 2."""
 
 QUIETEST = 1e-2
-"""Added to the size of a spectrum's points before that power."""
+"""Added to the magnitude before that power."""
 
 HINGE = (0.5, 1.8)
-"""The judge stops learning while its loss is below the first, which is when it sees through everything, and is not
-listened to while its loss is above the second, which is when it guesses. Guessing costs 2."""
+"""While its loss is below the first value, the discriminator recognises almost everything and is not trained. While its
+loss is above the second, it guesses, and the codec ignores it. A loss of 2 is guessing."""
 
 MEMORY = 0.98
-"""Decay of the moving average of the judge's loss that is held between the two, per step."""
+"""Decay per step of the moving average of the discriminator's loss that is compared with `HINGE`."""
 
 ADVERSARIAL, FEATURES = 0.05, 0.3
-"""Weights of the two losses. At the decoder their gradients then are as large as those of the other losses."""
+"""Weights of the two losses, chosen so that their gradients at the decoder are as large as those of the others."""
 
 Judgement = tuple[Tensor, list[Tensor]]
-"""A score per patch of the spectrogram, and the features of all layers on the way."""
+"""A score for each patch of the spectrogram, and the features of all layers."""
 
 
 class Discriminator(nn.Module):
-    """Tells made from real in complex spectrograms at three resolutions (Défossez et al. 2022), with few channels.
+    """A discriminator of complex spectrograms at three resolutions (Défossez et al. 2022), with few channels.
 
-    One resolution is asked at a time: a third of the work, and over some steps the same lesson.
+    Each step uses one resolution: a third of the work, with the same effect over some steps.
 
     Attributes:
         sizes: of the FFT at each resolution.
-        hinge: a scalar: the moving average of what the judge's lessons cost it.
+        hinge: moving average of the discriminator's loss, a scalar.
     """
 
     hinge: Tensor
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         self.register_buffer("hinge", torch.ones(()))
 
     def forward(self, sound: Tensor, which: int) -> Judgement:
-        """Judge `[batch, samples]` at resolution `which` of `sizes`."""
+        """Return the judgement of `[batch, samples]` at resolution `which` of `sizes`."""
         spectrum = spectrogram(sound, self.sizes[which]) / self.sizes[which] ** 0.5
         spectrum = spectrum * (spectrum.abs() + QUIETEST) ** COMPRESSION
         hidden = torch.stack((spectrum.real, spectrum.imag), 1).transpose(2, 3)
@@ -59,19 +59,19 @@ class Discriminator(nn.Module):
         return stack[-1](hidden).float(), [one.float() for one in features]
 
     def lesson(self, real: Tensor, made: Tensor, which: int) -> Tensor:
-        """Return what the judge pays for its mistakes: the hinge loss, or nothing where it has learnt enough for now.
+        """Return the discriminator's loss: the hinge loss, or zero while it recognises almost everything.
 
         Args:
             real: `[batch, samples]`.
-            made: the codec's, without its gradient.
-            which: the resolution.
+            made: the codec's output, detached.
+            which: index of the resolution.
         """
         loss = F.relu(1 - self(real, which)[0]).mean() + F.relu(1 + self(made, which)[0]).mean()
         self.hinge.lerp_(loss.detach(), 1 - MEMORY)
         return loss * (self.hinge > HINGE[0])
 
     def verdict(self, real: Tensor, made: Tensor, which: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what the codec pays for being recognised, and its two parts unweighted. Teaches the judge nothing."""
+        """Return the codec's loss, and its two parts unweighted, without gradients for the discriminator."""
         with torch.no_grad():
             wanted = self(real, which)[1]
         self.requires_grad_(False)

@@ -1,10 +1,10 @@
-"""Stage e: what judges hear in held-out voices and sentences.
+"""Stage e: score a codec or a model on held-out voices and sentences.
 
     python -m recipes.demo_model.evaluate codec work/codec/weights --speech work/held-out --out work/codec.json
     python -m recipes.demo_model.evaluate model work/csm/weights --speech work/held-out --out work/model.json
 
-The speech comes from `python -m recipes.demo_model.data --held-out`. All scores go to the terminal and to `--out`. A
-codec is judged on several folders of speech one after the other: its scores then stand under their names.
+The speech comes from `python -m recipes.demo_model.data --held-out`. All scores go to the terminal and to `--out`. With
+several folders of speech, the scores are stored by the name of the folder.
 """
 
 import argparse
@@ -27,11 +27,11 @@ Samples = NDArray[np.float32]
 Scores = dict[str, float]
 Item = TypeVar("Item")
 
-LONGEST_FRAMES = 125
+MAX_FRAMES = 125
 
 
 def judge_codec(codec: MimiModel, sentences: Sequence[Sentence], limit: int = 0) -> Scores:
-    """Re-synthesise each sentence; compare words and voice with the original's."""
+    """Encode and decode each sentence; compare words and voice with those of the original."""
     rows = []
     for sentence in evenly(sentences, limit):
         original = speech.load(sentence)
@@ -50,7 +50,7 @@ def judge_codec(codec: MimiModel, sentences: Sequence[Sentence], limit: int = 0)
 
 
 def judge_model(folder: Path, sentences: Sequence[Sentence], limit: int = 0, seed: int = 0) -> Scores:
-    """Clone each held-out voice with each text; compare with its own reference, a stranger's, and no reference."""
+    """Clone held-out voices; compare each clone with its own reference, another speaker's, and no reference."""
     rows = []
     speaker = Cloner(folder)
     for own, target, stranger in evenly(list(trials(sentences, seed)), limit):
@@ -75,18 +75,18 @@ def judge_model(folder: Path, sentences: Sequence[Sentence], limit: int = 0, see
 
 
 class Cloner:
-    """The plain `transformers` road from a reference and a text to a sound."""
+    """Generate audio from a reference and a text with `transformers` alone."""
 
     def __init__(self, folder: Path) -> None:
         self.model = CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         self.processor = AutoProcessor.from_pretrained(folder)
 
     def say(self, text: str, transcript: str | None, reference: Samples | None, seed: int) -> Samples:
-        """`text` in the voice of `reference`, or in whatever voice comes when there is none."""
+        """Return `text` spoken in the voice of `reference`, or in any voice without a reference."""
         turns = [] if reference is None else [_turn(transcript or "", reference)]
         prompt = self.processor.apply_chat_template([*turns, _turn(text)], tokenize=True, return_dict=True)
         torch.manual_seed(seed)
-        codes = self.model.generate(**prompt, max_new_tokens=LONGEST_FRAMES)
+        codes = self.model.generate(**prompt, max_new_tokens=MAX_FRAMES)
         ended = (codes[0] == 0).all(-1).nonzero()
         codes = codes[:, : int(ended[0])] if len(ended) else codes
         if codes.shape[1] == 0:
@@ -97,7 +97,7 @@ class Cloner:
 
 
 def trials(sentences: Sequence[Sentence], seed: int) -> Iterator[tuple[Sentence, Sentence, Sentence]]:
-    """Own reference, target (another text of that voice), and a stranger's reference, once per sentence."""
+    """Yield for each sentence: a reference by the same speaker, the sentence, and a reference by another speaker."""
     rng = np.random.default_rng(seed)
     for target in sentences:
         own = [one for one in sentences if one.speaker == target.speaker and one.text != target.text]
@@ -107,18 +107,18 @@ def trials(sentences: Sequence[Sentence], seed: int) -> Iterator[tuple[Sentence,
 
 @torch.inference_mode()
 def resynthesise(codec: MimiModel, samples: Samples) -> Samples:
-    """Through the codes and back."""
+    """Encode and decode samples."""
     sound = torch.from_numpy(samples)[None, None]
     return codec.decode(codec.encode(sound).audio_codes).audio_values[0, 0, : len(samples)].numpy()
 
 
 def evenly(items: Sequence[Item], limit: int) -> Sequence[Item]:
-    """At most `limit` of them, spread over all; 0 takes all."""
+    """Return at most `limit` items, evenly spread; all if `limit` is 0."""
     return items[:: -(-len(items) // limit)] if limit else items
 
 
 def average(rows: Sequence[Scores]) -> Scores:
-    """Means over the rows, rounded to what their number can tell."""
+    """Return the means over the rows, rounded to three digits."""
     means = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in rows[0]}
     return means | {"trials": float(len(rows))}
 
@@ -129,8 +129,8 @@ def main() -> None:
     parser.add_argument("what", choices=("codec", "model"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="held-out speech")
-    parser.add_argument("--limit", type=int, default=0, help="judge at most this many, evenly chosen; 0: all")
-    parser.add_argument("--out", type=Path, help="a JSON file for the scores")
+    parser.add_argument("--limit", type=int, default=0, help="score at most this many, evenly chosen; 0: all")
+    parser.add_argument("--out", type=Path, help="JSON file for the scores")
     arguments = parser.parse_args()
     scores = {}
     for folder in arguments.speech:
@@ -141,8 +141,8 @@ def main() -> None:
             scores[folder.name] = judge_model(arguments.folder, sentences, arguments.limit)
         print(folder.name, json.dumps(scores[folder.name]), flush=True)
     if arguments.out:
-        told = scores if len(scores) > 1 else scores[arguments.speech[0].name]
-        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
+        content = scores if len(scores) > 1 else scores[arguments.speech[0].name]
+        arguments.out.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _turn(text: str, sound: Samples | None = None) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Parts of sentences: a model that hears the same few sentences again and again soon knows them by heart."""
+"""Excerpts of sentences, so that the model does not memorise a small number of sentences."""
 
 from dataclasses import replace
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from recipes.demo_model.tokens import Spoken
 
-FEWEST_WORDS = 2
+MIN_WORDS = 2
 
 
 def excerpt(said: Spoken, rng: np.random.Generator) -> Spoken:
-    """Some words in a row of a sentence, often all of them; the whole where it is not known when each is spoken."""
+    """Return some consecutive words of a sentence, or all of them; always all if their times are not known."""
     words = said.text.split(" ")
-    if not said.exact or len(words) <= FEWEST_WORDS:
+    if not said.exact or len(words) <= MIN_WORDS:
         return said
-    count = int(rng.integers(FEWEST_WORDS, len(words) + 1))
+    count = int(rng.integers(MIN_WORDS, len(words) + 1))
     first = int(rng.integers(len(words) - count + 1))
     text, begin = " ".join(words[first : first + count]), len(" ".join(words[:first])) + bool(first)
     frames = (said.places >= begin) & (said.places <= begin + len(text))

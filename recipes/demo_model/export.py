@@ -1,8 +1,9 @@
-"""Stage f: write a checkpoint as the server ships it: float16 shards, processor, facts about itself, and a model card.
+"""Stage f: write the checkpoint for the repository: float16 shards, processor, facts, and a model card.
 
     python -m recipes.demo_model.export work/csm/weights --model work/model.json --codec work/codec.json
 
-Refuses a model that has not passed the gate: the random one is then the better default, for it deceives nobody.
+A model that does not pass the gate is refused: then the random one is the better default, since nobody takes it for
+speech.
 """
 
 import argparse
@@ -21,15 +22,15 @@ SHIPPED = Path(__file__).parents[2] / "csm" / "assets" / "demo"
 SHARD_SIZE = "15MB"
 FACTS = "demo.json"
 
-HIGHEST_WER = 0.35
-LOWEST_NEARER_TO_OWN = 0.80
-"""The gate: word error rate, and how often a clone is nearer to its own reference than to a stranger's."""
+MAX_WER = 0.35
+MIN_NEARER_TO_OWN = 0.80
+"""The gate: word error rate, and how often a clone is closer to its own reference than to another speaker's."""
 
 
 def facts_of(
     model: CsmForConditionalGeneration, trained: bool, scores: dict[str, dict[str, float]], codec_steps: int = 0
 ) -> dict[str, Any]:
-    """What the checkpoint says about itself in `demo.json`."""
+    """Return the facts about a checkpoint for `demo.json`."""
     count = sum(parameter.numel() for parameter in model.parameters())
     return {
         "trained": trained,
@@ -41,7 +42,7 @@ def facts_of(
 
 
 def shape_of(config: CsmConfig) -> dict[str, str]:
-    """The sizes of the parts, in words."""
+    """Return the sizes of the parts as text."""
     codec = config.codec_config
     return {
         "backbone": _stack(config),
@@ -53,17 +54,17 @@ def shape_of(config: CsmConfig) -> dict[str, str]:
 
 
 def passes(scores: dict[str, float]) -> bool:
-    """Whether a model with these scores may be shipped."""
-    return scores["wer"] < HIGHEST_WER and scores["nearer_to_own"] >= LOWEST_NEARER_TO_OWN
+    """Return whether a model with these scores may be shipped."""
+    return scores["wer"] < MAX_WER and scores["nearer_to_own"] >= MIN_NEARER_TO_OWN
 
 
 def export(model: CsmForConditionalGeneration, folder: Path, facts: dict[str, Any]) -> None:
     """Save everything that `from_pretrained` and the quality tests read.
 
     Args:
-        model: in any precision; it comes back in float16.
-        folder: emptied of older shards first.
-        facts: from `facts_of`; written to `demo.json` and told in the model card.
+        model: in any precision; it is converted to float16.
+        folder: to write to; older shards are removed.
+        facts: from `facts_of`, for `demo.json` and the model card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for shard in folder.glob("model*.safetensors*"):
@@ -72,17 +73,17 @@ def export(model: CsmForConditionalGeneration, folder: Path, facts: dict[str, An
     model.config.codec_config._name_or_path = ""
     model.half().save_pretrained(folder, max_shard_size=SHARD_SIZE)
     for shard in folder.glob("*.safetensors"):
-        shard.chmod(0o644)  # the writer goes through private temporary files
+        shard.chmod(0o644)  # safetensors writes through temporary files that only the owner may read
     make_processor().save_pretrained(folder)
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     (folder / "README.md").write_text(model_card(facts))
 
 
 def load_codec(folder: Path) -> MimiModel:
-    """The codec of a Mimi folder or of a whole CSM folder, in float32.
+    """Load the codec of a folder with a Mimi or a CSM, in float32.
 
     Raises:
-        ValueError: the folder holds another kind of model.
+        ValueError: the folder has another kind of model.
     """
     kind = json.loads((folder / "config.json").read_text())["model_type"]
     if kind == "mimi":
@@ -93,9 +94,9 @@ def load_codec(folder: Path) -> MimiModel:
 
 
 def save_codec(codec: MimiModel, folder: Path) -> None:
-    """Write a copy in float16, in parts of at most `SHARD_SIZE`.
+    """Write a copy of a codec in float16, in parts of at most `SHARD_SIZE`.
 
-    Codebooks are written as plain codes: as sums, those of rarely chosen ones would lose digits.
+    Codebooks are written as vectors with usage 1: sums of rarely used codes would lose precision.
     """
     copy = MimiModel(codec.config).eval()
     copy.load_state_dict(codec.state_dict())
@@ -110,7 +111,7 @@ def save_codec(codec: MimiModel, folder: Path) -> None:
 
 
 def forget_cached_codebooks(codec: MimiModel) -> None:
-    """Drop the codebooks that Mimi computed once from sums and counts that have changed since."""
+    """Drop the codebooks that Mimi caches, since their sums and counts have changed."""
     for module in codec.modules():
         if hasattr(module, "embed_sum"):
             module._embed = None
@@ -132,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     scores = {"codec": json.loads(arguments.codec.read_text()), "model": json.loads(arguments.model.read_text())}
     if not passes(scores["model"]):
-        parser.error(f"the gate is a word error rate below {HIGHEST_WER} and {LOWEST_NEARER_TO_OWN:.0%} nearer to own")
+        parser.error(f"the gate is a word error rate below {MAX_WER} and {MIN_NEARER_TO_OWN:.0%} nearer to own")
     model = CsmForConditionalGeneration.from_pretrained(arguments.checkpoint, dtype=torch.float32)
     export(model, arguments.out, facts_of(model, trained=True, scores=scores, codec_steps=arguments.codec_steps))
     print(f"wrote {arguments.out}")

@@ -1,9 +1,9 @@
-"""Stage a, again: speech by the hour from flite (Debian), far faster than Kokoro but in few voices, for its texts.
+"""Stage a, alternative: synthesise speech with flite (Debian): far faster than Kokoro, in few voices, for more texts.
 
     python -m recipes.demo_model.flite --out work/flite --hours 2 --share 1 2
 
-Each speaker is one of flite's voices at a pace of its own, played at a speed of its own. Stopped at any point, the same
-command goes on where it was.
+Each speaker is one of flite's voices with its own pace and playback speed. If it is stopped, the same command
+continues.
 """
 
 import functools
@@ -38,21 +38,21 @@ iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh
 """
 KOKOROS = "ɑæʌɔWəIbʧdðTɛlmnɜAfɡhɪiʤklmnŋOYpɹsʃtθʊuvwjzʒ"  # noqa: RUF001 (the letters are meant)
 SYMBOLS = MappingProxyType(dict(zip(PHONES.split(), KOKOROS, strict=True)))
-"""flite's names of sounds, and Kokoro's of the same."""
+"""Kokoro's symbol for each of flite's phonemes."""
 
 Phone = tuple[str, float]
-"""A name of flite's and the second at which it ends."""
+"""The name of a phoneme in flite, and its end in seconds."""
 
 
 def plan(texts: list[str], seed: int, each: int = SENTENCES_PER_SPEAKER) -> Iterator[tuple[Speaker, str]]:
-    """Yield who says what, each text once. A speaker's style: which voice, and the speed at which it is played."""
+    """Yield speakers and texts, each text once. The style of a speaker is its voice and its playback speed."""
     order = random.Random(seed).sample(texts, len(texts))
     for number, text in enumerate(order):
         yield _draw_speaker(random.Random(f"{seed}/{number // each}")), text
 
 
 def speak(voice: str, text: str, pace: float) -> tuple[np.ndarray, int, list[Phone]]:
-    """Return what flite says, its rate, and when each sound ends."""
+    """Return flite's samples, their rate in Hz, and the phonemes with their ends."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         stretch = f"duration_stretch={1 / pace:.3f}"
         command = ["flite", "-voice", voice, "--setf", stretch, "-psdur", "-t", text, "-o", file.name]
@@ -64,7 +64,7 @@ def speak(voice: str, text: str, pace: float) -> tuple[np.ndarray, int, list[Pho
 
 @functools.cache
 def sounds_of(word: str) -> int:
-    """Return of how many sounds flite makes a word that stands alone: the same as in a sentence, nearly always."""
+    """Return the number of phonemes of a word on its own; it is nearly always the same in a sentence."""
     plain = re.sub(r"[^A-Za-z'-]", "", word)
     command = ["flite", "-voice", "slt", "-ps", "-t", plain, "none"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -72,12 +72,12 @@ def sounds_of(word: str) -> int:
 
 
 def timed(text: str, phones: Sequence[Phone], counts: Sequence[int]) -> tuple[str, list[int]]:
-    """Return Kokoro's symbols of a text, one space between words, and their durations; nothing where they do not fit.
+    """Return Kokoro's symbols for a text, with spaces between words, and durations; empty if the counts do not match.
 
     Args:
         text: what was said.
-        phones: when each sound ends, silences included.
-        counts: of how many sounds each word of the text is made.
+        phones: phonemes, including silences, with their ends.
+        counts: number of phonemes of each word.
     """
     spoken = [position for position, (name, _) in enumerate(phones) if name != SILENCE]
     if len(spoken) != sum(counts) or not all(counts):
@@ -96,11 +96,11 @@ def timed(text: str, phones: Sequence[Phone], counts: Sequence[int]) -> tuple[st
 
 
 def main() -> None:
-    """Make speech."""
+    """Synthesise speech."""
     parser = data.arguments(__doc__, hours=2.0, seed=1, kind="definitions")
-    parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences that a speaker says")
+    parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences per speaker")
     given = parser.parse_args()
-    planned = plan(wordnet.sentences(given.texts, given.share, given.longest), given.seed, given.each)
+    planned = plan(wordnet.sentences(given.texts, given.share, given.max_words), given.seed, given.each)
     data.make(_speak, planned, given.out, f"f{given.seed}", given.hours * 3600, given.form)
 
 

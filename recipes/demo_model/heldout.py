@@ -1,4 +1,4 @@
-"""What the judges hear and training never did: four voices, and sentences of our own."""
+"""Voices and sentences for evaluation, never used for training."""
 
 VOICES = ("af_kore", "am_eric", "bf_lily", "bm_lewis")
 
@@ -16,4 +16,4 @@ TEXTS = (
     "A gentle wind moved the curtains of the kitchen.",
     "They planted apple trees behind the school.",
 )
-"""Plain words without numbers or names, so that a transcript can be compared word by word."""
+"""Sentences of common words, without numbers or names, so that transcripts can be compared word by word."""

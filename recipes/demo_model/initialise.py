@@ -1,4 +1,4 @@
-"""Make the checkpoint that stands in until a trained one exists: a real codec under a random language model.
+"""Make the checkpoint that is used until there is a trained one: a trained codec and a random language model.
 
 python -m recipes.demo_model.initialise --codec work/codec/weights --scores work/codec.json
 """
@@ -15,7 +15,7 @@ from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
 
 
 def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmForConditionalGeneration:
-    """A CSM around `codec` whose every other weight is random; the same seed gives the same weights."""
+    """Return a CSM with the weights of `codec`; all others are random, and the same for the same seed."""
     torch.manual_seed(seed)
     model = build(size, codec.config)
     model.codec_model.load_state_dict(codec.state_dict())
@@ -26,7 +26,7 @@ def main() -> None:
     """Write the random demo checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", type=Path, default=SHIPPED, help="a Mimi or CSM folder (default: the shipped demo)")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="where the checkpoint goes")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder to write to")
     parser.add_argument("--scores", type=Path, help="the codec's, from the evaluation")
     parser.add_argument("--codec-steps", type=int, default=0, help="of the codec stage")
     parser.add_argument("--seed", type=int, default=0)

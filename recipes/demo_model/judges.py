@@ -1,7 +1,7 @@
-"""Judges whose weights come inside packages (see requirements-quality.txt): they need no network and no account.
+"""Models for evaluation, whose weights are in packages (see requirements-quality.txt), so they need no network.
 
-The words by Whisper tiny.en (Radford et al. 2022), the voice by Resemblyzer's GE2E encoder (Wan et al. 2018), the
-naturalness by DistillMOS (Stahl & Gamper 2025).
+Words are recognised by Whisper tiny.en (Radford et al. 2022), voices are compared with Resemblyzer's GE2E encoder (Wan
+et al. 2018), and naturalness is scored by DistillMOS (Stahl & Gamper 2025).
 """
 
 import functools
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 JUDGES_RATE = 16_000
 SAME_VOICE = 0.75
-"""Similarity above which two clips are usually one speaker: same .95 on average, others .60, 95th percentile .76."""
+"""Similarity above which two clips usually have one speaker. Clips of one speaker have .95 on average, those of
+different speakers .60, with a 95th percentile of .76."""
 
 Samples = NDArray[np.float32]
 
 
 class JudgeMissing(ImportError):
-    """A judge's package is not installed."""
+    """The package of a judge is not installed."""
 
 
 def load() -> None:
@@ -38,10 +39,10 @@ def load() -> None:
 
 
 def word_error_rate(said: str, heard: str) -> float:
-    """Edit distance in words per word said, case and punctuation aside; may exceed 1.
+    """Return the word error rate, ignoring case and punctuation; may exceed 1.
 
     Raises:
-        ValueError: nothing was said.
+        ValueError: `said` has no words.
     """
     expected, got = words(said), words(heard)
     if not expected:
@@ -55,12 +56,12 @@ def word_error_rate(said: str, heard: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words; hyphens part them, apostrophes do not."""
+    """Return the words in lower case; hyphens separate words, apostrophes do not."""
     return re.findall(r"[a-z0-9]+", re.sub("['\u2019]", "", text.lower()))
 
 
 def transcribe(samples: Samples, rate: int) -> str:
-    """What Whisper hears."""
+    """Return Whisper's transcript."""
     segments, _ = _whisper().transcribe(
         to_judges_rate(samples, rate), language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
     )
@@ -68,30 +69,30 @@ def transcribe(samples: Samples, rate: int) -> str:
 
 
 def similarity(one: Samples, other: Samples, rate: int) -> float:
-    """Cosine between two voices: 1 is the same, strangers are about .6."""
+    """Return the cosine similarity of two voices: 1 for the same, about .6 for different speakers."""
     return float(np.dot(voice_print(one, rate), voice_print(other, rate)))
 
 
 def voice_print(samples: Samples, rate: int) -> NDArray[np.float32]:
-    """A unit vector that depends on who speaks rather than on what is said."""
+    """Return the speaker embedding, a unit vector."""
     encoder, module = _resemblyzer()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         heard = module.preprocess_wav(to_judges_rate(samples, rate), source_sr=JUDGES_RATE)
-        # Its voice detector may find no speech at all in noise: then judge the whole.
+        # In noise, its voice detector may find no speech; then use the whole clip.
         print_of = encoder.embed_utterance(heard if len(heard) > JUDGES_RATE // 2 else to_judges_rate(samples, rate))
     return np.asarray(print_of, np.float32)
 
 
 def naturalness(samples: Samples, rate: int) -> float:
-    """Mean opinion score from 1 to 5, as listeners would give it."""
+    """Return the predicted mean opinion score, 1 to 5."""
     sound = torch.from_numpy(to_judges_rate(samples, rate))[None]
     with torch.inference_mode():
         return float(_distillmos()(sound).squeeze())
 
 
 def to_judges_rate(samples: Samples, rate: int) -> Samples:
-    """At 16 kHz."""
+    """Resample to 16 kHz."""
     sound = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
     return torchaudio.functional.resample(sound, rate, JUDGES_RATE).numpy()
 
@@ -117,7 +118,7 @@ def _distillmos() -> Any:
 def _package(name: str) -> ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # their own dependencies' deprecations are not ours to fix
+            warnings.simplefilter("ignore")  # deprecations in their own dependencies
             return importlib.import_module(name)
     except ImportError as error:
         raise JudgeMissing(f"{name} is not installed: see requirements-quality.txt") from error

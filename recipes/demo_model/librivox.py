@@ -1,4 +1,4 @@
-"""Stage a, again: five recordings of a human voice, to judge a codec by; never trained on.
+"""Stage a, test set: five recordings of a human voice for scoring a codec; never used for training.
 
     python -m recipes.demo_model.librivox --out work/librivox
 
@@ -21,11 +21,11 @@ RECORDINGS = Path("/usr/share/pocketsphinx/test/data/librivox")
 
 
 def convert(recordings: Path, out: Path) -> int:
-    """Write a folder of speech at 24 kHz; returns the number of sentences.
+    """Write a folder of speech at 24 kHz; return the number of sentences.
 
     Args:
-        recordings: WAV files, and a file `transcription` with a line `<s> text </s> (name)` for each.
-        out: where to write; it is made.
+        recordings: folder with WAV files and a file `transcription` with a line `<s> text </s> (name)` for each.
+        out: folder to write to; created if needed.
     """
     out.mkdir(parents=True, exist_ok=True)
     lines = re.findall(r"<s> (.*?) </s> \((.*?)\)", (recordings / "transcription").read_text())

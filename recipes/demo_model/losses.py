@@ -1,4 +1,4 @@
-"""What makes two sounds alike: spectra at several resolutions."""
+"""Spectral losses at several resolutions."""
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,8 @@ RESOLUTIONS = ((256, 20), (512, 40), (1024, 64), (2048, 96))
 """FFT sizes and numbers of mel bands; the hop is a quarter of the FFT."""
 
 FLOOR = 1e-3
-"""Added to spectra before their logarithm. With a tenth of it, nearly all of the gradient comes from near silence: 92 %
-of its energy from the 15 % of the pieces that are quieter than -50 dB."""
+"""Added to spectra before the logarithm. With a tenth of it, nearly all of the gradient comes from near silence: 92 %
+of its energy from the 15 % of the pieces below -50 dB."""
 
 
 class SpectralLoss(nn.Module):
@@ -27,7 +27,7 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"mel{size}", banks.T, persistent=False)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """Both `[batch, samples]` at 24 kHz; a scalar."""
+        """Return the loss, a scalar, of two tensors `[batch, samples]` at 24 kHz."""
         return torch.stack([self._at(size, made, real) for size, _ in RESOLUTIONS]).mean()
 
     def _at(self, size: int, made: Tensor, real: Tensor) -> Tensor:
@@ -38,6 +38,6 @@ class SpectralLoss(nn.Module):
 
 
 def spectrogram(sound: Tensor, size: int) -> Tensor:
-    """Complex `[batch, size / 2 + 1, frames]`, in float32 whatever the precision around it."""
+    """Return complex spectra `[batch, size / 2 + 1, frames]`, always computed in float32."""
     window = torch.hann_window(size, device=sound.device)
     return torch.stft(sound.float(), size, size // 4, window=window, return_complex=True)

@@ -1,4 +1,4 @@
-"""How the model learns: one step of it, in which the host never waits for the device."""
+"""Train the model. In a step, the host never waits for the device."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,11 @@ class Plan:
     Attributes:
         batch: conversations per step.
         steps: over which the learning rate falls and targets grow longer.
-        peak: the highest learning rate.
-        guide: weight of the loss that makes one head per layer look at the letter being spoken.
-        average: decay of the moving average of the weights, which is what is kept.
+        peak: maximum learning rate.
+        guide: weight of the loss that makes one head per layer attend to the letter being spoken.
+        average: decay of the moving average of the weights, which are saved.
         bfloat16: see `training.mixed_precision`.
-        seed: of everything drawn.
+        seed: of all random draws.
     """
 
     batch: int = 16
@@ -52,11 +52,11 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(self.trained, plan.peak, (0.9, 0.95), weight_decay=0.02, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         return Checkpoint(path, model=self.model, average=self.average, optimiser=self.optimiser)
 
     def step(self, step: int, batches: Batches) -> dict[str, Tensor]:
-        """Learn from one batch; returns the losses in nats per code, still on the device."""
+        """Train on one batch; return the losses in nats per code, which stay on the device."""
         self.model.train()
         batch = batches.at(step).to(self.device)
         parts = self._losses(self.model, batch)
@@ -69,14 +69,14 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, corpus: Corpus) -> dict[str, float]:
-        """Return the averaged model's losses on the same few batches every time."""
+        """Return the losses of the averaged model, always on the same few batches."""
         model = self.average.module.eval()
         draws = (randomness(-1 % 2**32, number) for number in range(VALIDATION_BATCHES))
         rows = [self._losses(model, corpus.draw(self.plan.batch, 1.0, rng).to(self.device)) for rng in draws]
         return {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]}
 
     def _losses(self, model: CsmForConditionalGeneration, batch: Batch) -> dict[str, Tensor]:
-        """As `CsmForConditionalGeneration.forward` with labels, but told where the frames are instead of looking."""
+        """Compute the losses of `CsmForConditionalGeneration.forward`, but with given positions of frames."""
         codes = batch.rows[..., :-1]
         with mixed_precision(self.device, self.plan.bfloat16):
             hidden = model.backbone_model(inputs_embeds=embed(model, batch.rows), use_cache=False).last_hidden_state
@@ -95,7 +95,7 @@ class Trainer:
 
 
 def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:
-    """`[batch, positions, hidden]`, as the model itself embeds text and frames; padding is zero."""
+    """Embed text and frames as the model does; return `[batch, positions, hidden]`, with zeros for padding."""
     text, codes = rows[..., -1], rows[..., :-1]
     is_text, is_audio = (text != NOTHING)[..., None], (codes[..., :1] != NOTHING)
     of_text = model.embed_text_tokens(text.clamp(min=0))

@@ -1,9 +1,9 @@
-"""Gather speech for a machine that it has to be carried to: as much of it as fits, in one folder, as Opus.
+"""Pack as much speech as fits into one folder, as Opus, to transfer it to another machine.
 
     python -m recipes.demo_model.pack --speech work/kokoro work/joe work/flite --out work/carried --megabytes 55
 
-Each folder gets the same share of the room. An hour takes some 17 MB. With much less a codec would learn what Opus
-does to a voice.
+Each folder gets the same share of the size. An hour takes about 17 MB. At a much lower bit rate, a codec would learn
+the artefacts of Opus.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from recipes.demo_model.speech import INDEX, Sentence
 
 
 def pack(folders: Sequence[Sequence[Sentence]], out: Path, size: float, seed: int = 0) -> int:
-    """Write random sentences of every folder until each has had its share of `size` bytes; returns their number."""
+    """Write random sentences of every folder until each has used its share of `size` bytes; return their number."""
     out.mkdir(parents=True, exist_ok=True)
     container, subtype = SUBTYPES["opus"]
     entries = []
@@ -50,7 +50,7 @@ def pack(folders: Sequence[Sequence[Sentence]], out: Path, size: float, seed: in
 
 
 def main() -> None:
-    """Gather speech."""
+    """Pack speech."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--out", type=Path, required=True)

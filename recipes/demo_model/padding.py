@@ -1,7 +1,7 @@
-"""Mimi's convolutions with padding that is computed in plain numbers.
+"""Mimi's convolutions, with padding computed from Python integers.
 
-`transformers` computes it with tensors. On a GPU each of some fifty convolutions then waits for the device, and on a
-CPU the arithmetic on single numbers costs a twentieth of a training step.
+`transformers` computes it with tensors. On a GPU, each of about fifty convolutions then waits for the device; on a CPU,
+this arithmetic takes a twentieth of a training step.
 """
 
 from torch import Tensor
@@ -14,10 +14,10 @@ class PlainConv1d(MimiConv1d):
     """A causal convolution that pads as `MimiConv1d` does."""
 
     def forward(self, hidden_states: Tensor, padding_cache: None = None) -> Tensor:
-        """Convolve `[batch, channels, samples]`; the output has one sample per stride, the last one rounded up.
+        """Convolve `[batch, channels, samples]`; the output has one sample per stride, rounded up.
 
         Raises:
-            NotImplementedError: a padding cache is given; training never streams.
+            NotImplementedError: a padding cache is given, which only streaming needs.
         """
         if padding_cache is not None:
             raise NotImplementedError("streaming needs the convolutions of transformers")
@@ -28,7 +28,7 @@ class PlainConv1d(MimiConv1d):
 
 
 def pad_plainly(codec: MimiModel) -> MimiModel:
-    """Replace the padding of all convolutions of a causal codec, in place; weights and their names stay."""
+    """Replace the padding of all convolutions of a causal codec in place; weights and their names do not change."""
     for module in codec.modules():
         if type(module) is MimiConv1d:
             module.__class__ = PlainConv1d

@@ -1,4 +1,4 @@
-"""Which sound is spoken when: labels for the codec's first codebook, places in the text for the model's attention."""
+"""Timing of phonemes: labels for the codec's first codebook."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from recipes.demo_model.architecture import SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
 
 SOUNDS = "əɹntsɪdlikzðmʌɛpævfAhɔbwIɑɐᵊuʃTOɡŋjɜWʧᵻʤʊθYʒaoe"  # noqa: RUF001 (the letters are meant)
-"""What Kokoro's phonemes of English are; their order is part of trained weights. All else is silence."""
+"""Kokoro's phonemes of English. Trained weights depend on their order. Everything else is silence."""
 
 STRESS = "ˈˌ"
 SILENCE = 0
@@ -21,11 +21,11 @@ Labels = NDArray[np.int64]
 
 
 def timeline(phonemes: str, durations: Sequence[int]) -> Labels:
-    """The class of each `UNIT` of an utterance; nothing where durations are not known.
+    """Return the class of each `UNIT` of an utterance; empty if durations are not known.
 
     Args:
         phonemes: one symbol per character.
-        durations: as in `Utterance`: one more at each end, for silence.
+        durations: as in `Utterance`, with silence at both ends.
     """
     if not durations:
         return np.zeros(0, np.int64)
@@ -35,19 +35,19 @@ def timeline(phonemes: str, durations: Sequence[int]) -> Labels:
 
 
 def durations(ends: Sequence[float]) -> list[int]:
-    """Return how long each of a row of sounds lasts, in `UNIT`s, from the seconds at which they end.
+    """Return the durations of consecutive phonemes in `UNIT`s, from their ends in seconds.
 
-    The ends are what is rounded: the errors do not add up.
+    The ends are rounded rather than the durations, so that errors do not add up.
     """
     edges = np.round(np.array([0.0, *ends]) * SAMPLE_RATE / UNIT).astype(int)
     return [int(length) for length in np.diff(edges)]
 
 
 def labels(line: Labels, start: float, speed: float, frames: int) -> Labels:
-    """`[frames, LABELS_PER_FRAME]`: the classes heard in each codec frame of a stretch.
+    """Return `[frames, LABELS_PER_FRAME]`: the classes in each codec frame of a stretch.
 
     Args:
-        line: from `timeline`; `UNKNOWN` is answered where it is empty.
+        line: from `timeline`; if it is empty, all labels are `UNKNOWN`.
         start: of the stretch, in samples of the utterance.
         speed: samples of the utterance per sample of the stretch.
         frames: length of the stretch.
@@ -62,7 +62,7 @@ def labels(line: Labels, start: float, speed: float, frames: int) -> Labels:
 
 
 def _class_at(symbols: Sequence[str], position: int) -> int:
-    """A stress mark sounds like what it stresses."""
+    """Return the class of a symbol; that of a stress mark is that of the next symbol."""
     symbol = symbols[position]
     if symbol in STRESS and position + 1 < len(symbols):
         symbol = symbols[position + 1]

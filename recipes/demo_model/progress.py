@@ -1,4 +1,4 @@
-"""When a run stops and saves, what it prints, and when it gives up by itself."""
+"""Decide when a run stops, saves and fails, and print its progress."""
 
 import signal
 import time
@@ -10,20 +10,20 @@ from torch import Tensor
 
 
 class RunFailed(RuntimeError):
-    """A run is not worth the rest of its time."""
+    """The run exceeded one of its limits."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run must keep to; looked at whenever averages are printed.
+    """Limits of a run, checked whenever averages are printed.
 
     Attributes:
-        slowest: seconds a step may take on average; 0 for any time.
-        highest: what the watched loss may be; 0 for anything.
-        watched: the name of that loss.
-        from_step: how many steps the loss has before it is looked at.
-        weights: the file that a save writes; None not to look for it.
-        weights_within: seconds after which it must be there.
+        slowest: maximum seconds per step; 0 for no limit.
+        highest: maximum of the watched loss; 0 for no limit.
+        watched: name of that loss.
+        from_step: step from which the loss is checked.
+        weights: file that a save writes, or None.
+        weights_within: seconds after which that file must exist.
     """
 
     slowest: float = 0.0
@@ -34,10 +34,10 @@ class Limits:
     weights_within: float = 150.0
 
     def check(self, step: int, averages: dict[str, float], pace: float, elapsed: float) -> None:
-        """Look at the averages since the last time.
+        """Check the averages since the last check.
 
         Raises:
-            RunFailed: a loss is not a number, or one of the limits is passed.
+            RunFailed: a loss is not a number, or a limit is exceeded.
         """
         if any(value != value for value in averages.values()):
             raise RunFailed(f"step {step}: a loss is not a number: lower the learning rate")
@@ -52,7 +52,7 @@ class Limits:
 
 
 class Progress:
-    """Says when to stop and to save, and prints averages of what it is told."""
+    """Decide when to stop and to save, and print averages of the reported values."""
 
     def __init__(
         self, steps: int, minutes: float, every: int = 50, save_every: int = 500, limits: Limits = Limits()
@@ -66,19 +66,19 @@ class Progress:
         self._settling = True
 
     def stop_on_sigterm(self) -> "Progress":
-        """From now on SIGTERM ends the run after the present step, with a checkpoint."""
+        """Install a handler of SIGTERM that ends the run after the current step, with a checkpoint."""
         signal.signal(signal.SIGTERM, self._interrupt)
         return self
 
     def over(self, step: int) -> bool:
-        """Whether the steps are done, the time is up, or the run was told to stop."""
+        """Return whether all steps are done, the time is up, or SIGTERM was received."""
         return step >= self.steps or self._interrupted or time.monotonic() > self._deadline
 
     def report(self, step: int, values: dict[str, Tensor]) -> None:
-        """Add to the averages; every so often print them and start anew. Only then does the host wait for the device.
+        """Add to the averages; after every `every` steps print and reset them. Only then the host waits for the device.
 
         Raises:
-            RunFailed: the run has left its limits.
+            RunFailed: a limit is exceeded.
         """
         self._count += 1
         for name, value in values.items():
@@ -88,16 +88,16 @@ class Progress:
         averages = {name: float(total) / self._count for name, total in self._sums.items()}
         now = time.monotonic()
         pace = (now - self._began) / self._count
-        told = "  ".join(f"{name} {value:.3f}" for name, value in averages.items())
-        print(f"step {step}/{self.steps}  {told}  {pace:.3f} s/step", flush=True)
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in averages.items())
+        print(f"step {step}/{self.steps}  {shown}  {pace:.3f} s/step", flush=True)
         self._sums.clear()
         self._count, self._began = 0, now
-        # The first steps compile, and choose among the device's kernels.
+        # The first steps are slow: they compile, and select kernels.
         self.limits.check(step, averages, 0.0 if self._settling else pace, now - self._started)
         self._settling = False
 
     def time_to_save(self, step: int) -> bool:
-        """Whether a checkpoint is due after this step."""
+        """Return whether a checkpoint is due after this step."""
         return step % self.save_every == 0
 
     def _interrupt(self, *_: object) -> None:

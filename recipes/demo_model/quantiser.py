@@ -1,9 +1,9 @@
-"""Training for Mimi's residual vector quantiser, which `transformers` can only run.
+"""Train Mimi's residual vector quantiser, which `transformers` can only run.
 
-Codebooks are moving averages of the vectors that choose them, and gradients pass straight through
-(van den Oord et al. 2017, appendix A); unused codes are moved to where vectors are (Zeghidour et al. 2021).
+Codebooks are moving averages of the vectors assigned to them, with straight-through gradients (van den Oord et al.
+2017, appendix A). Unused codes are replaced by vectors of the batch (Zeghidour et al. 2021).
 
-What is random is drawn from torch's global generators, on the device of the latents: no step of it makes a GPU wait.
+Random numbers are drawn with torch's global generators on the device of the latents, so that a GPU never waits.
 """
 
 import math
@@ -16,20 +16,20 @@ from transformers import MimiModel
 from transformers.models.mimi.modeling_mimi import MimiEuclideanCodebook, MimiResidualVectorQuantizer
 
 MEMORY = 8_000
-"""A codebook is a moving average over about this many of the last vectors, whatever the size of a batch."""
+"""Number of vectors over which a codebook is averaged, whatever the batch size."""
 
 DEAD = 0.1
-"""A code chosen less often than this, where 1 is the average code, is moved."""
+"""Usage, relative to the average code, below which a code is replaced."""
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """What the codebooks make of latents, with straight-through gradients.
+    """Quantised latents, with straight-through gradients.
 
     Attributes:
-        semantic: `[batch, width, frames]`: the first codebook's part.
-        acoustic: the other codebooks' part.
-        commitment: how far the latents are from their codes.
+        semantic: `[batch, width, frames]`: the part of the first codebook.
+        acoustic: the part of the other codebooks.
+        commitment: loss: mean squared distance of the latents from their codes.
     """
 
     semantic: Tensor
@@ -38,17 +38,17 @@ class Quantised:
 
     @property
     def heard(self) -> Tensor:
-        """What the decoder gets."""
+        """The input of the decoder."""
         return self.semantic + self.acoustic
 
 
 def quantise(codec: MimiModel, latents: Tensor, dropout: float) -> Quantised:
-    """Quantise as Mimi does: a semantic codebook beside a stack of acoustic ones. Updates the codebooks.
+    """Quantise as Mimi does, with a semantic codebook and a stack of acoustic ones, and update the codebooks.
 
     Args:
-        codec: in training mode; in eval mode nothing is updated and all codebooks are used.
+        codec: in training mode; in eval mode, codebooks are not updated and all are used.
         latents: `[batch, width, frames]`.
-        dropout: chance that only the first few acoustic codebooks are heard.
+        dropout: probability that only the first few acoustic codebooks are used.
     """
     parts, device = codec.quantizer, latents.device
     levels = len(parts.acoustic_residual_vector_quantizer.layers)
@@ -62,7 +62,7 @@ def quantise(codec: MimiModel, latents: Tensor, dropout: float) -> Quantised:
 
 
 def bypass(codec: MimiModel, latents: Tensor) -> Tensor:
-    """The latents as the decoder would get them from perfect codebooks."""
+    """Return the input of the decoder without quantisation."""
     stacks = (codec.quantizer.semantic_residual_vector_quantizer, codec.quantizer.acoustic_residual_vector_quantizer)
     return sum((stack.output_proj(stack.input_proj(latents)) for stack in stacks), torch.zeros_like(latents))
 
@@ -70,7 +70,7 @@ def bypass(codec: MimiModel, latents: Tensor) -> Tensor:
 def _residual(
     stack: MimiResidualVectorQuantizer, latents: Tensor, heard: Tensor, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """The codes' sum and the commitment; of the sum, only the first `heard` levels."""
+    """Return the sum of the codes of the first `heard` levels, and the commitment loss of all levels."""
     target = stack.input_proj(latents).transpose(1, 2).float()
     residual, total = target, torch.zeros_like(target)
     commitment = target.new_zeros(())
@@ -85,12 +85,12 @@ def _residual(
 
 @torch.no_grad()
 def _look_up(codebook: MimiEuclideanCodebook, residual: Tensor, training: bool) -> Tensor:
-    """The nearest codes; when training, also move the codebook towards what chose it."""
+    """Return the nearest codes; in training, also update the codebook."""
     flat = residual.reshape(-1, residual.shape[-1])
     if training:
         _move(codebook, (codebook.embed_sum == 0).all().expand(codebook.codebook_size), flat)  # a new codebook
     codes = codebook.embed_sum / codebook.cluster_usage.clamp(min=codebook.epsilon)[:, None]
-    # The square of the distance, but for that of the vector, which is the same for all codes.
+    # The squared distance without the square of the vector, which is the same for all codes.
     index = torch.addmm(codes.square().sum(1), flat, codes.T, alpha=-2).argmin(1)
     if training:
         _update(codebook, flat, index)
@@ -99,7 +99,7 @@ def _look_up(codebook: MimiEuclideanCodebook, residual: Tensor, training: bool) 
 
 def _update(codebook: MimiEuclideanCodebook, flat: Tensor, index: Tensor) -> None:
     decay = math.exp(-len(flat) / MEMORY)
-    # Whatever the batch, the average code has a usage of 1: that of saved codebooks, and of codes just moved.
+    # Scaled so that the average usage is 1 for any batch size, as in saved codebooks and for replaced codes.
     share = (1 - decay) * codebook.codebook_size / len(flat)
     codebook.cluster_usage.mul_(decay).index_add_(0, index, torch.full_like(flat[:, 0], share))
     codebook.embed_sum.mul_(decay).index_add_(0, index, flat * share)
@@ -107,7 +107,7 @@ def _update(codebook: MimiEuclideanCodebook, flat: Tensor, index: Tensor) -> Non
 
 
 def _move(codebook: MimiEuclideanCodebook, which: Tensor, flat: Tensor) -> None:
-    """Put the codes for which `which`, `[codes]`, is true onto vectors drawn from the batch."""
+    """Replace the codes for which `which`, `[codes]`, is true by random vectors of the batch."""
     drawn = flat[torch.randint(len(flat), (codebook.codebook_size,), device=flat.device)]
     codebook.embed_sum.copy_(torch.where(which[:, None], drawn, codebook.embed_sum))
     codebook.cluster_usage.masked_fill_(which, 1.0)

@@ -1,4 +1,4 @@
-"""Recordings in memory, and how they are varied so that a few hundred voices sound like many."""
+"""Recordings in memory, and how they are varied to get more voices."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ class Recording:
 
     Attributes:
         samples: at 24 kHz.
-        timeline: which sound is spoken when, from `phonemes.timeline`; empty where that is not known.
+        timeline: classes of phonemes over time, from `phonemes.timeline`; empty if not known.
     """
 
     samples: Samples
@@ -26,12 +26,12 @@ class Recording:
 
 @dataclass(frozen=True)
 class Variety:
-    """How recordings are changed.
+    """How recordings are varied.
 
     Attributes:
-        share: of the stretches that are played slower or faster, pitch and all: a new voice each.
-        speeds: the slowest and the fastest.
-        decibels: the quietest and the loudest.
+        share: of the stretches that are played slower or faster; with the pitch changed, each is a new voice.
+        speeds: range of the playback speed.
+        decibels: range of the gain.
     """
 
     share: float = 0.7
@@ -43,12 +43,12 @@ NONE = Variety(share=0.0, decibels=(0.0, 0.0))
 
 
 def load(sentence: Sentence) -> Recording:
-    """Samples and timeline of a sentence."""
+    """Load the samples and the timeline of a sentence."""
     return Recording(speech.load(sentence), phonemes.timeline(sentence.phonemes, sentence.durations))
 
 
 def play(samples: Samples, speed: float) -> Samples:
-    """Resampled: played at `speed`, which moves the pitch and the formants with it."""
+    """Resample, so as to play samples at `speed`, with pitch and formants changed accordingly."""
     wanted = round(len(samples) / speed)
     spectrum = np.fft.rfft(samples)
     kept = np.zeros(wanted // 2 + 1, spectrum.dtype)

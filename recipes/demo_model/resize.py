@@ -1,4 +1,4 @@
-"""Codecs of other sizes: a new one, one of fewer codebooks, and one of more filters that begins as the old one was."""
+"""Create codecs: a new one, one with fewer codebooks, and one with more filters but the same output."""
 
 import copy
 
@@ -10,7 +10,7 @@ from recipes.demo_model.architecture import DEMO, CodecSize, codec_config
 
 
 def new_codec(seed: int, size: CodecSize = DEMO.codec) -> MimiModel:
-    """A small Mimi, with its stock initialisation tamed: as it is, it shouts and the encoder collapses."""
+    """Return a small Mimi with scaled initial weights; without that, it is too loud and the encoder collapses."""
     torch.manual_seed(seed)
     codec = MimiModel(codec_config(size))
     with torch.no_grad():
@@ -20,7 +20,7 @@ def new_codec(seed: int, size: CodecSize = DEMO.codec) -> MimiModel:
 
 
 def with_codebooks(codec: MimiModel, count: int) -> MimiModel:
-    """The same codec without its finest codebooks: what they add may not be heard, and the model has less to learn."""
+    """Return a codec without its last codebooks, which may be inaudible, so that the model has less to learn."""
     config = copy.deepcopy(codec.config)
     config.num_quantizers = count
     smaller = MimiModel(config)
@@ -31,13 +31,13 @@ def with_codebooks(codec: MimiModel, count: int) -> MimiModel:
 
 @torch.no_grad()
 def widened(codec: MimiModel, filters: int, seed: int = 0) -> MimiModel:
-    """Return a codec of more filters that makes the same codes, and the same sound of them.
+    """Return a codec with more filters that gives the same codes and the same audio.
 
-    New channels hear all of the old ones, through random weights. The old ones do not hear the new ones yet, for those
-    weights begin at zero; their gradients do not.
+    New channels get input from all old ones, with random weights. Weights from new to old channels are zero at first,
+    but their gradients are not.
 
     Raises:
-        ValueError: there would be fewer filters than before.
+        ValueError: `filters` is less than before.
     """
     if filters < codec.config.num_filters:
         raise ValueError(f"the codec has {codec.config.num_filters} filters already: it cannot be widened to {filters}")
@@ -52,7 +52,7 @@ def widened(codec: MimiModel, filters: int, seed: int = 0) -> MimiModel:
 
 
 def _embed(target: Tensor, source: Tensor, inputs_first: bool) -> None:
-    """Write a smaller weight into the corner of a larger one, and zeros where its outputs would hear new inputs."""
+    """Copy a weight into the corner of a larger one, and set weights from new inputs to old outputs to zero."""
     if target.dim() == 3 and target.shape != source.shape:
         if inputs_first:
             target[:, : source.shape[1]] = 0

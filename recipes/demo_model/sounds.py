@@ -1,6 +1,6 @@
-"""Random stretches of recordings, drawn, varied and labelled on the device that trains.
+"""Draw, vary and label random stretches of recordings on the device that trains.
 
-Nothing in a draw depends on a number that the device would first have to tell the host: a GPU never waits.
+A draw never transfers a number from the device to the host, so that a GPU never waits.
 """
 
 import math
@@ -19,7 +19,7 @@ from recipes.demo_model.recordings import Recording, Variety
 
 FULL_SCALE = 32767
 TAPS = 6
-"""Samples to either side of a place that its interpolated value is made of."""
+"""Number of samples on either side from which a value is interpolated."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Stretches:
     Attributes:
         samples: `[batch, samples]`.
         labels: `[batch, frames, LABELS_PER_FRAME]`, from `phonemes.labels`.
-        codes: `[batch, codebooks, frames]`, where they are final. There is either this or labels.
+        codes: `[batch, codebooks, frames]`, if codes are final. There are either codes or labels.
     """
 
     samples: Tensor
@@ -38,14 +38,14 @@ class Stretches:
 
 
 class Source(Protocol):
-    """What stretches are drawn from."""
+    """A source from which stretches are drawn."""
 
     def draw(self, count: int, frames: int, variety: Variety) -> Stretches:
-        """Draw `count` stretches of so many codec frames."""
+        """Draw `count` stretches of `frames` codec frames."""
 
 
 class Sounds:
-    """All recordings in two rows, one of samples and one of labels, in the memory of one device."""
+    """The samples and the labels of all recordings, each concatenated, in the memory of one device."""
 
     def __init__(self, recordings: Iterable[Recording], device: torch.device) -> None:
         """Copy the recordings to the device, as 16-bit samples: an hour takes 173 MB.
@@ -62,12 +62,12 @@ class Sounds:
         self.device = device
         self._samples = torch.from_numpy(np.concatenate(samples)).to(device)
         self._first, self._length = _rows(samples, device)
-        # One more at the end: a draw looks a label up even where a recording has none.
+        # An extra label at the end, because a draw reads a label even if a recording has none.
         self._labels = torch.from_numpy(np.concatenate([*lines, np.zeros(1, np.int16)])).to(device)
         self._first_label, self._label_count = _rows(lines, device)
 
     def draw(self, count: int, frames: int, variety: Variety) -> Stretches:
-        """Draw from torch's global generators; a recording that is too short ends in silence."""
+        """Draw with torch's global generators; a recording that is too short is padded with silence."""
         which = torch.randint(len(self._length), (count, 1), device=self.device)
         varied = self._random(count) < variety.share
         speed = torch.where(varied, self._between(count, variety.speeds), 1.0)
@@ -78,8 +78,8 @@ class Sounds:
         return Stretches(samples, self._spoken(which, start, speed, frames))
 
     def _played(self, which: Tensor, start: Tensor, speed: Tensor, length: int) -> Tensor:
-        """`[batch, length]`, interpolated by a windowed sinc whose band is narrower where the speed is above 1."""
-        # In float32, places late in a recording would be off by a hundredth of a sample.
+        """Return `[batch, length]`, interpolated by a windowed sinc, whose bandwidth is reduced for speeds above 1."""
+        # In float32, positions late in the recordings would be off by a hundredth of a sample.
         places = start + torch.arange(length, device=self.device) * speed.double()
         whole = places.floor()
         behind, band = (places - whole).float(), (1 / speed).clamp(max=1)
@@ -94,7 +94,7 @@ class Sounds:
         return made / FULL_SCALE
 
     def _spoken(self, which: Tensor, start: Tensor, speed: Tensor, frames: int) -> Tensor:
-        """As `phonemes.labels` for each stretch."""
+        """Return the labels of each stretch, as `phonemes.labels` does."""
         per_label = SAMPLES_PER_FRAME / phonemes.LABELS_PER_FRAME
         middles = (torch.arange(frames * phonemes.LABELS_PER_FRAME, device=self.device) + 0.5) * per_label
         units, count = ((start + middles * speed) / UNIT).long(), self._label_count[which]
@@ -110,7 +110,7 @@ class Sounds:
 
 
 def _rows(parts: list[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each part begins in their concatenation, and how long it is."""
+    """Return the start of each part in their concatenation, and its length."""
     lengths = np.array([len(part) for part in parts])
     begins = np.cumsum(lengths) - lengths
     return torch.from_numpy(begins).to(device), torch.from_numpy(lengths).to(device)

@@ -1,6 +1,6 @@
-"""A folder of spoken sentences: `index.jsonl` and one sound file per line of it.
+"""Folders of spoken sentences: `index.jsonl` and one audio file per line of it.
 
-Each line has at least `file`, `text`, `speaker` and `seconds`; `durations` tell when each of its `phonemes` is spoken.
+Each line has at least `file`, `text`, `speaker` and `seconds`; optionally, `phonemes` and their `durations`.
 """
 
 import json
@@ -18,14 +18,14 @@ from recipes.demo_model import heldout
 from recipes.demo_model.architecture import SAMPLE_RATE
 
 PEAK = 0.7
-"""Every sentence is scaled to this peak, so that loudness is not something to learn."""
+"""Peak to which every sentence is scaled, so that the model does not have to learn loudness."""
 
 INDEX = "index.jsonl"
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One spoken sentence on disk; `phonemes` and `durations` as in `Utterance`, empty where they are not known."""
+    """A spoken sentence on disk; `phonemes` and `durations` are as in `Utterance`, or empty if not known."""
 
     path: Path
     text: str
@@ -36,16 +36,16 @@ class Sentence:
 
 
 def read_index(folder: Path) -> list[Sentence]:
-    """All sentences of a folder, in order."""
+    """Return all sentences of a folder, in order."""
     entries = [json.loads(line) for line in (folder / INDEX).read_text().splitlines()]
     return [_sentence(folder, entry) for entry in entries]
 
 
 def read_training(folders: Iterable[Path]) -> list[Sentence]:
-    """All sentences of all folders.
+    """Return all sentences of all folders.
 
     Raises:
-        ValueError: one of them is spoken by a held-out voice, or by a mix with one.
+        ValueError: one is spoken by a held-out voice or a mix with one.
     """
     sentences = [sentence for folder in folders for sentence in read_index(folder)]
     for sentence in sentences:
@@ -55,10 +55,10 @@ def read_training(folders: Iterable[Path]) -> list[Sentence]:
 
 
 def load(sentence: Sentence) -> NDArray[np.float32]:
-    """Its samples at 24 kHz, scaled to `PEAK`.
+    """Load the samples of a sentence at 24 kHz, scaled to `PEAK`.
 
     Raises:
-        ValueError: the file is at another rate.
+        ValueError: the file has another sample rate.
     """
     samples, rate = soundfile.read(sentence.path, dtype="float32")
     if rate != SAMPLE_RATE:
@@ -67,12 +67,12 @@ def load(sentence: Sentence) -> NDArray[np.float32]:
 
 
 def level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scaled to `PEAK`; silence stays silence."""
+    """Scale samples to `PEAK`; silence remains silence."""
     return samples * (PEAK / max(1e-3, float(np.abs(samples).max())))
 
 
 def by_speaker(sentences: Sequence[Sentence]) -> dict[str, list[int]]:
-    """Positions in `sentences` of each speaker's own."""
+    """Return the positions in `sentences` by speaker."""
     groups: dict[str, list[int]] = defaultdict(list)
     for position, sentence in enumerate(sentences):
         groups[sentence.speaker].append(position)

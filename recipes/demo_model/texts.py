@@ -1,4 +1,4 @@
-"""What is said: the example sentences and the definitions of WordNet (Debian package wordnet-base)."""
+"""Texts to synthesise: example sentences and definitions of WordNet (Debian package wordnet-base)."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,20 +10,20 @@ from recipes.demo_model import heldout
 WORDNET = Path("/usr/share/wordnet")
 
 WORDS = (3, 18)
-"""The fewest and the most words of a usable sentence."""
+"""Minimum and maximum number of words of a sentence."""
 
 LETTERS = (12, 110)
-"""The fewest and the most characters of a usable sentence."""
+"""Minimum and maximum number of characters of a sentence."""
 
 
 def example_sentences(wordnet: Path = WORDNET) -> list[str]:
-    """Return WordNet's example sentences, each once, with a capital and a full stop: some 40,000."""
+    """Return WordNet's example sentences, each once, with a capital letter and a full stop: about 40,000."""
     quoted = (example for gloss in _glosses(wordnet) for example in re.findall(r'"([^"]*)"', gloss))
     return sorted({_as_sentence(example) for example in quoted if _usable(example)})
 
 
 def definitions(wordnet: Path = WORDNET) -> list[str]:
-    """Return WordNet's definitions in the same form, without what they say in brackets: some 100,000."""
+    """Return WordNet's definitions in the same form, without parts in brackets: about 100,000."""
     unquoted = (re.sub(r"\([^)]*\)", "", gloss.partition('"')[0]) for gloss in _glosses(wordnet))
     parts = (" ".join(part.split()) for gloss in unquoted for part in gloss.split(";"))
     return sorted({_as_sentence(part) for part in parts if _usable(part)})
@@ -44,28 +44,28 @@ KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
 )
 
 
-def sentences(kind: str, share: tuple[int, int] = (0, 1), most_words: int = WORDS[1]) -> list[str]:
-    """Return the texts of one kind, or one share of them, so that several voices never say the same.
+def sentences(kind: str, share: tuple[int, int] = (0, 1), max_words: int = WORDS[1]) -> list[str]:
+    """Return the texts of one kind, or a share of them, so that different voices can have different texts.
 
     Args:
-        kind: "examples", "definitions", "all" of both, or those of the "judges", which are never trained on.
-        share: which share, counted from 0, of how many.
-        most_words: leave out longer ones.
+        kind: "examples", "definitions", "all" for both, or "judges" for those of evaluation.
+        share: index of the share, from 0, and number of shares.
+        max_words: maximum number of words; longer texts are left out.
     """
     found = KINDS[kind]()
     which, shares = share
-    return [text for text in found[which::shares] if len(text.split()) <= most_words]
+    return [text for text in found[which::shares] if len(text.split()) <= max_words]
 
 
 def _glosses(wordnet: Path) -> Iterator[str]:
-    """What stands behind the bar on each line of the data files: definitions, then examples in quotes."""
+    """Yield the gloss of each line of the data files, after a bar: definitions, then examples in quotes."""
     for file in sorted(wordnet.glob("data.*")):
         for line in file.read_text(encoding="latin1").splitlines():
             yield line.partition(" | ")[2]
 
 
 def _usable(text: str) -> bool:
-    """Judge whether all voices can read it: no digits, abbreviations or foreign letters."""
+    """Return whether all voices can read a text: it has no digits, abbreviations or foreign letters."""
     words, letters = len(text.split()), len(text)
     fits = WORDS[0] <= words <= WORDS[1] and LETTERS[0] <= letters <= LETTERS[1]
     return fits and re.fullmatch(r"[A-Za-z ,.'?!;-]+", text) is not None

@@ -1,6 +1,6 @@
 """The demo's tokenizer: one token per UTF-8 byte of the lower-cased text, and CSM's special tokens.
 
-A model this small has not the data to learn a large vocabulary; bytes need none and know every text.
+There is too little data for a small model to learn a large vocabulary; bytes can represent any text.
 """
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -13,7 +13,7 @@ SPECIAL_TOKENS = {
 }
 TEXT_VOCABULARY = len(BYTES) + len(SPECIAL_TOKENS)
 
-# Equal in effect to csm-1b's template: a turn is its text, then its audio where it has one.
+# Equivalent to the template of csm-1b: a turn is its text, then its audio if it has any.
 CHAT_TEMPLATE = """
 {%- for message in messages -%}
 {%- if not (message['role'] is string and message['role'].isdigit()) -%}
@@ -33,13 +33,13 @@ CHAT_TEMPLATE = """
 
 
 def make_processor() -> CsmProcessor:
-    """A `CsmProcessor` at 24 kHz around our tokenizer."""
+    """Return a `CsmProcessor` at 24 kHz with the demo tokenizer."""
     extractor = EncodecFeatureExtractor(feature_size=1, sampling_rate=24_000)
     return CsmProcessor(extractor, make_tokenizer(), chat_template=CHAT_TEMPLATE)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Bytes and special tokens; adds begin and end of text when asked for special tokens, as csm-1b's does."""
+    """Return the tokenizer; with `add_special_tokens` it adds begin and end of text, as csm-1b's does."""
     backend = Tokenizer(models.BPE(vocab={byte: index for index, byte in enumerate(BYTES)}, merges=[]))
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -2,8 +2,8 @@
 
     python -m recipes.demo_model.tokens --codec work/codec/weights --speech work/speech --out work/tokens
 
-One `.npz` per folder of speech, half a megabyte an hour: small enough to carry to a machine with a GPU. Existing files
-are kept; after the codec has changed, start with an empty `--out`.
+It writes one `.npz` per folder of speech, half a megabyte per hour. Existing files are kept; after the codec has
+changed, start with an empty `--out`.
 """
 
 import argparse
@@ -27,14 +27,14 @@ Codes = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Spoken:
-    """One sentence as the model sees it.
+    """A sentence as codes.
 
     Attributes:
-        text: what is said.
-        speaker: who says it.
+        text: of the sentence.
+        speaker: name of the speaker.
         codes: `[frames, codebooks]`.
-        places: `[frames]`: the letter that is spoken in each.
-        exact: whether these are right to the word.
+        places: `[frames]`: index of the letter that is spoken in each frame.
+        exact: whether `places` is accurate to the word.
     """
 
     text: str
@@ -46,12 +46,12 @@ class Spoken:
 
 @torch.inference_mode()
 def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float] = (1.0,)) -> list[Spoken]:
-    """The codes of each sentence, by itself, exactly as a reference is encoded when serving.
+    """Encode each sentence separately, exactly as reference audio is encoded for serving.
 
     Args:
-        codec: its codes must be final.
-        sentences: what to encode.
-        speeds: each sentence is played at each of these; beside 1.0 they make new speakers.
+        codec: whose codes are final.
+        sentences: to encode.
+        speeds: at which each sentence is played; all except 1.0 give new speakers.
     """
     spoken = []
     for number, sentence in enumerate(sentences):
@@ -63,7 +63,7 @@ def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Seque
 
 
 def write(path: Path, spoken: Sequence[Spoken]) -> None:
-    """All sentences in one file; `.partial` until it is complete."""
+    """Write all sentences to one file, which is named `.partial` until it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -80,7 +80,7 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
 
 
 def read(paths: Iterable[Path]) -> list[Spoken]:
-    """All sentences of all files, in order."""
+    """Return all sentences of all files, in order."""
     return [spoken for path in paths for spoken in _read_one(path)]
 
 
@@ -90,7 +90,9 @@ def main() -> None:
     parser.add_argument("--codec", type=Path, required=True, help="a codec, or a CSM that contains one")
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--speeds", type=float, nargs="+", default=[1.0], help="play each sentence at each of these")
+    parser.add_argument(
+        "--speeds", type=float, nargs="+", default=[1.0], help="speeds at which each sentence is played"
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     compute_exactly()

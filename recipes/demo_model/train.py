@@ -1,9 +1,9 @@
-"""Stage d: train the model to say a text in the voice of the turn before.
+"""Stage d: train the model to speak a text in the voice of the turn before.
 
     python -m recipes.demo_model.train --codec work/codec/weights --tokens work/tokens/*.npz --out work/csm
 
-Stopped at any point (SIGTERM included), the same command goes on where it was. When it
-stops, `work/csm/weights` is a complete checkpoint of the model so far.
+If it is stopped, even by SIGTERM, the same command continues. `work/csm/weights` is a complete checkpoint of the model
+so far.
 """
 
 import argparse
@@ -34,15 +34,15 @@ from recipes.demo_model.training import (
 def train(
     trainer: Trainer, batches: Batches, unheard: Corpus | None, codec: MimiModel, out: Path, progress: Progress
 ) -> int:
-    """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all.
+    """Continue from the last checkpoint until `progress` ends the run; return the total number of steps.
 
     Args:
         trainer: of the model.
-        batches: to learn from.
-        unheard: to validate on; None not to.
-        codec: what goes into the checkpoint: its decoder may have learnt on since the run began.
-        out: where state and weights go.
-        progress: that it reports to.
+        batches: to train on.
+        unheard: to validate on, or None.
+        codec: for the checkpoint; its decoder may be newer than the trainer's.
+        out: folder for state and weights.
+        progress: to report to.
     """
     checkpoint = trainer.checkpoint(out / "state.pt")
     return run(
@@ -98,7 +98,7 @@ def _diet(arguments: argparse.Namespace) -> Diet:
     usual = Diet()
     return Diet(
         references=(usual.references[0], arguments.references),
-        longest=(min(usual.longest[0], arguments.longest), arguments.longest),
+        max_frames=(min(usual.max_frames[0], arguments.max_frames), arguments.max_frames),
         depth_share=arguments.depth_share,
     )
 
@@ -109,7 +109,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="files written by the token stage")
     parser.add_argument("--size", choices=SIZES, default="demo", help="small takes half the time, tiny a quarter")
     parser.add_argument("--references", type=int, default=Diet.references[1], help="sentences in the longest reference")
-    parser.add_argument("--longest", type=int, default=Diet.longest[1], help="frames of the longest target")
+    parser.add_argument(
+        "--longest", type=int, default=Diet.max_frames[1], help="maximum frames of a target", dest="max_frames"
+    )
     parser.add_argument("--depth-share", type=float, default=Diet.depth_share, help="frames for the depth decoder")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw batches ahead: for a GPU, 12")
     parser.add_argument("--guide", type=float, default=Plan.guide, help="weight of the attention loss; 0 is none")

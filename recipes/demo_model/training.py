@@ -1,4 +1,4 @@
-"""What every training stage shares: device, schedule, randomness, checkpoints, progress."""
+"""Shared parts of the training stages: device, learning rate, randomness, checkpoints, and the training loop."""
 
 import argparse
 import contextlib
@@ -20,41 +20,41 @@ class Stateful(Protocol):
     """A module or an optimiser."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Return the state."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Go on from there."""
+        """Restore the state."""
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes the GPU where there is one. On a CPU, numbers too small to matter count as zero: they are slow."""
+    """Return a device; `auto` is the GPU if there is one. Flush denormal numbers to zero: they are slow on CPUs."""
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True  # all batches of the codec have one shape
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def common_arguments(doc: str | None, steps: int, batch: int, peak: float) -> argparse.ArgumentParser:
-    """A parser with what both training stages ask; the numbers are the defaults."""
+    """Return a parser with the options of both training stages; the arguments are the defaults."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=steps, help="over which the learning rate falls")
+    parser.add_argument("--steps", type=int, default=steps, help="number of steps, over which the learning rate falls")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--peak", type=float, default=peak, help="highest learning rate")
+    parser.add_argument("--peak", type=float, default=peak, help="maximum learning rate")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--float32", action="store_true", help="even where bfloat16 would be faster")
+    parser.add_argument("--float32", action="store_true", help="use float32 even if bfloat16 is faster")
     parser.add_argument("--seed", type=int, default=0)
-    aborting = parser.add_argument_group("give up by itself")
-    aborting.add_argument("--slowest", type=float, default=0.0, help="seconds a step may take; 0: any")
-    aborting.add_argument("--highest", type=float, default=0.0, help="the first loss may be; 0: anything")
-    aborting.add_argument("--from-step", type=int, default=3000, help="step from which that loss is looked at")
+    aborting = parser.add_argument_group("limits at which the run fails")
+    aborting.add_argument("--slowest", type=float, default=0.0, help="maximum seconds per step; 0: no limit")
+    aborting.add_argument("--highest", type=float, default=0.0, help="maximum of the first loss; 0: no limit")
+    aborting.add_argument("--from-step", type=int, default=3000, help="step from which that loss is checked")
     aborting.add_argument("--weights-within", type=float, default=1e9, help="seconds until weights must be written")
     return parser
 
 
 def limits(arguments: argparse.Namespace, watched: str) -> Limits:
-    """Return what a run was told to keep to; `watched` is the loss that `--highest` is about."""
+    """Return the limits from the command line; `watched` is the loss that `--highest` limits."""
     return Limits(
         slowest=arguments.slowest,
         highest=arguments.highest,
@@ -66,32 +66,32 @@ def limits(arguments: argparse.Namespace, watched: str) -> Limits:
 
 
 def bfloat16_pays(device: torch.device) -> bool:
-    """Tell whether the device multiplies bfloat16 faster than float32: a GPU does, and a CPU with instructions for it.
+    """Return whether the device is faster in bfloat16 than in float32: a GPU, or a CPU with instructions for it.
 
-    On the others bfloat16 takes twice the time.
+    On other CPUs, bfloat16 takes twice the time.
     """
     return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def mixed_precision(device: torch.device, bfloat16: bool) -> contextlib.AbstractContextManager[Any]:
-    """Compute matrix products and convolutions in bfloat16, the rest in float32; or all of it in float32."""
+    """Return a context that computes matrix products and convolutions in bfloat16, or everything in float32."""
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
 
 
 def compute_exactly() -> None:
-    """Keep a GPU from rounding the factors of float32 products: it would change codes that are near to each other."""
+    """Turn TF32 off on GPUs: rounding the factors of products would change codes that are close to each other."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor: float = 0.05) -> float:
-    """Linear warm-up, then half a cosine down to `floor` of the peak at step `total`."""
+    """Return the learning rate: a linear warm-up, then half a cosine down to `floor * peak` at step `total`."""
     rise = min(1.0, (step + 1) / warm_up)
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total))))
     return peak * rise * (floor + (1 - floor) * fall)
 
 
 def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, *rates: float) -> None:
-    """One step down the gradient, whose norm over `trained` is kept below 1; one learning rate per group."""
+    """Make one optimiser step with a learning rate for each group; the norm of the gradient is clipped to 1."""
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
     optimiser.zero_grad()
@@ -106,17 +106,17 @@ def seed_step(seed: int, step: int) -> None:
 
 
 def randomness(seed: int, step: int) -> np.random.Generator:
-    """The draws of one step.
+    """Return the random generator of one step.
 
-    They depend on nothing but seed and step: a run that was stopped and resumed equals one that was not.
+    It depends only on seed and step, so that a resumed run equals one that was not stopped.
     """
     return np.random.default_rng((seed, step))
 
 
 class Checkpoint:
-    """The state of a run in one file, replaced as a whole so that a kill at any moment leaves a good one.
+    """The state of a run in one file, replaced atomically, so that it is complete even if the run is killed.
 
-    A run enters it first: two in one folder would overwrite each other's steps.
+    As a context manager, it locks the file, so that two runs do not overwrite each other's state.
     """
 
     def __init__(self, path: Path, **parts: Stateful) -> None:
@@ -138,7 +138,7 @@ class Checkpoint:
         os.close(self._lock)
 
     def load(self) -> int:
-        """Restore all parts; returns the next step, 0 when there is no file yet."""
+        """Restore all parts; return the next step, or 0 if there is no file yet."""
         if not self.path.exists():
             return 0
         state = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -147,7 +147,7 @@ class Checkpoint:
         return int(state["step"])
 
     def save(self, step: int) -> None:
-        """Write all parts; `step` is the next one to do."""
+        """Write all parts; `step` is the next step."""
         partial = self.path.with_suffix(".partial")
         torch.save({"step": step} | {name: part.state_dict() for name, part in self.parts.items()}, partial)
         os.replace(partial, self.path)
@@ -156,13 +156,13 @@ class Checkpoint:
 def run(
     checkpoint: Checkpoint, progress: Progress, do: Callable[[int], dict[str, Tensor]], save: Callable[[int], None]
 ) -> int:
-    """Go on from the last checkpoint until `progress` says stop; returns the number of steps done in all.
+    """Continue from the last checkpoint until `progress` ends the run; return the total number of steps.
 
     Args:
         checkpoint: of the run.
-        progress: that it reports to.
-        do: one step, by its number; returns the losses.
-        save: after so many steps.
+        progress: to report to.
+        do: makes the step with a number; returns the losses.
+        save: saves the state after a number of steps.
     """
     with checkpoint:
         step = checkpoint.load()

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.open_loop import RETURNING_VOICES, Order, RefusedError, Sweep, offer, orders, sweep
+from benchmarks.open_loop import REPEATED_VOICES, Order, RefusedError, Sweep, offer, orders, sweep
 from benchmarks.playback import Answer, is_clean, percentiles, play, summary
 
 RATE = 1000
@@ -28,9 +28,9 @@ def test_arrivals_are_drawn_beforehand_and_repeat():
 
 def test_some_voices_return_and_some_are_new():
     voices = [order.voice for order in orders(20, 100, seed=1)]
-    new = [voice for voice in voices if voice >= RETURNING_VOICES]
+    new = [voice for voice in voices if voice >= REPEATED_VOICES]
     assert len(new) == len(set(new)) == pytest.approx(400, rel=0.2)
-    assert set(voices) - set(new) == set(range(RETURNING_VOICES))
+    assert set(voices) - set(new) == set(range(REPEATED_VOICES))
 
 
 def test_requests_do_not_wait_for_earlier_answers():

@@ -12,7 +12,7 @@ from benchmarks.runtimes import Entry, Runtime, prepare, relative_error, row, ta
 from benchmarks.stack import Call, Sizes, Stack
 
 TINY = Sizes(layers=2, dim=64, qkv=128, hidden=128, vocab=64)
-MOST = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.06, "int4": 0.3}
+MAX_ERROR = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.06, "int4": 0.3}
 FAST = ("torch float32", "ONNX Runtime float32")
 
 
@@ -38,8 +38,8 @@ def ready(tiny: Stack, x: np.ndarray) -> list[Entry]:
 def test_all_run_the_same_stack(ready: list[Entry]) -> None:
     assert {entry.runtime.name.split()[0] for entry in ready} >= {"torch", "OpenVINO"}
     for entry in ready:
-        precision = next(name for name in MOST if name in entry.runtime.name)
-        assert entry.error < MOST[precision], entry.runtime.name
+        precision = next(name for name in MAX_ERROR if name in entry.runtime.name)
+        assert entry.error < MAX_ERROR[precision], entry.runtime.name
 
 
 @pytest.mark.slow

@@ -20,6 +20,6 @@ def test_both_figures_are_printed_for_both_uploads() -> None:
 
 def test_a_refused_request_is_not_measured(tmp_path) -> None:
     (tmp_path / "large").write_bytes(bytes(30_000_000))
-    command = [sys.executable, "-m", "benchmarks.web", "--sample", str(tmp_path / "large")]
+    command = [sys.executable, "-m", "benchmarks.web", "--reference", str(tmp_path / "large")]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert refused.returncode == 1 and refused.stderr.splitlines()[-1].startswith("413")

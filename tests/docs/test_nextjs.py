@@ -102,7 +102,7 @@ def visit(tmp_path):
     @contextmanager
     def start(address: str, key: str, text: str = "Hello."):
         environment = os.environ | {"VOICE_SERVER_URL": address, "VOICE_SERVER_KEY": key}
-        command = [NODE, HARNESS, route, demo.SAMPLE, text]
+        command = [NODE, HARNESS, route, demo.REFERENCE, text]
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
@@ -123,7 +123,7 @@ def test_the_form_is_forwarded_with_the_key(upstream, visit):
     boundary = re.fullmatch(r"multipart/form-data; boundary=(\S+)", upstream.headers["Content-Type"])
     assert boundary
     assert upstream.body.rstrip().endswith(f"--{boundary[1]}--".encode())
-    assert demo.SAMPLE.read_bytes() in upstream.body
+    assert demo.REFERENCE.read_bytes() in upstream.body
     assert "Grüße".encode() in upstream.body
 
 

@@ -35,6 +35,6 @@ def test_all_its_settings_exist(services):
 
 
 def test_both_get_the_time_to_finish_answers(services):
-    longest = server.gunicorn_options(settings.load(None))["graceful_timeout"]
+    timeout = server.gunicorn_options(settings.load(None))["graceful_timeout"]
     for service in services.values():
-        assert int(service["stop_grace_period"].removesuffix("s")) > longest
+        assert int(service["stop_grace_period"].removesuffix("s")) > timeout

@@ -110,7 +110,7 @@ def test_serves_and_stops(image, data, tmp_path):
         check = json.loads(ours.last("HEALTHCHECK").split("CMD", 1)[1])
         assert subprocess.run([sys.executable, *check[1:]], env={"CSM_PORT": port}).returncode == 0
         answer = demo.clone_voice(
-            int(port), KEY, demo.SAMPLE.read_bytes(), demo.SAMPLE.name, {"text": "Inside.", "max_seconds": "2"}
+            int(port), KEY, demo.REFERENCE.read_bytes(), demo.REFERENCE.name, {"text": "Inside.", "max_seconds": "2"}
         )
         assert answer.status == 200, answer.body
         assert len(answer.body) > 44

@@ -127,13 +127,13 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch):
 def test_the_output_ends_with_how_to_use_the_real_model(tmp_path, trained, heard):
     facts = tmp_path / "demo.json"
     facts.write_text(json.dumps({"trained": trained}))
-    lines = demo.what_was_heard("demo", facts).splitlines()
+    lines = demo.quality_note("demo", facts).splitlines()
     assert lines[1].startswith(heard)
     assert lines[-1].strip() == "CSM_MODEL=unsloth/csm-1b make demo"
 
 
 def test_there_are_no_remarks_about_another_model():
-    assert demo.what_was_heard("unsloth/csm-1b") == ""
+    assert demo.quality_note("unsloth/csm-1b") == ""
 
 
 def test_the_model_of_the_environment_is_used(monkeypatch, capsys):

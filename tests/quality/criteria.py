@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recipes.demo_model import judges
-from recipes.demo_model.export import HIGHEST_WER, LOWEST_NEARER_TO_OWN
+from recipes.demo_model.export import MAX_WER, MIN_NEARER_TO_OWN
 
 RATE = 24_000
 
@@ -32,7 +32,7 @@ def mean_word_error_rate(clips: Sequence[Clip]) -> float:
 
 def says_the_words(clips: Sequence[Clip]) -> bool:
     """Return whether the word error rate is low enough."""
-    return mean_word_error_rate(clips) < HIGHEST_WER
+    return mean_word_error_rate(clips) < MAX_WER
 
 
 def share_nearer_to_own(clones: Sequence[Clip], references: Sequence[Clip], strangers: Sequence[Clip]) -> float:
@@ -47,4 +47,4 @@ def share_nearer_to_own(clones: Sequence[Clip], references: Sequence[Clip], stra
 
 def takes_up_the_voice(clones: Sequence[Clip], references: Sequence[Clip], strangers: Sequence[Clip]) -> bool:
     """Return whether enough clones are nearer to their own reference."""
-    return share_nearer_to_own(clones, references, strangers) >= LOWEST_NEARER_TO_OWN
+    return share_nearer_to_own(clones, references, strangers) >= MIN_NEARER_TO_OWN

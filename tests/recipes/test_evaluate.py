@@ -44,7 +44,7 @@ def test_cloner_speaks_with_and_without_a_reference(tmp_path: Path) -> None:
     cloner.model.generation_config.max_new_tokens = 3
     reference = np.random.default_rng(0).standard_normal(12_000).astype(np.float32) * 0.1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recipes.demo_model.evaluate.LONGEST_FRAMES", 3)
+        patch.setattr("recipes.demo_model.evaluate.MAX_FRAMES", 3)
         cloned, again = (cloner.say("Hello.", "Heard.", reference, seed=1) for _ in range(2))
         alone = cloner.say("Hello.", None, None, seed=1)
     assert cloned.shape == alone.shape == (3 * 1920,)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recipes.demo_model.excerpts import FEWEST_WORDS, excerpt
+from recipes.demo_model.excerpts import MIN_WORDS, excerpt
 from recipes.demo_model.tokens import Spoken
 from recipes.demo_model.training import randomness
 
@@ -19,7 +19,7 @@ def _say(text: str, exact: bool = True) -> Spoken:
 @pytest.mark.parametrize("seed", range(20))
 def test_an_excerpt_is_whole_words_with_their_frames(seed: int) -> None:
     part = excerpt(_say(TEXT), randomness(seed, 0))
-    assert f" {part.text} " in f" {TEXT} " and len(part.text.split()) >= FEWEST_WORDS
+    assert f" {part.text} " in f" {TEXT} " and len(part.text.split()) >= MIN_WORDS
     said = [chr(code) for code in part.codes[:, 0]]
     pause = len(said) - len("".join(said).rstrip())  # after the last word; its frames point to the last letter
     assert [part.text[place] for place in part.places] == said[: len(said) - pause] + [part.text[-1]] * pause

@@ -32,7 +32,7 @@ def test_shares_are_the_whole_and_nothing_twice(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(texts, "KINDS", {"definitions": lambda: everything})
     parts = [texts.sentences("definitions", (which, 3)) for which in range(3)]
     assert sorted(text for part in parts for text in part) == sorted(everything)
-    assert texts.sentences("definitions", most_words=3) == everything[:2]
+    assert texts.sentences("definitions", max_words=3) == everything[:2]
 
 
 def test_the_judges_texts_are_not_wordnets() -> None:

@@ -159,7 +159,7 @@ def test_what_is_short_comes_first() -> None:
 
 
 def test_targets_grow_longer() -> None:
-    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(1.0, 1.0), longest=(6, 9)))
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(1.0, 1.0), max_frames=(6, 9)))
     lengths = []
     for progress in (0.0, 1.0):
         batches = [corpus.draw(8, progress, randomness(0, draw)) for draw in range(20)]

@@ -191,7 +191,7 @@ def test_a_process_that_ends_without_an_answer_is_reported(
     monkeypatch.setattr(sys, "executable", str(program))
     job = examine.Job(str(tmp_path), "cpu", "float32", "0", "Say this.", None, 1, 1)
     with pytest.raises(ModelUnavailable, match=words):
-        examine.examine_apart(job)
+        examine.examine_in_subprocess(job)
 
 
 @pytest.mark.slow

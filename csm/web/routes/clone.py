@@ -1,4 +1,4 @@
-"""POST /clone-voice: reference audio and a text in, the text in that voice out."""
+"""POST /clone-voice: takes reference audio and a text, and answers with the text spoken in that voice."""
 
 from flask import Blueprint, Response, request
 from flask_limiter import Limiter
@@ -12,13 +12,13 @@ NAME = "clone"
 
 
 def blueprint(settings: Settings, synthesizer: Synthesizer, limiter: Limiter) -> Blueprint:
-    """Return the route, around a synthesizer."""
+    """Return the blueprint of the route."""
     routes = Blueprint(NAME, __name__)
 
     @routes.post("/clone-voice")
     def clone() -> Response:
         if request.args:
-            # Proxies and browsers log addresses; besides, a field there would be ignored without a word.
+            # Proxies and browsers log URLs; and a field in the URL would be ignored silently.
             raise InvalidField("", "Send the fields in the form, not in the address.")
         form, reference = forms.parts(request, fields.TEXTS, fields.FILE)
         fields.refuse_unknown(form)

@@ -1,4 +1,4 @@
-"""GET /health, /health/live, /health/ready: no key, no quota, no waiting for the model."""
+"""GET /health, /health/live, /health/ready: need no key, have no quota and never wait for the model."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ NAME = "health"
 
 
 def blueprint(synthesizer: Synthesizer) -> Blueprint:
-    """Return the routes, around a synthesizer."""
+    """Return the blueprint of the routes."""
     routes = Blueprint(NAME, __name__, url_prefix="/health")
 
     @routes.get("")

@@ -41,7 +41,7 @@ def test_whatever_ends_a_stage_is_told_and_what_it_had_told_is_kept(told, ending
 
 
 def test_a_stage_that_hangs_is_ended_and_the_next_one_runs(told, monkeypatch):
-    monkeypatch.setattr(runner, "LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "MIN_STAGE_SECONDS", 0.1)
     hangs = "import os, time; print(f'[\"pid\", {os.getpid()}]'); time.sleep(60)"
     assert Runner(told, 100, stage_of(hangs)).run("first", 2) == "stopped after 2 s"
     assert Runner(told, 100, stage_of("print('[\"a\", 2]')")).run("second", 50) == "done"
@@ -80,7 +80,7 @@ def test_parts_that_failed_leave_the_rest_in_the_tables(told, tmp_path):
         ("rows", 4),
         ("each", [{"graph": [1, 512, 64], "codes": 0.5, "first_codes": 1.0, "error": 0.01}]),
         ("each.failed", "RuntimeError: the device is gone"),
-        ("graph.seconds", {"median": 0.004, "least": 0.003, "most": 0.005}),
+        ("graph.seconds", {"median": 0.004, "min": 0.003, "max": 0.005}),
         ("eager.failed", "RuntimeError: the device is gone"),
         ("padded.ordinary", {"codes": 1.0}),
         ("padded.failed", "RuntimeError: the device is gone"),

@@ -13,7 +13,7 @@ from tests.engine.runtimes.fake_cuda import CUDA, Launches
 
 pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="a CPU build of torch has no CUDA kernels")
 
-MOST = Launches(frame=2432, frames=2432, prefill=268, encode=659, decode=299)
+MAX_LAUNCHES = Launches(frame=2432, frames=2432, prefill=268, encode=659, decode=299)
 """Lower a number when an edit saves kernels; a higher one means that every frame takes longer on every GPU."""
 
 
@@ -27,8 +27,8 @@ MOST = Launches(frame=2432, frames=2432, prefill=268, encode=659, decode=299)
 )
 def test_every_part_stays_on_the_device_and_launches_no_more_than_before(dtype: str, device: torch.device) -> None:
     seen = fake_cuda.count(full_size_config(), dtype, device)
-    for part, most in vars(MOST).items():
-        assert getattr(seen, part) <= most, f"{part} in {dtype}"
+    for part, maximum in vars(MAX_LAUNCHES).items():
+        assert getattr(seen, part) <= maximum, f"{part} in {dtype}"
 
 
 def leaves_the_device(runtime: TorchRuntime) -> object:
