@@ -18,8 +18,9 @@ RUN apt-get update \
 
 WORKDIR /app
 
-# Exactly what the lock says, checked by hash. torch and torchaudio must come from one index, so with TORCH_INDEX both are
-# installed first, and the rest in the locked versions; hashes are not checked then, because that index has other files.
+# Installs the versions in the lock file and checks their hashes. torch and torchaudio must come from one index, so with
+# TORCH_INDEX both are installed first, then the rest in the locked versions. Hashes are not checked in that case, because
+# the files of that index differ from those in the lock file.
 COPY requirements.txt requirements.lock ./
 RUN if [ -n "$TORCH_INDEX" ]; then \
         grep -oE '^[a-zA-Z0-9._-]+==[^ ;]+' requirements.lock > pins.txt \
@@ -35,8 +36,8 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
 COPY LICENSE sesame_server.py ./
 COPY csm/ csm/
 
-# Everything that is written at run time is under /data, so that the rest may be mounted read-only. Mount a named volume
-# there; a VOLUME line would only add anonymous ones that lose the weights with the container, and some hosts refuse it.
+# The server writes only below /data, so the rest may be read-only. Mount a named volume there. There is no VOLUME line,
+# because it would create an anonymous volume that is lost with the container, and some platforms reject it.
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin csm \
     && install -d -o csm -g csm /data
 ENV HF_HOME=/data/huggingface \
@@ -50,7 +51,7 @@ USER 10001:10001
 EXPOSE 5000
 STOPSIGNAL SIGTERM
 
-# The first start downloads 7.15 GB: failures count only after the server was ready once, or after half an hour.
+# The first start downloads 7.15 GB, so failures count only after the server has been ready once, or after half an hour.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30m --start-interval=5s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + (os.environ.get('CSM_PORT') or os.environ.get('PORT') or '5000') + '/health/ready', timeout=4)"]
 

@@ -1,4 +1,4 @@
-# `make demo` lets you hear it, `make test` proves it; `make help` lists the rest.
+# `make demo` clones a voice, `make test` runs the tests, `make help` lists all targets.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -8,12 +8,12 @@ QUALITY_STAMP := $(VENV)/.installed-quality
 
 FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
 
-# Tests side by side: those that take seconds keep the processor busy, many that take minutes wait. Each process of
-# the former computes in one thread, since there are as many processes as processors.
+# Tests run in parallel. Quick tests keep a processor busy, so there is one process for each processor, with one thread.
+# Many slow tests mostly wait.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
 BESIDE_SLOW := --numprocesses 3 --dist worksteal
 
-# Where the environment forbids bytecode, each start of the server would compile torch anew, for six seconds.
+# Without bytecode, each start of the server would compile torch's Python code again, which takes six seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -22,20 +22,20 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(SERVE_STAMP)  ## start the server with the demo model, clone a voice into clone.wav, stop
+demo: $(SERVE_STAMP)  ## start a server with the demo model, clone a voice into clone.wav, stop the server
 	$(RUN) examples/demo.py
 
-serve: $(SERVE_STAMP)  ## start the server with the settings of the environment and .env
+serve: $(SERVE_STAMP)  ## start the server with the settings from the environment and .env
 	$(RUN) sesame_server.py
 
-test: $(DEV_STAMP)  ## run the tests that take seconds
+test: $(DEV_STAMP)  ## run the quick tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest $(BESIDE)
 
-test-slow: $(QUALITY_STAMP)  ## run the tests that take minutes
+test-slow: $(QUALITY_STAMP)  ## run the slow tests
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
 	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 && exit $$alone
 
-test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transformers that is allowed
+test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest supported transformers
 	$(VENV)/bin/uv pip install --quiet --python $(RUN) --target build/floor transformers==$(FLOOR)
 	PYTHONPATH=build/floor $(RUN) -c 'import transformers, sys; sys.exit(transformers.__version__ != "$(FLOOR)")'
 	PYTHONPATH=build/floor $(RUN) -m pytest tests/test_tiny_checkpoints.py tests/model/test_checkpoint.py \
@@ -44,37 +44,37 @@ test-floor: $(DEV_STAMP)  ## run the tests of checkpoints on the oldest transfor
 fuzz: $(DEV_STAMP)  ## send 3,200 damaged recordings to a server (MUTANTS=32000 for more)
 	$(RUN) -m pytest tests/hostile -m slow --mutants $(or $(MUTANTS),3200)
 
-soak: $(DEV_STAMP)  ## watch a server's memory under load for ten minutes (SECONDS=3600 for longer)
+soak: $(DEV_STAMP)  ## check a server's memory under load for ten minutes (SECONDS=3600 for longer)
 	$(RUN) -m pytest tests/load/test_soak.py -m slow --soak-seconds $(or $(SECONDS),600)
 
-check: $(DEV_STAMP)  ## lint, format, types, import rules, Dockerfile
+check: $(DEV_STAMP)  ## check lint, format, types, import rules and Dockerfile
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint Dockerfile
 
-docs: $(SERVE_STAMP)  ## rewrite .env.example and the README's settings table from csm/settings.py
+docs: $(SERVE_STAMP)  ## write .env.example and the README's settings table from csm/settings.py
 	$(RUN) -m docs.settings --write
 
-lock: $(DEV_STAMP)  ## pin requirements.txt with hashes in requirements.lock (UPGRADE=1 takes newer releases)
+lock: $(DEV_STAMP)  ## pin requirements.txt with hashes in requirements.lock (UPGRADE=1 for newer releases)
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		$(if $(UPGRADE),--upgrade) --output-file requirements.lock requirements.txt
 
 bench: $(DEV_STAMP)  ## measure speed and memory against transformers
 	$(RUN) -m benchmarks
 
-bench-gpu: $(DEV_STAMP)  ## measure all that needs a CUDA device, in eight minutes
+bench-gpu: $(DEV_STAMP)  ## measure everything that needs a CUDA device, in eight minutes
 	$(RUN) -m benchmarks.gpu
 
-bench-load: $(DEV_STAMP)  ## find the highest rate of requests that a running server (URL, KEY, RATES, SECONDS) plays without gaps
+bench-load: $(DEV_STAMP)  ## find the highest request rate at which a running server streams without gaps (URL, KEY, RATES, SECONDS)
 	$(RUN) -m benchmarks.load --url $(or $(URL),http://127.0.0.1:5000) --key "$(KEY)" --seconds $(or $(SECONDS),30) \
 		$(if $(RATES),--rates $(RATES))
 
-audit: $(DEV_STAMP)  ## look for known vulnerabilities in what is installed
+audit: $(DEV_STAMP)  ## look for known vulnerabilities in the installed packages
 	$(VENV)/bin/pip-audit --skip-editable
 
-clean:  ## remove what the other targets made
+clean:  ## remove everything that the other targets created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info results clone.wav
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -82,8 +82,8 @@ $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-# Most of what torch and transformers bring is never imported, so nothing is compiled before it is (--no-compile).
-# Importing the pair right away turns a mismatch of torch and torchaudio into an error here instead of at the first request.
+# Most modules of torch and transformers are never imported, so modules are compiled at their first import (--no-compile).
+# Importing torch and torchaudio here shows at once whether the two builds match, not at the first request.
 $(SERVE_STAMP): requirements.txt pyproject.toml | $(RUN)
 	@echo "Installing into $(VENV): about 6 GB with PyPI's CUDA build of torch; README, Installation, has a smaller way"
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --editable .
@@ -94,7 +94,7 @@ $(DEV_STAMP): requirements-dev.txt $(SERVE_STAMP)
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet -r requirements-dev.txt
 	@touch $@
 
-# Resemblyzer's own requirements cannot be met; the file says why.
+# Resemblyzer's own requirements cannot be met; requirements-quality.txt says why.
 $(QUALITY_STAMP): requirements-quality.txt $(DEV_STAMP)
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet -r requirements-quality.txt
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet --no-deps resemblyzer==0.1.4

@@ -105,7 +105,7 @@ class CSM:
         `stream=False`, each segment of the text is yielded when it is complete; a bad one is generated again.
 
         Yields:
-            float32 samples `[samples]` within -1..1, at `sample_rate`: 80 ms first, up to 640 ms later.
+            float32 samples `[samples]` within -1..1, at `sample_rate`: usually 75 ms first, and 640 ms later.
 
         Raises:
             OSError, csm.errors.CsmError: as `say`.

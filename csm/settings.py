@@ -54,15 +54,20 @@ class Settings(BaseSettings):
         return init_settings, env_settings, dotenv_settings
 
     model: str = Field("sesame/csm-1b", description="Hub repository, local folder, or `demo` for the embedded model.")
-    revision: str | None = Field(None, description="Branch, tag or commit of the Hub repository.")
+    revision: str | None = Field(None, description="Branch, tag or commit of the Hub repository; unset, `main`.")
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Device to run on: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         "auto",
-        description="Precision of the weights: `auto`, `float32`, `bfloat16`, `float16`; on CPUs also `int8`, `int4`.",
+        description="Precision of the weights: `float32`, `bfloat16`, `float16`, or on CPUs `int8` or `int4`. `auto` "
+        "takes `int8` on a CPU, and `bfloat16` or `float16` on a GPU.",
     )
-    engine: Literal["csm", "transformers"] = Field("csm", description="`csm`, or `transformers` as a slow reference.")
+    engine: Literal["csm", "transformers"] = Field(
+        "csm", description="Engine: `csm`, or `transformers`, which is slow and meant for comparison."
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -70,54 +75,71 @@ class Settings(BaseSettings):
     )
     api_keys: SecretList = Field((), description="Comma-separated API keys.")
     api_keys_file: Path | None = Field(None, description="File with a line `name:sha256:expiry` for each API key.")
-    allow_anonymous: bool = Field(False, description="Serve a public address without API keys.")
+    allow_anonymous: bool = Field(False, description="Allow an address that is not loopback without API keys.")
     require_consent: bool = Field(False, description="Require the form field `consent=true`.")
     rate_limit: str = Field(
-        "10 per minute", description="Requests allowed to each key, or to each address without keys."
+        "10 per minute", description="Requests allowed to each key; without keys, to each client address."
     )
     character_limit: str = Field(
-        "20000 per minute", description="Characters of text allowed to each key or address; empty for no limit."
+        "20000 per minute", description="Characters of text allowed to each key or address; `none` for no limit."
     )
     rate_limit_storage: str = Field(
-        "memory://", description="`memory://`, or `redis://host:port/db` shared by several servers."
+        "memory://",
+        description="Where quotas are counted: `memory://`, or `redis://host:port/db`, shared by several servers.",
     )
-    trusted_proxies: int = Field(0, ge=0, description="Number of proxies in front of the server.")
-    cors_origins: CommaList = Field((), description="Comma-separated origins whose pages may call the server.")
+    trusted_proxies: int = Field(
+        0, ge=0, description="Number of proxies in front of the server, whose `X-Forwarded-For` is trusted."
+    )
+    cors_origins: CommaList = Field(
+        (), description="Comma-separated origins whose web pages may call the server; `*` for all."
+    )
 
-    max_upload_mb: float = Field(10.0, gt=0, description="Maximum size of a request body.")
+    max_upload_mb: float = Field(10.0, gt=0, description="Maximum size of a request body, in megabytes.")
     max_reference_seconds: float = Field(
-        30.0, ge=1, le=60, description="Maximum length of reference audio; longer audio is cut at a pause."
+        30.0, ge=1, le=60, description="Maximum length of reference audio, in seconds; longer audio is cut at a pause."
     )
     transcriber: str = Field(
         "none",
-        description="Recogniser for reference audio without a transcript: `base.en` or another size of Whisper, a Hub "
+        description="Recogniser of reference audio that has no transcript: a Whisper model such as `base.en`, a Hub "
         "repository, a folder, or `none`.",
     )
-    max_text_chars: int = Field(10_000, ge=1, description="Maximum length of the text.")
-    normalize: bool = Field(True, description="Write out numbers, dates, addresses and Markdown of English texts.")
-    lexicon: Path | None = Field(None, description="File with a line `word = respelling` for each word said wrong.")
+    max_text_chars: int = Field(
+        10_000, ge=1, description="Maximum length of the text, and of the transcript, in characters."
+    )
+    normalize: bool = Field(True, description="Replace numbers, dates, addresses and markup in English text by words.")
+    lexicon: Path | None = Field(None, description="File with a line `word = respelling` for each mispronounced word.")
     max_audio_seconds: float = Field(
-        90.0, gt=0, le=150, description="Maximum length of the audio of one segment of a text."
+        90.0, gt=0, le=150, description="Maximum length of the audio of one segment of a text, in seconds."
     )
     deadline_seconds: float = Field(
-        120.0, gt=0, description="Maximum wait for the first audio, and for the device to answer."
+        120.0, gt=0, description="Maximum wait for the first audio, and for the device to finish a step, in seconds."
     )
 
     slots: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="Generations at once; unset, 2 on a CPU, up to 16 on a GPU as its memory allows.",
+        description="Generations at once; unset, 2 on a CPU, and on a GPU as many as its memory allows, up to 16.",
     )
     queue: int = Field(8, ge=0, description="Requests that may wait for a slot.")
-    voice_cache_mb: int = Field(256, ge=0, description="Memory for cached voices.")
-    cache_dir: Path | None = Field(None, description="Folder for prepared models; unset, `~/.cache/csm`.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Minimum level that is logged.")
+    voice_cache_mb: int = Field(256, ge=0, description="Memory for cached voices, in megabytes.")
+    cache_dir: Path | None = Field(
+        None, description="Folder for prepared models and compiled kernels; unset, `~/.cache/csm`."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Minimum level of log messages: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
+    )
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("character_limit")
+    @classmethod
+    def _unlimited(cls, value: str) -> str:
+        # An empty variable counts as unset, so it takes a word to say that there is no limit.
+        return "" if value.strip().lower() == "none" else value
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -34,16 +34,16 @@ STOP_SECONDS = 30.0
 
 
 NOISE = """
-This is noise with the length of speech: the language model inside this repository has random weights. The sample was
-decoded, its voice encoded, the text read, the sound generated, marked and streamed, as with the model that speaks.
-Hear that one, without a token but after a download of some gigabytes:
+This is noise with the length of speech, because the model in this repository has random weights. Everything else was
+real: the recording was decoded, its voice encoded, and audio generated and streamed. To hear CSM-1B, which needs no
+token in this copy but downloads some gigabytes:
 
     CSM_MODEL=unsloth/csm-1b make demo
 """
 
 SPEECH = """
-This is a small model, trained so that the service can be heard offline. CSM-1B itself sounds far better. Hear it,
-without a token but after a download of some gigabytes:
+This is a small model, trained to make the server audible offline. CSM-1B itself sounds far better. To hear it, which
+needs no token but downloads some gigabytes:
 
     CSM_MODEL=unsloth/csm-1b make demo
 """

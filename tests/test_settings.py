@@ -83,3 +83,9 @@ def test_variables_of_a_service_in_a_file_are_refused(tmp_path):
 
 def test_variables_of_a_service_are_listed_in_order():
     assert service_links(CSM | {"PATH": "/bin", "CSM_HOST": "::1"}) == tuple(sorted(CSM))
+
+
+@pytest.mark.parametrize(("value", "limit"), [("none", ""), ("", "20000 per minute"), ("50 per hour", "50 per hour")])
+def test_none_switches_off_the_quota_of_characters(environment, value, limit):
+    environment({"CSM_CHARACTER_LIMIT": value})
+    assert load(None).character_limit == limit

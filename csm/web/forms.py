@@ -82,7 +82,7 @@ def _parse(request: flask.Request) -> None:
             # The parser raises ValueError; what is raised for malformed chunks depends on the server.
             raise BadRequest(SLOW if expired.is_set() else BROKEN) from None
     if expired.is_set():
-        # The body was just in time, but the socket is closed for reading now and counts as disconnected.
+        # The body arrived just in time, but the socket was closed for reading, which would count as a disconnect.
         raise BadRequest(SLOW)
 
 

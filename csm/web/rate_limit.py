@@ -91,7 +91,7 @@ def check(settings: Settings) -> None:
     try:
         parse_many(settings.character_limit or "1/day")
     except ValueError:
-        raise SettingsError("CSM_CHARACTER_LIMIT: write it like '20000 per minute', or leave it empty") from None
+        raise SettingsError("CSM_CHARACTER_LIMIT: write it like '20000 per minute', or 'none' for no limit") from None
     try:
         storage_from_string(settings.rate_limit_storage, **_options(settings))
     except (ConfigurationError, ValueError):

@@ -14,34 +14,37 @@ pipeline_tag: text-to-speech
 RANDOM = """\
 # Demo checkpoint: random language model, small trained codec
 
-**This model answers noise.** Its language model (backbone and depth decoder) has random weights: it exercises the whole
-service, offline and in seconds, and says nothing. It is not CSM-1B, and no sound it makes tells anything about CSM-1B.
+**This model generates noise.** Its language model (backbone and depth decoder) has random weights. It serves to run
+every part of the server offline and in seconds, and cannot speak. It is not CSM-1B, and its audio says nothing about
+the quality of CSM-1B.
 """
 
 TRAINED = """\
 # Demo checkpoint: a small CSM trained from scratch
 
-**Demo voice, not CSM-1B quality.** A model of CSM's shape, about a hundred times smaller, trained on synthetic speech
-alone so that the service can be heard and its cloning measured offline. No sound it makes tells anything about CSM-1B.
+**This is not the quality of CSM-1B.** The model has CSM's architecture, is about a hundred times smaller, and was
+trained on synthetic speech only. It serves to hear the server and to measure its voice cloning offline. Its audio says
+nothing about the quality of CSM-1B.
 """
 
 ORIGINS = """
 The classes, the prompt format and the file layout are those of `sesame/csm-1b`: `CsmForConditionalGeneration`,
-`MimiModel`, `CsmProcessor`. float16, in shards of less than 16 MB. English only.
+`MimiModel`, `CsmProcessor`. The weights are float16, in shards of less than 16 MB. The model is for English only.
 
 ## Data and licence
-Synthetic English speech, saying WordNet's example sentences and definitions: by Kokoro-82M (Apache-2.0), its voices and
-mixes of them; by Piper's voice "joe", whose own recordings are CC0; and by flite. The voices af_kore, am_eric, bf_lily
-and bm_lewis were never trained on. No human being was recorded for it. The weights are licensed under Apache-2.0.
+The training data is synthetic English speech. The texts are WordNet's example sentences and definitions. The speakers
+are the voices of Kokoro-82M (Apache-2.0) and mixes of them; Piper's voice "joe", whose own recordings are CC0; and
+flite. The voices af_kore, am_eric, bf_lily and bm_lewis were kept out of the training. No person was recorded for it.
+The weights are licensed under Apache-2.0.
 
 ## How it was made
-`recipes/demo_model` in the repository. The codec goes on from weights that were trained before the recipe existed, by
-the same means: 7,888 steps of 12 x 0.8 s on 37 minutes of speech, without a discriminator.
+With `recipes/demo_model` in the repository. The training of the codec started from weights that had been trained before
+the recipe existed, in the same way: 7,888 steps of 12 x 0.8 s on 37 minutes of speech, without a discriminator.
 """
 
 USE = """
 ## Use
-Clone only voices whose owners have agreed to it.
+Clone a voice only if its speaker has agreed to it.
 """
 
 
@@ -49,7 +52,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """Return the model card for the facts in `demo.json`."""
     opening = TRAINED if facts["trained"] else RANDOM
     steps = facts.get("codec_steps", 0)
-    went_on = f"The recipe's codec stage then added {steps:,} steps.\n" if steps else ""
+    went_on = f"The codec stage of the recipe added {steps:,} steps.\n" if steps else ""
     return HEADER + opening + _shape(facts["shape"]) + ORIGINS + went_on + _scores(facts["scores"]) + USE
 
 

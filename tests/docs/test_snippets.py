@@ -107,7 +107,8 @@ def test_the_python_api(checkout):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.split("\n")[:-1]
-    assert len(lines) > 2 and all(re.fullmatch(r"\d+\.\d\d s", line) for line in lines)
+    # Not their exact lengths: the seed is random, and a frame that happens to be silent is held back.
+    assert len(lines) > 3 and all(re.fullmatch(r"\d+\.\d\d s", line) for line in lines)
     with wave.open(str(checkout / "clone.wav")) as wav:
         assert wav.getframerate() == 24_000 and wav.getnframes() > 7_200
 
