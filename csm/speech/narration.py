@@ -131,7 +131,8 @@ class Narration:
             if sent or whole.is_good or (is_last and whole.samples):
                 self._keep(whole)
                 yield from held
-                # What the limit of the request cut short is the end: the next segment would be spoken in its place.
+                # After a segment that the request's limit cut short, nothing may follow: a later segment could still fit, and
+                # would replace the missing words.
                 self._is_over |= is_last and not whole.is_good
                 return
             log.info("a segment of %d characters ended badly (%s)", len(segment.text), whole.reason)

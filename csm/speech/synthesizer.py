@@ -67,7 +67,8 @@ class CsmSynthesizer:
         self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
     ) -> Generator[bytes, None, None]:
         started = time.monotonic()
-        # A whole answer takes memory until it has been sent: who holds its reservation releases it then.
+        # An answer that is not streamed takes memory until it has been sent, so the HTTP layer holds the
+        # reservation until then.
         with reservation if utterance.stream else nullcontext():
             voice = self._voice(utterance, is_disconnected, notes)
             # The request may run for minutes, and the file is no longer needed: free its memory.

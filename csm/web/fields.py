@@ -16,7 +16,7 @@ TEXTS = ("text", "transcript", "temperature", "top_k", "seed", "max_seconds", "s
 
 MAX_SEED, MAX_TOP_K, MAX_TEMPERATURE = 2**63 - 1, 2051, 2.0
 MIN_SECONDS, MAX_SECONDS = 0.08, 3600.0
-"""A frame, and an hour."""
+"""Length of one frame, and an hour."""
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})

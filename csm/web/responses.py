@@ -59,7 +59,7 @@ def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
     _note(speech, entry)
     length = sum(map(len, chunks))
     pieces = (chunk[at : at + PIECE_BYTES] for chunk in chunks for at in range(0, len(chunk), PIECE_BYTES))
-    # Proxies may buffer it, so that a slow client does not hold a thread.
+    # Let proxies buffer the answer, so that a slow client does not hold a thread.
     headers = _headers(speech) | {"Content-Length": str(wav.HEADER_BYTES + length), "X-Accel-Buffering": "yes"}
     return _respond(itertools.chain([wav.header(SAMPLE_RATE, length)], pieces), entry, environ, headers)
 
