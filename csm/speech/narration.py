@@ -131,8 +131,8 @@ class Narration:
             if sent or whole.is_good or (is_last and whole.samples):
                 self._keep(whole)
                 yield from held
-                # After a segment that the request's limit cut short, nothing may follow: a later segment could still fit, and
-                # would replace the missing words.
+                # If the request's limit cut the segment short, it is the last: a later one would take the place of the
+                # missing words.
                 self._is_over |= is_last and not whole.is_good
                 return
             log.info("a segment of %d characters ended badly (%s)", len(segment.text), whole.reason)

@@ -39,7 +39,7 @@ def watch(environ: Environ) -> Callable[[], bool]:
         poll = select.poll()
         try:
             poll.register(connection, CLOSED_BY_PEER)
-        except (ValueError, OSError):  # closed, perhaps by another thread since the check
+        except (ValueError, OSError):  # closed, perhaps by another thread
             return True
         return bool(poll.poll(0))
 
