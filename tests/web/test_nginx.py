@@ -182,7 +182,7 @@ def test_slow_clients_hold_no_connection_to_the_server(patient: tuple[FakeServer
             connections.enter_context(proxy.connect(f"127.0.2.{number}")).sendall(SLOW_CLIENTS[kind])
         assert proxy.get("/health", "127.0.3.1").status == 200
         wait_until(lambda: process_probes.connections_to(server.port) <= KEPT_OPEN)
-        assert server.is_idle
+        wait_until(lambda: server.is_idle)
         assert proxy.ask(clone_request(), "127.0.3.1").is_complete
 
 
