@@ -85,15 +85,15 @@ class Level:
             UnusableReference: it is empty, silent or not finite.
         """
         if not len(samples):
-            raise UnusableReference(f"The sample is empty; at least {MIN_SECONDS:g} s of speech is needed.")
+            raise UnusableReference(f"The reference audio is empty; at least {MIN_SECONDS:g} s of speech is needed.")
         low, high = float(samples.min()), float(samples.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise UnusableReference(
-                "The sample contains values that are not finite numbers: record or export it again."
+                "The reference audio contains values that are not finite numbers: record or export it again."
             )
         swing, mean = max(-low, high), float(samples.mean(dtype=np.float64))
         if max(high - mean, mean - low) < _SILENT_PEAK:
-            raise UnusableReference("The sample is silent: check the microphone and record again.")
+            raise UnusableReference("The reference audio is silent: check the microphone and record again.")
         return cls(swing, mean / swing, max(high - mean, mean - low) / swing)
 
     def apply(self, samples: Samples) -> Tensor:
@@ -151,7 +151,8 @@ def _trimmed(signal: Tensor) -> Tensor:
 def _refuse_short(sounding: float) -> None:
     if sounding < MIN_SECONDS:
         raise UnusableReference(
-            f"The sample has {sounding:.2f} s of sound; at least {MIN_SECONDS:g} s is needed, 5 to 15 s is best."
+            f"The reference audio has {sounding:.2f} s of sound; at least {MIN_SECONDS:g} s is needed, "
+            "5 to 15 s is best."
         )
 
 
@@ -163,8 +164,8 @@ def _refuse_clipped(signal: Tensor) -> None:
     crest = 20 * float(torch.log10(peak / sounding.square().mean().sqrt()))
     if crest < _MIN_CREST_DB:
         raise UnusableReference(
-            f"The sample is clipped, or it is not speech: its peaks stand {crest:.0f} dB above its average, in speech "
-            "10 dB or more. Record again further from the microphone or at a lower gain."
+            f"The reference audio is clipped, or it is not speech: its peaks stand {crest:.0f} dB above its average, "
+            "in speech 10 dB or more. Record again further from the microphone or at a lower gain."
         )
 
 

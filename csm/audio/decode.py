@@ -103,7 +103,7 @@ def _refuse_failure(outcome: sandbox.Outcome) -> None:
     if outcome.exhausted:
         raise UndecodableAudio("The audio file takes too long to decode; send it as plain wav or mp3.")
     if outcome.timed_out:
-        raise DeadlineExceeded("The sample was not decoded in time: the server is too busy. Try again later.")
+        raise DeadlineExceeded("The reference audio was not decoded in time: the server is too busy. Try again later.")
     if outcome.returncode in (126, 127):
         raise ModelUnavailable("The audio decoder cannot be started: check that ffmpeg is installed and executable.")
     if outcome.returncode != 0:

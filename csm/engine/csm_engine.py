@@ -70,7 +70,9 @@ class CsmEngine:
         generation = Generation(conversation, sampling, max_frames, is_disconnected, patience)
         prompt = Prompt.from_generation(generation, self._voice(conversation, is_disconnected), self._tokenizer)
         if prompt.length >= self._runtime.positions:
-            raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
+            raise InvalidRequest(
+                "text and reference audio together are longer than the model's context: shorten either"
+            )
         with self._wake:
             if self._closed or self.failure():
                 raise GenerationFailed("the engine has stopped")

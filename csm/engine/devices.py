@@ -159,7 +159,7 @@ def describe_failure(error: Exception) -> tuple[str | None, CsmError]:
         return None, error
     told = GenerationFailed("the model failed on this request; the reason is in the server's log")
     if isinstance(error, torch.cuda.OutOfMemoryError):
-        told = GenerationFailed("the device ran out of memory: shorten text or sample, or lower CSM_SLOTS")
+        told = GenerationFailed("the device ran out of memory: shorten text or reference audio, or lower CSM_SLOTS")
     told.__cause__ = error
     return (f"the device is lost: {str(error).partition(chr(10))[0]}" if is_fatal(error) else None), told
 

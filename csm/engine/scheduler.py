@@ -140,7 +140,9 @@ class Scheduler:
         slot.length += 1
         slot.frames += 1
         if int(frame[0]) == BAD_CODE:
-            return self._finish(slot, GenerationFailed("the model's state is not finite: try another sample or text"))
+            return self._finish(
+                slot, GenerationFailed("the model's state is not finite: try another recording or text")
+            )
         # An end frame is all zeros; `transformers` stops on all but the last, and such a frame is no sound either.
         if not bool(frame[:-1].any()):
             return self._finish(slot)

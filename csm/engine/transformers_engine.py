@@ -65,7 +65,9 @@ class TransformersEngine:
     ) -> Generation:
         """See `Engine.generate`."""
         if self._room(conversation) < 1:
-            raise InvalidRequest("text and sample together are longer than the model's context: shorten either")
+            raise InvalidRequest(
+                "text and reference audio together are longer than the model's context: shorten either"
+            )
         cancelled = lambda: self._closed or is_disconnected()  # noqa: E731
         patience = self._patience if has_deadline else None
         generation = Generation(conversation, sampling, max_frames, cancelled, patience)

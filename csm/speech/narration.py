@@ -142,7 +142,7 @@ class Narration:
             if not self._sent:
                 raise GenerationFailed(
                     "the model ended its turn before saying anything: rephrase the text, check the transcript, "
-                    "or try another sample"
+                    "or try another recording"
                 )
             self._finish("silence")
             self._is_over |= is_last

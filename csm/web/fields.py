@@ -38,7 +38,9 @@ def utterance(form: Mapping[str, str], reference: bytes, settings: Settings) -> 
     # consent=false is honoured even where consent is not required.
     consent = values.get("consent", "" if settings.require_consent else "true")
     if not consent or not flag("consent", consent):
-        raise InvalidField("consent", "consent=true is needed: it states that the speaker of the sample has agreed.")
+        raise InvalidField(
+            "consent", "consent=true is needed: it states that the speaker of the reference audio has agreed."
+        )
     if "text" not in values:
         raise BadRequest("The part 'text' is missing.")
     max_chars = settings.max_text_chars
