@@ -136,7 +136,14 @@ def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
     Path("ffplay").chmod(0o755)
     given = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path.cwd()}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "csm", *words]
-    process = subprocess.Popen(command, env=given, stderr=subprocess.PIPE, start_new_session=True)
+    # A shell's background job, such as a CI run may be, ignores the signal, and its children inherit that.
+    process = subprocess.Popen(
+        command,
+        env=given,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_until(Path("hears").exists, 60)
     # As a terminal does: the player gets the signal too. It does not read on, so that the audio cannot be over already.
     os.killpg(process.pid, signal.SIGINT)
