@@ -171,8 +171,7 @@ class Narration:
                     break
         take.reason = detector.reason or ("length" if chunks.is_cut else "stop")
         take.spoken_seconds = detector.spoken_seconds
-        rest = np.concatenate([detector.finish(), np.zeros(0, np.float32)])
-        yield from self._kept(take, None, fade.end(rest))
+        yield from self._kept(take, None, fade.end(detector.finish()))
 
     def _generate(self, text: str, history: Sequence[Turn], sampling: Sampling, max_frames: int) -> ChunkStream:
         """Start a generation, without the history if the context has no room for it."""

@@ -1,20 +1,10 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from csm.asr.whisper import WhisperRecognizer
 from tests.recordings import tiny_whisper
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: on a busy machine, its threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from tests.torch_threads import one_thread  # noqa: F401
 
 
 @pytest.fixture(scope="session")

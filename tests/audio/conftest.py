@@ -5,20 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from csm.audio.decode import ffmpeg_path
 from csm.audio.waveform import Waveform
 from tests.corpus.ffmpeg import speech_wav
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: on a busy machine, its threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from tests.torch_threads import one_thread  # noqa: F401
 
 
 @pytest.fixture(scope="session")

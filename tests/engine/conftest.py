@@ -3,12 +3,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
 from tests import tiny_checkpoints
 from tests.engine.engine_harness import CPU, EngineFactory
+from tests.torch_threads import one_thread  # noqa: F401
 
 MICRO = replace(
     tiny_checkpoints.SIZES["small"],
@@ -18,15 +18,6 @@ MICRO = replace(
     positions=128,
 )
 """The smallest model with every part: scheduling does not depend on size, and some tests run hundreds of schedules."""
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread, so that results do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,7 @@ from tests.engine.engine_harness import (
     make_conversation,
     voice,
 )
-
-GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
+from tests.model.prompts import GREEDY
 
 
 def answer(engine: Any, conversation: Conversation, sampling: Sampling = GREEDY, frames: int = 6) -> list[list[int]]:

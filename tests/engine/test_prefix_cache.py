@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from csm.engine.api import Sampling
 from csm.engine.prefix_cache import PrefixCache
 from csm.model.conversation import Turn
 from tests.engine.engine_harness import (
@@ -21,8 +20,8 @@ from tests.engine.engine_harness import (
     make_conversation,
     voice,
 )
+from tests.model.prompts import GREEDY
 
-GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
 BYTES = 800
 """Of the codes of one turn here."""
 

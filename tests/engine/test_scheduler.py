@@ -22,9 +22,8 @@ from tests.engine.engine_harness import (
     make_conversation,
     samples,
 )
+from tests.model.prompts import GREEDY
 from tests.polling import wait_until
-
-GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
 
 REQUESTS = [
     Request("One.", 0, GREEDY, 1),

@@ -17,9 +17,8 @@ from csm.errors import Cancelled, InvalidRequest
 from csm.model.checkpoint import Checkpoint
 from tests.engine.engine_harness import CPU, EngineFactory, Request, codes, make_conversation, samples
 from tests.model import prompts
+from tests.model.prompts import GREEDY
 from tests.polling import wait_until
-
-GREEDY = Sampling(seed=0, temperature=0.0, top_k=1)
 
 
 @pytest.fixture(scope="module")

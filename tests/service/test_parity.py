@@ -1,6 +1,5 @@
 """The audio of an answer equals what `transformers` generates for the same reference audio and text."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from csm.model.hub import DEMO_FOLDER
 from csm.speech.takes import FADE_SECONDS
 from tests.real_server import RealServer, clone_request, real_server
 from tests.reference_audio import VOICE
+from tests.torch_threads import one_thread  # noqa: F401
 
 TEXT = "Please call Stella."
 TRANSCRIPT = (VOICE.parent / "voice.txt").read_text().strip()
@@ -27,15 +27,7 @@ def pcm(wav: bytes) -> NDArray[np.int16]:
 
 
 @pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def expected(one_thread: None) -> NDArray[np.float32]:
+def expected() -> NDArray[np.float32]:
     """Samples by the processor's prompt and `generate`, with nothing of ours but decoding and conditioning."""
     model: Any = CsmForConditionalGeneration.from_pretrained(DEMO_FOLDER, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(DEMO_FOLDER)
