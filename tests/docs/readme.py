@@ -9,9 +9,9 @@ FENCE = re.compile(r"^```(?P<language>\w+) ?(?P<name>\S*)\n(?P<code>.*?)^```$", 
 ADDRESS = "http://127.0.0.1:5000"
 
 
-def blocks() -> dict[tuple[str, str], str]:
+def blocks(text: str = TEXT) -> dict[tuple[str, str], str]:
     """Code by language and name."""
-    found = [((block["language"], block["name"]), block["code"]) for block in FENCE.finditer(TEXT)]
+    found = [((block["language"], block["name"]), block["code"]) for block in FENCE.finditer(text)]
     assert len(found) == len(dict(found)), "two blocks have one name"
     return dict(found)
 

@@ -41,7 +41,7 @@ def test_the_cpu_wheels_are_those_of_the_requirements():
         assert re.search(rf"^{re.escape(requirement)} ", required, re.MULTILINE), requirement
     index = re.search(r"--index-url (\S+)", readme.block("bash", "cpu"))
     assert index
-    assert f"TORCH_INDEX={index[1]}" in readme.block("bash", "docker-cpu")
+    assert f"ARG TORCH_INDEX={index[1]}\n" in (readme.ROOT / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,13 @@ def services():
     return yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 
 
+def test_each_file_builds_the_target_for_its_device(services):
+    on_gpu = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())["services"]["csm"]
+    assert services["csm"]["build"] == {"context": "..", "target": "cpu"} and "deploy" not in services["csm"]
+    assert on_gpu["build"] == {"target": "cuda"}
+    assert on_gpu["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
+
+
 def test_the_server_is_reached_through_nginx_only(services):
     assert "ports" not in services["csm"] and services["nginx"]["ports"] == ["443:443"]
     assert services["csm"]["environment"]["CSM_TRUSTED_PROXIES"] == "1"
