@@ -1,17 +1,21 @@
-"""Parse multipart bodies of untrusted clients: in memory only, limited in size, refused if incomplete or ambiguous."""
+"""Read bodies of untrusted clients: in memory only, limited in size and time, refused if incomplete or ambiguous."""
 
 import contextlib
 import io
-from collections.abc import Iterable
-from typing import IO, Any
+from collections.abc import Collection, Iterator, Set
+from typing import IO, Any, TypeVar
 
 import flask
 from flask import Flask
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, UnsupportedMediaType
 from werkzeug.formparser import FormDataParser
 
 from csm.settings import Settings
-from csm.web import disconnect
+from csm.web import disconnect, json_body
+from csm.web.validation import Body
+
+AnyBody = TypeVar("AnyBody", bound=Body)
 
 BODY_SECONDS = 15.0
 """Time in which the whole body must arrive. A slower client needs a proxy that buffers the body first."""
@@ -21,7 +25,7 @@ DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 5.0
 SLOW = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
 
 BROKEN = (
-    "The multipart body is malformed or ends before its final boundary; "
+    "The body is malformed or ends before its end or its final boundary; "
     "let your HTTP client build it, and do not set its Content-Type by hand."
 )
 
@@ -49,33 +53,54 @@ def install(app: Flask, settings: Settings) -> None:
     app.after_request(_drain_after)
 
 
-def parts(request: flask.Request, texts: Iterable[str], file: str) -> tuple[dict[str, str], bytes]:
-    """Return the text fields, unknown ones included, and the content of the one file of a form.
+def read(request: flask.Request, body: type[AnyBody], settings: Settings) -> AnyBody:
+    """Return the body of a request, sent as a multipart form.
 
     Raises:
         UnsupportedMediaType: the body is not a multipart form.
         BadRequest: a part is missing, repeated, of the wrong kind or malformed, or the body arrived too slowly.
         RequestEntityTooLarge: the body is too large or has too many parts.
+        InvalidField: a field is unknown or out of range.
     """
     if request.mimetype != "multipart/form-data":
-        raise UnsupportedMediaType("Send multipart/form-data with the parts 'audio' (a file) and 'text'.")
-    _parse(request)
-    _refuse_misplaced(request, frozenset(texts), file)
-    fields = {name: _once(request.form.getlist(name)) for name in request.form}
-    if any("\N{REPLACEMENT CHARACTER}" in text for pair in fields.items() for text in pair):
+        raise UnsupportedMediaType(f"Send multipart/form-data; its parts are {', '.join(body.model_fields)}.")
+    with _deadline(request):
+        _ = request.form
+    files = body.files()
+    _refuse_misplaced(request, body.model_fields.keys() - files.keys(), files)
+    parts: dict[str, Any] = {name: _once(request.form.getlist(name)) for name in request.form}
+    if any("\N{REPLACEMENT CHARACTER}" in text for pair in parts.items() for text in pair):
         raise BadRequest("A field is not valid UTF-8.")
-    # Closing the stream frees its memory, up to ten megabytes; the request object lives until the answer ends.
-    with _once(request.files.getlist(file)).stream as stream:
-        content = stream.read()
-    if not content:
-        raise BadRequest(f"The file in '{file}' is empty.")
-    return fields, content
+    for name, is_repeatable in files.items():
+        contents = [_content(name, file) for file in request.files.getlist(name)]
+        if contents:
+            parts[name] = contents if is_repeatable else _once(contents)
+    return body.from_form(parts, settings)
 
 
-def _parse(request: flask.Request) -> None:
+def read_json(request: flask.Request, body: type[AnyBody], settings: Settings) -> AnyBody:
+    """Return the body of a request, sent as JSON.
+
+    Raises:
+        UnsupportedMediaType: the body is not JSON in UTF-8.
+        BadRequest: the body is malformed or arrived too slowly.
+        RequestEntityTooLarge: the body is too large.
+        InvalidField: a field is unknown or out of range.
+    """
+    charset = request.mimetype_params.get("charset", "utf-8")
+    if request.mimetype != "application/json" or charset.lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("Send JSON in UTF-8, with the header 'Content-Type: application/json'.")
+    with _deadline(request):
+        data = request.get_data(cache=False)
+    return body.from_json(json_body.parse(data), settings)
+
+
+@contextlib.contextmanager
+def _deadline(request: flask.Request) -> Iterator[None]:
+    """Limit the time in which the body is read, and report whatever goes wrong with reading it."""
     with disconnect.read_deadline(request.environ, BODY_SECONDS) as expired:
         try:
-            _ = request.form
+            yield
         except Exception as error:
             if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
                 raise
@@ -84,20 +109,29 @@ def _parse(request: flask.Request) -> None:
     if expired.is_set():
         # The body arrived just in time, but the socket was closed for reading, which would count as a disconnect.
         raise BadRequest(SLOW)
+    flask.g.is_body_read = True
 
 
-def _refuse_misplaced(request: flask.Request, texts: frozenset[str], file: str) -> None:
+def _refuse_misplaced(request: flask.Request, texts: Set[str], files: Collection[str]) -> None:
     if None in request.form or None in request.files:
         raise BadRequest("A part has no name.")
-    if file in request.form:
-        raise BadRequest(f"'{file}' must be a file: give the part a filename (curl: -F {file}=@sample.wav).")
+    for name in files:
+        if name in request.form:
+            raise BadRequest(f"'{name}' must be a file: give the part a filename (curl: -F {name}=@sample.wav).")
     for name in request.files:
         if name in texts:
             raise BadRequest(f"'{name}' must be a plain field, not a file.")
-        if name != file:
-            raise BadRequest(f"Only one file is expected, in the part '{file}'.")
-    if file not in request.files:
-        raise BadRequest(f"The part '{file}' is missing.")
+        if name not in files:
+            raise BadRequest(f"Files are expected only in the part {' and '.join(map(repr, files))}.")
+
+
+def _content(name: str, file: FileStorage) -> bytes:
+    # Closing the stream frees its memory, up to ten megabytes; the request object lives until the answer ends.
+    with file.stream as stream:
+        content = stream.read()
+    if not content:
+        raise BadRequest(f"The file in '{name}' is empty.")
+    return content
 
 
 def _once(values: list[Any]) -> Any:
@@ -114,7 +148,7 @@ def _drain_after(response: flask.Response) -> flask.Response:
     """
     environ = flask.request.environ
     has_body = environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
-    is_read = "form" in vars(flask.request)  # cached there once the whole body has been parsed
+    is_read = "is_body_read" in flask.g
 
     def drain() -> None:
         remaining = DRAIN_BYTES

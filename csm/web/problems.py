@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), with a member `error` for clients that read only that."""
+"""Errors as `application/problem+json` (RFC 9457); under `/v1`, in the shape of OpenAI's API."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import math
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from csm import errors, log
@@ -15,23 +15,14 @@ from csm.web import access_log
 
 logger = logging.getLogger("csm.web")
 
+OPENAI_PREFIX = "/v1/"
+
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected; it appears only in the log."""
 
-STATUS: dict[type[errors.CsmError], int] = {
-    errors.UndecodableAudio: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.UnusableReference: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
-    errors.GenerationFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.Cancelled: CLIENT_CLOSED_REQUEST,
-}
-
 
 class InvalidField(errors.InvalidRequest):
-    """A form field is out of range.
+    """A field of a body is unknown or out of range.
 
     Args:
         field: the name of the field; never a name that the client made up.
@@ -43,13 +34,53 @@ class InvalidField(errors.InvalidRequest):
         self.field = field
 
 
+class MissingField(InvalidField):
+    """A required field of a body is missing."""
+
+
+STATUS: dict[type[errors.CsmError], int] = {
+    errors.UndecodableAudio: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnusableReference: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    MissingField: HTTPStatus.BAD_REQUEST,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.GenerationFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.Cancelled: CLIENT_CLOSED_REQUEST,
+}
+
+
 def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """Return a problem document that says what went wrong and what to do."""
+    """Return an error document that says what went wrong and what to do.
+
+    Problem documents also have a member `error`, for clients that read only that.
+
+    Args:
+        status: of the answer.
+        detail: one or two sentences for the client.
+        headers: of the answer.
+        members: `field`, the name of a wrong field, and `code`, OpenAI's word for the error.
+    """
     title = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
-    document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
-    document |= {"error": detail, "request_id": access_log.current().id, **members}
+    if request.path.startswith(OPENAI_PREFIX):
+        # OpenAI's clients have a class for each status, and expect 400 for all fields.
+        status = HTTPStatus.BAD_REQUEST if "field" in members else status
+        document, media_type = openai_error(status, detail, **members), "application/json"
+    else:
+        document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+        document |= {"error": detail, "request_id": access_log.current().id, **members}
+        media_type = "application/problem+json"
     body = json.dumps(document, ensure_ascii=False)
-    return Response(body, f"{int(status)} {title}", headers, mimetype="application/problem+json")
+    return Response(body, f"{int(status)} {title}", headers, mimetype=media_type)
+
+
+def openai_error(status: int, detail: str, field: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """Return an error document in the shape of OpenAI's API."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    codes = {401: "invalid_api_key", 429: "rate_limit_exceeded", 503: "server_overloaded"}
+    return {"error": {"message": detail, "type": kind, "param": field or None, "code": code or codes.get(status)}}
 
 
 def install(app: Flask, settings: Settings) -> None:

@@ -54,3 +54,15 @@ def test_a_safe_request_id_is_kept(client, offered):
 def test_an_unsafe_request_id_is_replaced(client, offered):
     given = client.get("/health", headers={"X-Request-ID": offered}).headers["X-Request-ID"]
     assert given != offered and len(given) == 16
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/audio/nothing"])
+def test_errors_under_v1_have_the_shape_of_openai(client, path):
+    answer = client.get(path, headers=KEY)
+    assert (answer.status_code, answer.content_type) == (404, "application/json")
+    assert answer.json["error"].keys() == {"message", "type", "param", "code"}
+    assert answer.json["error"]["type"] == "invalid_request_error"
+    answer = client.get(path)
+    assert answer.status_code == 401 and "WWW-Authenticate" in answer.headers
+    assert answer.json["error"]["type"] == "authentication_error"
+    assert answer.json["error"]["code"] == "invalid_api_key"

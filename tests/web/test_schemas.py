@@ -1,15 +1,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.exceptions import BadRequest
 
-from csm.web import fields
-from csm.web.problems import InvalidField
+from csm.web.problems import InvalidField, MissingField
+from csm.web.schemas import CloneForm
 from tests.web.app_settings import app_settings
 
 
 def utterance(text="hello", **form):
-    return fields.utterance({"text": text, **form}, b"sound", app_settings(max_text_chars=20))
+    values = {"audio": b"sound", "text": text, **form}
+    return CloneForm.from_form(values, app_settings(max_text_chars=20)).utterance()
 
 
 def test_optional_fields_have_defaults():
@@ -19,9 +19,8 @@ def test_optional_fields_have_defaults():
 
 
 def test_blank_optional_fields_count_as_absent():
-    names = ("transcript", "temperature", "top_k", "seed", "max_seconds", "consent")
+    names = CloneForm.model_fields.keys() - {"audio", "text"}
     assert utterance(**dict.fromkeys(names, "  ")) == utterance()
-    assert fields.streamed({"stream": " "}) is fields.streamed({}) is True
 
 
 @pytest.mark.parametrize(
@@ -54,6 +53,8 @@ def test_values_in_range_are_accepted(name, text, value):
         ("text", ["", "  \n", "x" * 21]),
         ("transcript", ["x" * 21]),
         ("consent", ["false", "maybe"]),
+        ("stream", ["perhaps", "2", "tru"]),
+        ("speed", ["0.49", "2.01", "fast"]),
     ],
 )
 def test_values_out_of_range_are_refused(name, texts):
@@ -69,18 +70,13 @@ def test_the_limit_of_text_does_not_count_surrounding_blanks():
 
 
 def test_a_missing_text_is_refused():
-    with pytest.raises(BadRequest, match="text"):
-        fields.utterance({}, b"sound", app_settings())
+    with pytest.raises(MissingField, match="'text' is missing"):
+        CloneForm.from_form({"audio": b"sound"}, app_settings())
 
 
 @pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("1", True), ("on", True), ("no", False), ("0", False)])
 def test_flags_are_true_or_false(text, value):
-    assert fields.flag("stream", text) is value
-
-
-def test_another_value_of_a_flag_is_refused():
-    with pytest.raises(InvalidField, match="stream must be true or false"):
-        fields.flag("stream", "perhaps")
+    assert utterance(stream=text).stream is value
 
 
 @pytest.mark.parametrize(
@@ -88,20 +84,35 @@ def test_another_value_of_a_flag_is_refused():
 )
 def test_a_misspelt_field_is_refused_with_the_right_spelling(typo, meant):
     with pytest.raises(InvalidField, match=f"did you mean '{meant}'"):
-        fields.refuse_unknown({"text": "", typo: ""})
+        utterance(**{typo: ""})
 
 
 def test_an_unknown_field_is_refused_with_the_known_ones():
     with pytest.raises(InvalidField, match="audio, text, transcript"):
-        fields.refuse_unknown({"zzz": ""})
+        utterance(zzz="")
 
 
-@given(st.sampled_from(fields.TEXTS), st.text(max_size=40))
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"temperature": "9"}, "temperature must be a number from 0 to 2."),
+        ({"top_k": "0"}, "top_k must be a whole number from 1 to 2051."),
+        ({"seed": "x"}, "seed must be a whole number from 0 to 9223372036854775807."),
+        ({"stream": "perhaps"}, "stream must be true or false."),
+        ({"text": " "}, "text must have 1 to 20 characters."),
+        ({"consent": "no"}, "consent must be true: it states that the speaker of the reference audio has agreed."),
+    ],
+)
+def test_a_message_names_the_field_and_what_it_must_be(field, message):
+    with pytest.raises(InvalidField) as raised:
+        utterance(**field)
+    assert str(raised.value) == message
+
+
+@given(st.sampled_from(sorted(CloneForm.model_fields.keys() - {"audio"})), st.text(max_size=40))
 def test_any_value_gives_an_utterance_or_an_error_that_does_not_repeat_it(name, text):
-    form = {"text": "hello", name: text}
     try:
-        fields.streamed(form)
-        said = fields.utterance(form, b"", app_settings())
+        said = CloneForm.from_form({"audio": b"", "text": "hello", name: text}, app_settings()).utterance()
     except InvalidField as error:
         assert len(text) < 12 or text not in str(error)
         return

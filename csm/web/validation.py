@@ -1,0 +1,227 @@
+"""`Body`, the base class of all request bodies: converts, validates, and explains in one sentence what is wrong."""
+
+import base64
+import binascii
+import difflib
+import functools
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from csm.settings import Settings
+from csm.web import json_body
+from csm.web.problems import InvalidField, MissingField
+
+TEXT_FORMAT = "text"
+"""The `format` of texts in JSON schemas; marks where `CSM_MAX_TEXT_CHARS` is the maximum length."""
+
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+# Narrower than float() and int(), which take "nan", "1_000" and digits of other scripts.
+_DECIMAL = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?", re.ASCII)
+_INTEGER = re.compile(r"\d{1,19}", re.ASCII)
+_DATA_URI = re.compile(r"data:[^,]{0,100};base64,", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{0,20}:", re.IGNORECASE)
+
+
+class Body(BaseModel):
+    """A request body. A subclass is its whole definition: fields, ranges, defaults, and their descriptions.
+
+    JSON values must have the right type. In a form, all values are text and are converted by the type of their field;
+    optional fields may be blank, as HTML forms send them, and then count as absent, as null does in JSON.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
+
+    @classmethod
+    def from_form(cls, form: Mapping[str, Any], settings: Settings) -> Self:
+        """Return the body that a form describes: text fields as `str`, files as `bytes` or a list of them.
+
+        Raises:
+            MissingField, InvalidField: a field is missing, unknown or out of range.
+        """
+        properties, values = _schema(cls)["properties"], {}
+        for name, value in form.items():
+            text = value.strip() if isinstance(value, str) else value
+            if text != "" or name not in cls._optional():
+                values[name] = _typed(properties.get(name, {}), text)
+        return cls.from_json(values, settings)
+
+    @classmethod
+    def from_json(cls, document: Any, settings: Settings) -> Self:
+        """Return the body that a parsed JSON document describes.
+
+        Raises:
+            MissingField, InvalidField: a field is missing, unknown or out of range; the message never contains its
+                value.
+        """
+        try:
+            return cls.model_validate(document, context=settings)
+        except ValidationError as error:
+            raise _explain(cls, error.errors(include_url=False, include_input=False)) from None
+
+    @classmethod
+    def files(cls) -> dict[str, bool]:
+        """Return the names of the fields that are files in a form, and whether each may be sent several times."""
+        kinds = {name: _unwrap(schema) for name, schema in _schema(cls)["properties"].items()}
+        found = {name: kind.get("items", kind).get("format") == "binary" for name, kind in kinds.items()}
+        return {name: "items" in kinds[name] for name, is_file in found.items() if is_file}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None or name not in cls._optional()}
+
+    @classmethod
+    def _optional(cls) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if not field.is_required()}
+
+
+def settings_of(info: ValidationInfo) -> Settings:
+    """Return the settings that a body is being validated with."""
+    found: Settings = info.context  # type: ignore[assignment]
+    return found
+
+
+def refuse(rule: str, field: str = "") -> PydanticCustomError:
+    """Return the error to raise in a validator: a field breaks a rule.
+
+    Args:
+        rule: what follows the field's name in the message, such as "must be even".
+        field: name of the field; not needed in the validator of a field.
+    """
+    return PydanticCustomError("rule", rule, {"field": field})
+
+
+def _within_limit(text: str, info: ValidationInfo) -> str:
+    most = settings_of(info).max_text_chars
+    if not 1 <= len(text) <= most:
+        raise refuse(f"must have 1 to {most} characters")
+    return text
+
+
+def _blank_as_none(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _from_base64(value: Any) -> Any:
+    """Return the bytes that base64 or a data URI contains; files of a form are bytes already."""
+    if not isinstance(value, str):
+        return value
+    encoded = _DATA_URI.sub("", value, count=1) if _DATA_URI.match(value) else value
+    if _ADDRESS.match(encoded):
+        raise refuse("must be the audio itself, in base64 or a data URI; addresses are not fetched")
+    try:
+        content = base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    if not content:
+        raise refuse("must be audio in base64, or a data URI that begins with data:audio/wav;base64,")
+    return content
+
+
+Text = Annotated[str, AfterValidator(_within_limit), Field(json_schema_extra={"format": TEXT_FORMAT, "minLength": 1})]
+"""A text of 1 to `CSM_MAX_TEXT_CHARS` characters."""
+
+OptionalText = Annotated[Text | None, BeforeValidator(_blank_as_none)]
+"""A `Text` that may be blank, and is then None."""
+
+Audio = Annotated[bytes, BeforeValidator(_from_base64)]
+"""The content of an audio file: a file in a form, base64 or a data URI in JSON."""
+
+
+@functools.cache
+def _schema(body: type[Body]) -> dict[str, Any]:
+    """Return the JSON Schema of a body, with references replaced by what they refer to."""
+    schema = body.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return resolve(definitions[node["$ref"].rpartition("/")[2]])
+        return {name: resolve(value) for name, value in node.items()}
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved
+
+
+def _unwrap(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the value of an optional field."""
+    return next((choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"), schema)
+
+
+def _typed(schema: dict[str, Any], value: Any) -> Any:
+    """Return a form's text as the type of its field; text that is not of this type stays, and will be refused."""
+    kind = _unwrap(schema).get("type")
+    if not isinstance(value, str):
+        return value
+    if kind == "number" and _DECIMAL.fullmatch(value):
+        return float(value)
+    if kind == "integer" and _INTEGER.fullmatch(value):
+        return int(value)
+    if kind == "boolean" and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    if kind in ("array", "object"):
+        return json_body.parse(value.encode())
+    return value
+
+
+def _explain(body: type[Body], found: list[ErrorDetails]) -> InvalidField:
+    """Return the error to report: an unknown field, else a missing one, else the first that is out of range."""
+    order = ("extra_forbidden", "missing")
+    error = min(found, key=lambda error: order.index(error["type"]) if error["type"] in order else len(order))
+    *outer, last = error["loc"] or ("",)
+    if error["type"] == "extra_forbidden":
+        known = list(_at(_schema(body), outer)["properties"])
+        close = difflib.get_close_matches(str(last).lower()[:64], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
+        return InvalidField(_path([*outer, close[0]]) if close else "", f"There is an unknown field: {hint}")
+    name = _path([*error["loc"], error.get("ctx", {}).get("field", "")]).rstrip(".")
+    if error["type"] == "missing":
+        return MissingField(name, f"The field '{name}' is missing.")
+    if error["type"] == "rule":
+        return InvalidField(name, f"{name} {error['msg']}.".lstrip())
+    if error["type"] == "string_unicode":
+        return InvalidField(name, f"{name} contains half of a surrogate pair, which is no character.")
+    return InvalidField(name, f"{name or 'The body'} must be {_expected(_at(_schema(body), error['loc']))}.")
+
+
+def _at(schema: dict[str, Any], loc: "list[str | int] | tuple[str | int, ...]") -> dict[str, Any]:
+    """Return the schema of the field at a location within a body."""
+    for step in loc:
+        schema = _unwrap(schema)
+        schema = schema["items"] if isinstance(step, int) else schema["properties"][step]
+    return _unwrap(schema)
+
+
+def _path(loc: "list[str | int] | tuple[str | int, ...]") -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).lstrip(".")
+
+
+def _expected(schema: dict[str, Any]) -> str:
+    """Describe the values that a schema allows."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    kinds = {"boolean": "true or false", "string": "text", "array": "a list", "object": "an object"}
+    if (kind := schema.get("type", "")) in kinds:
+        return kinds[kind]
+    if kind == "integer":
+        return f"a whole number from {schema['minimum']} to {schema['maximum']}"
+    return f"a number from {schema['minimum']:g} to {schema['maximum']:g}"

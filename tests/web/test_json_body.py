@@ -1,0 +1,49 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.exceptions import BadRequest
+
+from csm.web import json_body
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "malformed"),
+        (b"{", "malformed"),
+        (b'{"a": 1,}', "malformed"),
+        (b"{'a': 1}", "malformed"),
+        (b"\xef\xbb\xbf{}", "malformed"),
+        (b'{"a": "caf\xe9"}', "UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-8"),
+        (b'{"a": NaN}', "malformed"),
+        (b'{"a": -Infinity}', "malformed"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "malformed"),
+        (b'{"a": 1, "a": 2}', "repeated"),
+        (b'{"b": {"a": 1, "\\u0061": 2}}', "repeated"),
+        (b"[" * 30_000 + b"]" * 30_000, "too deeply"),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "too deeply"),
+        (b"[" * 1_000_000, "too many values"),
+        (b"[" + b'"",' * 70_000 + b'""]', "too many values"),
+        (b'"' + b'\\"' * 500_000, "malformed"),
+        (b'"' + b'\\"' * 500_000 + b"\\", "malformed"),
+    ],
+)
+def test_an_invalid_document_is_refused(data, reason):
+    with pytest.raises(BadRequest, match=reason):
+        json_body.parse(data)
+
+
+def test_a_long_text_with_many_brackets_is_accepted():
+    text = r"[pause:1s] {\"} \\" * 100_000
+    assert len(json_body.parse(b'{"text": "%s"}' % text.encode())["text"]) > 1_000_000
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(-1e9, 1e9) | st.text()
+
+
+@given(st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_what_a_json_library_writes_is_read_back(document):
+    assert json_body.parse(json.dumps(document).encode()) == document
