@@ -4,23 +4,32 @@ Each segment is generated as a turn of a conversation: first the voice's referen
 then the new one. So voice, loudness and pace are kept. A slot of the engine is held for one segment at a time, so that
 waiting requests get a slot in between.
 
-The first segment is sent while it is generated. Later segments are held back as long as the client still has audio to
-play. A segment that ends badly before any of it was sent is generated again, at most `MAX_RETRIES` times.
+A segment may need several takes (`csm.speech.takes`). The first segment is sent while it is generated. Later segments
+are held back as long as the client still has audio to play (`csm.speech.playback`). If nothing of a segment was sent
+yet, it is generated again, at most `MAX_RETRIES` times, after:
+
+| case | what happens if no take is good |
+|---|---|
+| it ended badly: at the cap, in silence or in a loop, or words are missing | the best take is sent |
+| it has no sound | if nothing was sent so far, `GenerationFailed`, otherwise the segment is left out |
+| the engine failed (`GenerationFailed`), for example: state not finite | that error, unless a take has sound |
+
+A segment that the request's limit ends is not generated again, since every take would end there.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from csm.audio.waveform import Samples
-from csm.engine.api import Chunk, ChunkStream, Engine, Sampling
+from csm.engine.api import ChunkStream, Engine, Sampling
 from csm.errors import GenerationFailed, InvalidRequest
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
+from csm.speech.playback import Playback
 from csm.speech.segments import Limits, Segment, split
 from csm.speech.takes import FADE_SECONDS, Fade, Take, join
 from csm.speech.voice import Voice, conversation
@@ -31,9 +40,6 @@ MAX_RETRIES = 2
 
 HISTORY_SECONDS = 15.0
 """Maximum audio of earlier segments in the context of the next one; at least the last segment is always kept."""
-
-MIN_AHEAD_SECONDS = 1.5
-"""A segment is sent once the client has less audio than this left to play."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,10 @@ class Narration:
     def __init__(self, engine: Engine, voice: Voice, manner: Manner, is_disconnected: Callable[[], bool]) -> None:
         self._engine, self._voice, self._manner, self._is_disconnected = engine, voice, manner, is_disconnected
         self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate
+        self._playback = Playback(self._rate, manner.max_seconds, manner.speed, manner.streamed)
         self._history: list[Turn] = []
-        self._sent = 0
-        self._began: float | None = None
         self._generations = 0
-        self._is_over = False
+        self._lead = self._silence(0)
         self.finish_reason: FinishReason = "stop"
         self.retries = 0
 
@@ -92,97 +97,109 @@ class Narration:
             lead_seconds: silence before the first segment.
 
         Raises:
-            GenerationFailed: a segment got no audio in any attempt, and nothing has been sent yet.
+            GenerationFailed: see the table of this module.
             Cancelled: the client disconnected.
             DeadlineExceeded: no slot became free in time.
         """
+        # Sent with the first audio, because an error before that can still be answered with its own status.
+        self._lead = self._silence(lead_seconds)
         for segment in segments:
-            for samples in self._segment(segment):
-                if lead_seconds:
-                    # Sent with the first audio, because an error before that can still be answered with its own status.
-                    yield self._send(self._silence(lead_seconds))
-                    lead_seconds = 0.0
-                yield self._send(samples)
+            # Whether the request's limit may end the segment rather than the model.
+            may_be_cut = self._playback.left_seconds < max_seconds(segment.text)
+            take = yield from self._segment(segment.text, may_be_cut)
+            self._remember(take)
             if segment.pause:
                 yield self._send(self._silence(segment.pause))
-            if self._is_over:
+            # After a segment that was cut, the next one would take the place of the missing words.
+            if self._playback.reached_limit or (may_be_cut and not take.is_good):
                 self._finish("length")
                 return
 
-    def _segment(self, segment: Segment) -> Iterator[Samples]:
-        """Yield the best take of a segment, or the first one of which anything was sent."""
-        best: Take | None = None
-        is_last = self._limit_is_near(segment.text)
-        for attempt in range(1 + MAX_RETRIES):
-            texts = [segment.text] if attempt < MAX_RETRIES else _halves(segment.text)
-            held: list[Samples] = []
-            takes: list[Take] = []
-            sent = False
-            for text in texts:
-                take = Take(text)
-                takes.append(take)
-                for samples in self._take(take, takes[:-1]):
-                    held.append(samples)
-                    if sent or not self._may_hold():
-                        sent = True
-                        yield from held
-                        held.clear()
-            whole = join(segment.text, takes)
-            if sent or whole.is_good or (is_last and whole.samples):
-                self._keep(whole)
-                yield from held
-                # If the request's limit cut the segment short, it is the last: a later one would take the place of the
-                # missing words.
-                self._is_over |= is_last and not whole.is_good
-                return
-            log.info("a segment of %d characters ended badly (%s)", len(segment.text), whole.reason)
+    def _segment(self, text: str, may_be_cut: bool) -> Generator[Samples, None, Take]:
+        """Send a segment and return its take: the first of which anything was sent, or was good, else the best."""
+        takes: list[Take] = []
+        for number in range(1 + MAX_RETRIES):
+            take, was_sent = yield from self._attempt(text, [text] if number < MAX_RETRIES else _halves(text))
+            if was_sent:
+                return take
+            if take.is_good or (may_be_cut and take.samples):
+                break
+            log.info("a segment of %d characters ended badly (%s)", len(text), take.error or take.reason)
             self.retries += 1
-            best = whole if best is None else max(best, whole, key=lambda take: take.quality)
-        if best is None or not best.samples:
-            if not self._sent:
+            takes.append(take)
+        else:
+            take = self._best(takes)
+        for samples in take.samples:
+            yield self._send(samples)
+        return take
+
+    def _attempt(self, text: str, pieces: Sequence[str]) -> Generator[Samples, None, tuple[Take, bool]]:
+        """Generate a segment in pieces; return the whole take, and whether it was sent.
+
+        It is sent as soon as it cannot be held back any longer.
+        """
+        takes: list[Take] = []
+        held: list[Samples] = []
+        was_sent = False
+        try:
+            for piece in pieces:
+                take = Take(piece)
+                for samples in self._generate(take, takes):
+                    held.append(samples)
+                    if was_sent or not self._playback.may_hold():
+                        was_sent = True
+                        yield from map(self._send, held)
+                        held.clear()
+                takes.append(take)
+        except GenerationFailed as error:
+            if was_sent:
+                raise
+            return Take(text, error=error), False
+        return join(text, takes), was_sent
+
+    def _best(self, takes: Sequence[Take]) -> Take:
+        """Return the best of several takes, none of which is good."""
+        best = max(takes, key=lambda take: take.quality)
+        if not best.samples:
+            if error := next((take.error for take in takes if take.error is not None), None):
+                raise error
+            if not self._playback.has_begun:
                 raise GenerationFailed(
                     "the model ended its turn before saying anything: rephrase the text, check the transcript, "
                     "or try another recording"
                 )
-            self._finish("silence")
-            self._is_over |= is_last
-            return
-        self._keep(best)
-        yield from best.samples
+            best.reason = "silence"
+        return best
 
-    def _take(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
-        """Generate one take; yield the samples of it that are kept."""
-        manner, detector = self._manner, EndingDetector(self._rate, self._frame_rate)
-        limit = min(max_seconds(take.text), manner.max_segment_seconds, self._left_seconds())
-        sampling = Sampling(
-            (manner.seed + self._generations) % 2**63,
-            manner.temperature,
-            manner.top_k,
-            min_frames=min_frames(take.text, self._frame_rate),
-        )
-        self._generations += 1
+    def _generate(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
+        """Fill a take, which continues those `before` it; yield the samples of it that are kept."""
+        detector, fade = EndingDetector(self._rate, self._frame_rate), Fade(round(FADE_SECONDS * self._rate))
         turns = [*self._history, *(one.as_turn(self._rate) for one in before if one.samples)]
-        max_frames = max(1, round(limit * self._frame_rate))
-        fade = Fade(round(FADE_SECONDS * self._rate))
-        with closing(self._generate(take.text, turns, sampling, max_frames)) as chunks:
+        with closing(self._start(take.text, turns)) as chunks:
             for chunk in chunks:
-                yield from self._kept(take, chunk, fade.pass_on(detector.push(chunk)))
+                take.codes.append(chunk.codes)
+                yield from take.keep(fade.pass_on(detector.push(chunk)))
                 if detector.reason is not None:
                     break
         take.reason = detector.reason or ("length" if chunks.is_cut else "stop")
         take.spoken_seconds = detector.spoken_seconds
-        yield from self._kept(take, None, fade.end(detector.finish()))
+        yield from take.keep(fade.end(detector.finish()))
 
-    def _generate(self, text: str, history: Sequence[Turn], sampling: Sampling, max_frames: int) -> ChunkStream:
+    def _start(self, text: str, history: Sequence[Turn]) -> ChunkStream:
         """Start a generation, without the history if the context has no room for it."""
+        manner = self._manner
+        limit = min(max_seconds(text), manner.max_segment_seconds, self._playback.left_seconds)
+        seed = (manner.seed + self._generations) % 2**63
+        sampling = Sampling(seed, manner.temperature, manner.top_k, min_frames(text, self._frame_rate))
+        self._generations += 1
 
         def start(turns: Sequence[Turn]) -> ChunkStream:
             return self._engine.generate(
                 conversation(self._voice, text, turns),
                 sampling,
-                max_frames,
+                max(1, round(limit * self._frame_rate)),
                 self._is_disconnected,
-                has_deadline=self._began is None,
+                has_deadline=not self._playback.has_begun,
             )
 
         try:
@@ -193,17 +210,7 @@ class Narration:
             self._history.clear()
             return start(())
 
-    def _kept(self, take: Take, chunk: Chunk | None, samples: Samples) -> Iterator[Samples]:
-        if chunk is not None:
-            take.codes.append(chunk.codes)
-        if len(samples):
-            take.samples.append(samples)
-            yield samples
-
-    def _silence(self, seconds: float) -> Samples:
-        return np.zeros(round(seconds * self._rate), np.float32)
-
-    def _keep(self, take: Take) -> None:
+    def _remember(self, take: Take) -> None:
         """Record how a segment ended, and make it context of the next one if it is good."""
         self._finish(take.reason)
         if not take.is_good or not take.samples:
@@ -216,34 +223,17 @@ class Narration:
     def _finish(self, reason: FinishReason) -> None:
         self.finish_reason = max(self.finish_reason, reason, key=SEVERITY.__getitem__)
 
-    def _may_hold(self) -> bool:
-        """Return whether a segment can be held back: nothing is streamed, or the client still has audio to play."""
-        if not self._manner.streamed:
-            return True
-        if self._began is None:
-            return False
-        return self._sent / self._rate / self._manner.speed - (time.monotonic() - self._began) > MIN_AHEAD_SECONDS
-
-    def _limit_is_near(self, text: str) -> bool:
-        """Return whether a segment may be ended by the request's limit rather than by the model."""
-        return self._left_seconds() < max_seconds(text)
-
-    def _left_seconds(self) -> float:
-        limit = self._manner.max_seconds
-        return float("inf") if limit is None else limit - self._sent / self._rate
+    def _silence(self, seconds: float) -> Samples:
+        return np.zeros(round(seconds * self._rate), np.float32)
 
     def _send(self, samples: Samples) -> Samples:
-        """Count samples as sent; cut them at the request's limit."""
-        if self._began is None:
-            self._began = time.monotonic()
-        if self._manner.max_seconds is not None:
-            left = round(self._manner.max_seconds * self._rate) - self._sent
-            if len(samples) > left:
-                self._finish("length")
-                samples = samples[:left]
-            self._is_over |= len(samples) == left
-        self._sent += len(samples)
-        return samples
+        """Return what is sent of `samples`: with the lead before the first, and up to the request's limit."""
+        if len(self._lead):
+            samples, self._lead = np.concatenate([self._lead, samples]), self._silence(0)
+        sent = self._playback.send(samples)
+        if self._playback.was_cut:
+            self._finish("length")
+        return sent
 
 
 def _halves(text: str) -> list[str]:

@@ -1,12 +1,13 @@
 """Takes: attempts at generating a segment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csm.audio.waveform import Samples, Waveform
+from csm.errors import GenerationFailed
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, FinishReason, says_all
 from csm.speech.voice import ROLE
@@ -25,6 +26,7 @@ class Take:
         spoken_seconds: duration without silent frames.
         codes: `[frames, codebooks]` of each chunk.
         samples: `[samples]` of each chunk, as far as they are kept.
+        error: why the engine could not generate it; it then has no samples.
     """
 
     text: str
@@ -32,16 +34,23 @@ class Take:
     spoken_seconds: float = 0.0
     codes: list[NDArray[np.int64]] = field(default_factory=list)
     samples: list[Samples] = field(default_factory=list)
+    error: GenerationFailed | None = None
 
     @property
     def is_good(self) -> bool:
         """Whether the take ended by itself, after all words."""
-        return self.reason == "stop" and says_all(self.text, self.spoken_seconds)
+        return self.error is None and self.reason == "stop" and says_all(self.text, self.spoken_seconds)
 
     @property
-    def quality(self) -> tuple[int, float]:
-        """A key for comparing takes; the larger, the better."""
-        return -SEVERITY[self.reason], min(self.spoken_seconds, len(self.text) / 15)
+    def quality(self) -> tuple[bool, int, float]:
+        """A key for comparing takes; the larger, the better. A take without sound is the worst."""
+        return bool(self.samples), -SEVERITY[self.reason], min(self.spoken_seconds, len(self.text) / 15)
+
+    def keep(self, samples: Samples) -> Iterator[Samples]:
+        """Add samples and yield them, unless there are none."""
+        if len(samples):
+            self.samples.append(samples)
+            yield samples
 
     def as_turn(self, sample_rate: int) -> Turn:
         """Return the take as a turn in the context of the next segment."""

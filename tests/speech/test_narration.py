@@ -23,6 +23,8 @@ from tests.speech.frames import FRAME, FRAME_RATE, RATE, Stream, looped, silence
 VOICE = Voice(Waveform(np.zeros(RATE, np.float32), RATE), "Heard before.")
 MANNER = Manner(seed=100, temperature=0.9, top_k=50, max_seconds=None, max_segment_seconds=90.0, streamed=True)
 
+FAILURE = GenerationFailed("the model's state is not finite")
+
 Frames = list[Chunk]
 
 
@@ -37,11 +39,13 @@ class Scripted:
 
     Attributes:
         turn: the frames of a turn.
+        failing: whether a turn fails after its frames.
         asked: everything that it was asked for.
         closed: turns that were closed.
     """
 
     turn: Callable[[str, int], Frames] = lambda text, number: spoken(text)
+    failing: Callable[[str, int], bool] = lambda text, number: False
     asked: list[tuple[Conversation, Sampling, int]] = field(default_factory=list)
     closed: int = 0
     refuses: Callable[[Conversation], bool] = lambda conversation: False
@@ -72,10 +76,11 @@ class Scripted:
         number = sum(said.target.text == conversation.target.text for said, _, _ in self.asked) - 1
         frames = self.turn(conversation.target.text, number)
         is_cut = sum(len(chunk.codes) for chunk in frames) >= max_frames
-        return Stream(self._chunks(frames, max_frames, is_disconnected), is_cut)
+        error = FAILURE if self.failing(conversation.target.text, number) else None
+        return Stream(self._chunks(frames, max_frames, is_disconnected, error), is_cut)
 
     def _chunks(
-        self, frames: Frames, max_frames: int, is_disconnected: Callable[[], bool]
+        self, frames: Frames, max_frames: int, is_disconnected: Callable[[], bool], error: GenerationFailed | None
     ) -> Generator[Chunk, None, None]:
         try:
             codes = np.concatenate([chunk.codes for chunk in frames]) if frames else np.zeros((0, 4), np.int64)
@@ -85,6 +90,8 @@ class Scripted:
                     raise Cancelled("the client disconnected")
                 end = min(start + 4, max_frames)
                 yield Chunk(codes[start:end], samples[start * FRAME : end * FRAME])
+            if error is not None:
+                raise error
         finally:
             self.closed += 1
 
@@ -164,6 +171,51 @@ def test_a_later_segment_that_ends_badly_is_made_again_with_another_seed(
     assert len(set(seeds)) == len(seeds)
 
 
+@pytest.mark.parametrize("frames", [0, 8])
+@pytest.mark.parametrize("failures", [1, MAX_RETRIES])
+def test_a_later_segment_in_which_the_engine_fails_is_made_again_without_a_trace(frames: int, failures: int) -> None:
+    engine = Scripted(failing=lambda text, number: text == SENTENCES[2] and number < failures)
+    engine.turn = lambda text, number: [sound(frames)] if engine.failing(text, number) else spoken(text)
+    narration, sent = narrate(engine, SEGMENTS[:4])
+    assert narration.finish_reason == "stop" and narration.retries == failures
+    assert engine.texts[2 : 2 + failures] == [SENTENCES[2]] * failures and engine.closed == len(engine.asked)
+    if failures == 1:
+        assert np.array_equal(np.concatenate(sent), np.concatenate(narrate(Scripted(), SEGMENTS[:4])[1]))
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_engine_that_fails_in_every_attempt_is_an_error(number: int) -> None:
+    engine = Scripted(lambda text, number: [], failing=lambda text, _: text in SENTENCES[number])
+    engine.turn = lambda text, _: [] if engine.failing(text, 0) else spoken(text)
+    with pytest.raises(GenerationFailed, match="not finite"):
+        narrate(engine)
+    assert len(engine.asked) == number + 1 + MAX_RETRIES
+
+
+def test_an_engine_that_fails_after_something_was_sent_is_an_error_at_once() -> None:
+    engine = Scripted(failing=lambda text, number: True)
+    narration = Narration(engine, VOICE, MANNER, lambda: False)
+    speaking = narration.speak(SEGMENTS)
+    next(speaking)
+    with pytest.raises(GenerationFailed, match="not finite"):
+        list(speaking)
+    assert len(engine.asked) == 1 and narration.retries == 0
+
+
+def test_a_take_that_ended_badly_is_better_than_none() -> None:
+    """The first attempt has some sound, the second none, and in the third the engine fails."""
+
+    def turn(text: str, number: int) -> Frames:
+        if text == SENTENCES[2]:
+            return [sound(20), silence(40)] if number == 0 else []
+        return spoken(text)
+
+    halves = Scripted(turn, failing=lambda text, number: text in SENTENCES[2] and text != SENTENCES[2])
+    narration, sent = narrate(halves, SEGMENTS[:3])
+    assert narration.finish_reason == "silence" and narration.retries == 1 + MAX_RETRIES
+    assert sum(map(len, sent)) > sum(map(len, narrate(Scripted(), SEGMENTS[:2])[1])) + 20 * FRAME
+
+
 def test_the_second_retry_takes_smaller_pieces_whose_parts_continue_each_other() -> None:
     engine = Scripted(lambda text, number: [sound(8), looped([5], 60)] if text == SENTENCES[2] else spoken(text))
     narration, _ = narrate(engine)
@@ -215,7 +267,7 @@ def test_an_engine_that_says_nothing_at_all_is_an_error_with_advice() -> None:
 def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow engine: each frame takes twice as long as it plays. Nothing may wait for the end of its segment."""
     clock = [0.0]
-    monkeypatch.setattr("csm.speech.narration.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("csm.speech.playback.time.monotonic", lambda: clock[0])
     made = [0]
 
     class Slow(Scripted):
@@ -235,7 +287,7 @@ def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monk
 
 
 def test_a_fast_engines_segment_is_held_until_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("csm.speech.narration.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("csm.speech.playback.time.monotonic", lambda: 0.0)
     engine = Scripted()
     speaking = Narration(engine, VOICE, MANNER, lambda: False).speak(SEGMENTS[:2])
     seen = []
@@ -326,20 +378,7 @@ def test_silence_at_the_beginning_is_sent_with_the_first_audio() -> None:
     with pytest.raises(GenerationFailed):
         next(narration.speak(SEGMENTS, lead_seconds=1.0))
     sent = list(Narration(Scripted(), VOICE, MANNER, lambda: False).speak(SEGMENTS[:1], lead_seconds=1.0))
-    assert len(sent[0]) == RATE and not sent[0].any() and sent[1].any()
-
-
-def test_at_double_speed_the_client_has_played_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("csm.speech.narration.time.monotonic", lambda: clock[0])
-    held = {}
-    for speed in (1.0, 2.0):
-        narration = Narration(Scripted(), VOICE, replace(MANNER, speed=speed), lambda: False)
-        clock[0] = 0.0
-        list(narration.speak(SEGMENTS[:3]))
-        clock[0] = narration._sent / RATE / 2
-        held[speed] = narration._may_hold()
-    assert held == {1.0: True, 2.0: False}
+    assert len(sent[0]) > RATE and not sent[0][:RATE].any() and sent[0][RATE:].any()
 
 
 @pytest.mark.parametrize("limit", [0.16, None])
