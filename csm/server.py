@@ -43,7 +43,7 @@ def application(settings: Settings | None = None) -> Flask:
         SettingsError: the configuration is wrong.
     """
     settings = settings or load()
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, settings.log_format)
     web.check(settings)
     Lexicon.from_settings(settings)  # read again with the model, but an error in it should prevent the start
     memory_tuning.configure_malloc()
@@ -55,7 +55,7 @@ def main() -> int:
     log.configure("INFO")
     try:
         settings = load()
-        log.configure(settings.log_level)
+        log.configure(settings.log_level, settings.log_format)
         web.check(settings)
         Lexicon.from_settings(settings)
         hub.check(settings)
@@ -149,7 +149,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "worker_tmp_dir": "/dev/shm" if Path("/dev/shm").is_dir() else None,
         "control_socket_disable": True,
         "accesslog": None,
-        "logconfig_dict": log.gunicorn(settings.log_level),
+        "logconfig_dict": log.gunicorn(settings.log_level, settings.log_format),
     }
 
 

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Minimum level of log messages: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of log messages: `text`, or `json` for one JSON object a line."
+    )
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod

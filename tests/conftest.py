@@ -1,12 +1,15 @@
 """Fixtures of all tests: no settings from outside, and tiny checkpoints made once."""
 
+import io
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from csm import log
 from tests import summary_tables
 
 PREFIXES = ("CSM_", "HF_")
@@ -19,6 +22,17 @@ def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(PREFIXES) or name == "PORT":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    """Return all that is logged meanwhile, as the server would write it."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(log.TextFormatter())
+    logging.getLogger().addHandler(handler)
+    yield stream
+    logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from contextvars import Context, copy_context
 from time import monotonic
 
 from csm import log
@@ -18,7 +19,7 @@ from csm.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_Job = tuple[Waveform, "Future[str | None]"] | None
+_Job = tuple[Waveform, "Future[str | None]", Context] | None
 
 
 class Transcriber:
@@ -119,7 +120,7 @@ class Transcriber:
         self._voices[key] = future
         if len(self._voices) > self._capacity:
             self._voices.popitem(last=False)
-        self._jobs.put((waveform, future))
+        self._jobs.put((waveform, future, copy_context()))
         return future
 
     def _forget(self, future: "Future[str | None]") -> None:
@@ -129,16 +130,17 @@ class Transcriber:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            waveform, future = job
+            waveform, future, context = job
             if not future.set_running_or_notify_cancel():
                 continue
             self._busy_since = monotonic()
-            words, is_final = self._recognize(waveform)
+            # In the context of the request, so that lines that are logged have its id.
+            words, is_final = context.run(self._recognize, waveform)
             self._busy_since = None
             if not is_final:
                 self._forget(future)
             future.set_result(words)
-            del job, waveform, future  # so that they are freed while the thread waits for the next job
+            del job, waveform, future, context  # so that they are freed while the thread waits for the next job
 
     def _recognize(self, waveform: Waveform) -> tuple[str | None, bool]:
         """Return the words, and whether they are final; after a failure, the next request tries again."""

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 
 from csm.engine.api import Chunk, Sampling
 from csm.errors import Cancelled, DeadlineExceeded
@@ -22,6 +23,7 @@ class Generation(Iterator[Chunk]):
 
     Attributes:
         is_cut: see `ChunkStream.is_cut`; set by the engine.
+        context: of the client's thread; `context.run(log.error, …)` logs with the id of the request.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Generation(Iterator[Chunk]):
         self.conversation, self.sampling, self.max_frames = conversation, sampling, max_frames
         self._is_disconnected, self._patience = is_disconnected, patience
         self.is_cut = False
+        self.context = copy_context()
         # Unbounded, yet never larger than the one answer: a slow reader must not hold up the batch.
         self._chunks: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
         self._closed = threading.Event()

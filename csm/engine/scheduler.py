@@ -177,4 +177,4 @@ class Scheduler:
             generation.finish(told)
             if fatal:
                 raise
-            log.exception("a prompt could not be prefilled")
+            generation.context.run(log.exception, "a prompt could not be prefilled")

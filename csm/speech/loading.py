@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+from csm import log as logs
 from csm import memory_tuning
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
@@ -97,6 +98,11 @@ def _build(settings: Settings) -> Synthesizer:
     # Imports torch and transformers, which takes seconds: the reason for the thread.
     from csm.speech.build import build
 
+    logs.replace_own_handlers()
+    if settings.log_format == "json":
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # that of huggingface_hub too
     return build(settings)
 
 

@@ -70,6 +70,7 @@ def _open() -> None:
     # Clients can send any method; it is logged only if there is a route for it.
     method, route = (request.method, rule.rule) if rule is not None else ("-", "-")
     g.access = Access(request_id.choose(request.headers.get(request_id.HEADER)), method, route)
+    log.request_id.set(g.access.id)
 
 
 def _close(response: Response) -> Response:
@@ -77,6 +78,11 @@ def _close(response: Response) -> Response:
     response.headers[request_id.HEADER] = entry.id
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    # Written after the last byte, so that the line has the full duration and the outcome of a stream.
-    response.call_on_close(lambda: entry.write(response.status_code))
+
+    def close() -> None:
+        """Write the line after the last byte, so that it has the full duration and the outcome of a stream."""
+        entry.write(response.status_code)
+        log.request_id.set(None)
+
+    response.call_on_close(close)
     return response

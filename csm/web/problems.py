@@ -116,5 +116,5 @@ def _ours(error: errors.CsmError) -> Response:
 
 
 def _unforeseen(error: Exception) -> Response:
-    logger.error("request failed: %s", log.redacted_traceback(error), extra=log.fields(id=access_log.current().id))
+    logger.error("request failed: %s", log.redacted_traceback(error))
     return problem(500, "Something went wrong on our side; the request id finds it in the server's log.")

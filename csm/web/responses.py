@@ -47,8 +47,9 @@ def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
     entry.noted["first_audio"] = entry.seconds
     # Header and first chunk go out in one write, so that no client waits for audio after it got the header.
     head = wav.streaming_header(SAMPLE_RATE) + first
-    response = _respond(itertools.chain([head], _noted(speech, entry)), entry, environ, _headers(speech))
+    response = _respond(itertools.chain([head], speech), entry, environ, _headers(speech))
     response.call_on_close(speech.close)
+    response.call_on_close(lambda: _note(speech, entry))
     return response
 
 
@@ -64,17 +65,12 @@ def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
     return _respond(itertools.chain([wav.header(SAMPLE_RATE, length)], pieces), entry, environ, headers)
 
 
-def _noted(speech: Speech, entry: Access) -> Iterator[bytes]:
-    """Yield the rest of the audio, then log how it ended."""
-    yield from speech
-    _note(speech, entry)
-
-
 def _note(speech: Speech, entry: Access) -> None:
+    """Log what was spoken and how it ended; there is no finish reason if the answer was cut off."""
     notes = speech.notes
-    entry.noted.update(finish=notes.finish_reason, segments=notes.segments, retries=notes.retries)
-    if notes.language != "en":
-        entry.noted["language"] = notes.language
+    entry.noted.update(
+        finish=notes.finish_reason, segments=notes.segments, retries=notes.retries, language=notes.language
+    )
 
 
 def _headers(speech: Speech) -> dict[str, str]:
@@ -126,6 +122,6 @@ def _body(pieces: Iterable[bytes], entry: Access, environ: Environ) -> Iterator[
             entry.outcome = "slow"
         elif not isinstance(error, errors.Cancelled):
             entry.outcome = "cut"
-            logger.error("stream cut: %s", log.redacted_traceback(error), extra=log.fields(id=entry.id))
+            logger.error("stream cut: %s", log.redacted_traceback(error))
         reset_http_1_0(environ)
         raise ConnectionResetError(errno.ECONNRESET, "the answer cannot be completed") from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from csm import log
 from csm.asr.transcriber import Transcriber
 from csm.audio.waveform import Waveform
 from csm.errors import ModelUnavailable
@@ -160,6 +161,15 @@ def test_a_failing_recogniser_is_told_without_what_it_heard_and_tried_again(tran
     assert record.levelno == logging.WARNING and "RuntimeError at" in record.message and "secret" not in caplog.text
     recognizer.error = None
     assert transcriber.transcribe(sound()) == "Some words."
+
+
+def test_a_failure_is_logged_with_the_id_of_its_request(transcriber, recognizer, log_lines):
+    recognizer.error = RuntimeError("secret")
+    token = log.request_id.set("r-1")
+    assert transcriber.transcribe(sound()) is None
+    log.request_id.reset(token)
+    [line] = log_lines.getvalue().splitlines()
+    assert line.endswith(" id=r-1")
 
 
 def test_what_cannot_be_loaded_is_told_with_the_remedy_and_not_tried_for_each_request(caplog):

@@ -1,5 +1,6 @@
 """An error ends only the requests it belongs to; a lost device is reported; the next request succeeds."""
 
+import io
 from collections.abc import Callable
 from inspect import isfunction
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from csm import log
 from csm.engine.api import Chunk, Sampling
 from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import describe_failure
@@ -123,6 +125,21 @@ def test_an_error_during_prefill_does_not_affect_running_requests(engines: Engin
     heard, end = collect(speaking)
     assert end is None and equal(heard, wanted)
     assert engine.failure() is None
+
+
+def test_an_error_during_prefill_is_logged_with_the_id_of_its_request(
+    engines: EngineFactory, log_lines: io.StringIO
+) -> None:
+    def fail(_: int, called: str) -> None:
+        if called == "prefill":
+            raise OUT_OF_MEMORY
+
+    engine = engines(SteppedEngine, RecordingRuntime(engines.runtime, fail))
+    token = log.request_id.set("r-1")
+    SHORT.start(engine)
+    log.request_id.reset(token)
+    engine.run_dry()
+    assert "a prompt could not be prefilled id=r-1" in log_lines.getvalue()
 
 
 def test_an_error_in_a_frame_fails_the_running_requests_and_waiting_ones_go_on(engines: EngineFactory) -> None:

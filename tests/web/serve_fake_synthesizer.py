@@ -17,7 +17,7 @@ def main() -> None:
     """Serve until the process is told to end."""
     journal, capacity, given = sys.argv[1:]
     settings = load(env_file=None, **json.loads(given))
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, settings.log_format)
     serve(settings, lambda: web.create_app(settings, FakeSynthesizer(int(capacity), Path(journal))))
 
 

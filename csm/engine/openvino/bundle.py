@@ -109,7 +109,7 @@ def prepared_folder(settings: Settings, checkpoint: Checkpoint, precision: str) 
     """
     folder = folder_of(settings, checkpoint, precision)
     if not (folder / DONE).exists():
-        prepare_in_subprocess(checkpoint, precision, folder, settings.log_level)
+        prepare_in_subprocess(checkpoint, precision, folder, settings.log_level, settings.log_format)
     return folder
 
 

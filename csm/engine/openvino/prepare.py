@@ -63,14 +63,17 @@ def prepare(checkpoint: Checkpoint, precision: str, folder: Path) -> None:
         ) from error
 
 
-def prepare_in_subprocess(checkpoint: Checkpoint, precision: str, folder: Path, log_level: str) -> None:
+def prepare_in_subprocess(
+    checkpoint: Checkpoint, precision: str, folder: Path, log_level: str, log_format: str
+) -> None:
     """Run `prepare` in a process that ends when this one does.
 
     Raises:
         ModelUnavailable: as `prepare`, or the process was killed.
     """
     logger.info("preparing the model in %s: once per checkpoint, a few minutes", precision)
-    command = [sys.executable, "-m", __name__, str(checkpoint.folder.absolute()), precision, str(folder), log_level]
+    arguments = [str(checkpoint.folder.absolute()), precision, str(folder), log_level, log_format]
+    command = [sys.executable, "-m", __name__, *arguments]
     here = str(Path(csm.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     # The child reads its standard input, which closes however this process ends.
@@ -86,12 +89,12 @@ def prepare_in_subprocess(checkpoint: Checkpoint, precision: str, folder: Path, 
 
 def main() -> int:
     """Prepare; print an error on standard output, where the server reads it."""
-    checkpoint, precision, folder, log_level = sys.argv[1:]
+    checkpoint, precision, folder, log_level, log_format = sys.argv[1:]
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     # Libraries that print progress write to the log instead.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    log.configure(log_level)
+    log.configure(log_level, log_format)
     try:
         prepare(open_checkpoint(Path(checkpoint)), precision, Path(folder))
     except ModelUnavailable as error:
