@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         description="Generations at once; unset, 2 on a CPU, and on a GPU as many as its memory allows, up to 16.",
     )
     queue: int = Field(8, ge=0, description="Requests that may wait for a slot.")
-    voice_cache_mb: int = Field(256, ge=0, description="Memory for cached voices, in megabytes.")
+    voice_cache_mb: int = Field(256, ge=0, description="Memory for cached voices and conversations, in megabytes.")
     cache_dir: Path | None = Field(
         None, description="Folder for prepared models and compiled kernels; unset, `~/.cache/csm`."
     )

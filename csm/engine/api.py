@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csm.audio.waveform import Samples
+from csm.engine.prefix_cache import ConversationCache
 from csm.model.conversation import Conversation
 
 CHUNK_FRAMES = (1, 2, 4, 8)
@@ -106,14 +107,19 @@ class Engine(Protocol):
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
+        cache: ConversationCache | None = None,
     ) -> ChunkStream:
         """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 
         The generation stops at the next frame when the stream is closed or `is_disconnected()` is true. A client that
         has no audio yet is told when none comes in time; one that has some (`has_deadline=False`) waits for its turn.
 
+        With the `cache` of a conversation, its next generation begins where this one ended, provided that its turns
+        are those of this one and the turn that was generated, with all of its codes.
+
         Raises:
-            InvalidRequest: the conversation does not fit into the model's context.
+            InvalidRequest: the conversation does not fit into the model's context; if turns were said before,
+                `max_frames` must fit as well, since leaving out old turns is better than cutting off the new one.
             GenerationFailed: the state is not finite, a code is impossible, or memory ran out.
             DeadlineExceeded: no chunk came in time.
             Cancelled: `is_disconnected()` was true.

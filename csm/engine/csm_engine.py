@@ -12,7 +12,7 @@ from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.devices import describe_failure
 from csm.engine.prefill import Prompt
-from csm.engine.prefix_cache import CachedVoice, PrefixCache
+from csm.engine.prefix_cache import CachedVoice, ConversationCache, PrefixCache
 from csm.engine.request import Generation
 from csm.engine.runtimes.base import Runtime
 from csm.engine.scheduler import Scheduler
@@ -62,14 +62,16 @@ class CsmEngine:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
+        cache: ConversationCache | None = None,
     ) -> Generation:
         """See `Engine.generate`. Waits until the voice is encoded, while the frames of others go on."""
         # A top-k larger than the codebook means all of it.
         sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
         patience = self._patience if has_deadline else None
-        generation = Generation(conversation, sampling, max_frames, is_disconnected, patience)
-        prompt = Prompt.from_generation(generation, self._voice(conversation, is_disconnected), self._tokenizer)
-        if prompt.length >= self._runtime.positions:
+        generation = Generation(conversation, sampling, max_frames, is_disconnected, patience, cache)
+        voice = self._voice(conversation, is_disconnected)
+        prompt = Prompt.from_generation(generation, voice, self._tokenizer, self._runtime.codebooks)
+        if prompt.length + (max_frames if conversation.said else 0) >= self._runtime.positions:
             raise InvalidRequest(
                 "text and reference audio together are longer than the model's context: shorten either"
             )

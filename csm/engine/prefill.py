@@ -1,7 +1,7 @@
-"""Prefill of a prompt in chunks, starting from the cached prefix of its voice."""
+"""Prefill of a prompt in chunks, starting behind the positions whose keys and values are cached."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from csm.engine.request import Generation
 from csm.engine.runtimes.base import Runtime
 from csm.model.backbone import Embeddings
 from csm.model.conversation import Tokenizer, text_ids
+from csm.model.kv_cache import Prefix
+
+NO_TOKEN = -1
+"""In the place of the token id of a position that holds a frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,40 +24,50 @@ class Prompt:
     Attributes:
         generation: that it is the prompt of.
         voice: with its codes.
-        context_ids: token ids of the text of each turn of the context.
-        said_ids: token ids of the text of each turn that was said before.
-        target_ids: token ids of the turn that is generated.
+        rows: int64 `[positions, 1 + codebooks]`, what is at each position: a token id and zeros, or `NO_TOKEN` and the
+            codes of a frame.
+        prefix_length: positions of the context.
     """
 
     generation: Generation
     voice: CachedVoice
-    context_ids: list[list[int]]
-    said_ids: list[list[int]]
-    target_ids: list[int]
+    rows: Tensor
+    prefix_length: int
 
     @classmethod
-    def from_generation(cls, generation: Generation, voice: CachedVoice, tokenizer: Tokenizer) -> "Prompt":
-        """Tokenize the conversation."""
-        conversation = generation.conversation
-        context, said = (
-            [text_ids(turn, tokenizer) for turn in turns] for turns in (conversation.context, conversation.said)
-        )
-        return cls(generation, voice, context, said, text_ids(conversation.target, tokenizer))
+    def from_generation(
+        cls, generation: Generation, voice: CachedVoice, tokenizer: Tokenizer, codebooks: int
+    ) -> "Prompt":
+        """Lay out a conversation: for each turn its text and, if it has audio, its frames and an all-zero end frame.
 
-    @property
-    def prefix_length(self) -> int:
-        """Positions of the context: for each turn its text, its frames, and an end frame."""
-        return _positions(self.context_ids, self.voice.codes or [])
+        Args:
+            generation: of the conversation.
+            voice: of its context.
+            tokenizer: of the checkpoint.
+            codebooks: codes per frame.
+        """
+        conversation = generation.conversation
+        context, said = voice.codes or [], [torch.from_numpy(t.codes) for t in conversation.said if t.codes is not None]
+        rows: list[Tensor] = []
+        for turn, codes in zip_longest(conversation.turns, [*context, *said]):
+            ids = torch.tensor(text_ids(turn, tokenizer))[:, None]
+            rows.append(torch.cat([ids, ids.new_zeros(len(ids), codebooks)], dim=1))
+            if codes is not None:
+                rows.append(frame_rows(torch.cat([codes, codes.new_zeros(1, codebooks)])))
+        return cls(generation, voice, torch.cat(rows), sum(map(len, rows[: 2 * len(context)])))
 
     @property
     def length(self) -> int:
         """Positions of the whole prompt."""
-        return self.prefix_length + _positions(self.said_ids, self.said_codes) + len(self.target_ids)
+        return len(self.rows)
 
-    @property
-    def said_codes(self) -> list[Tensor]:
-        """Codes `[frames, codebooks]` of each turn that was said before."""
-        return [torch.from_numpy(turn.codes) for turn in self.generation.conversation.said if turn.codes is not None]
+    def cached(self) -> Prefix | None:
+        """Return the longest cached prefix: of the conversation so far, else of the voice."""
+        cache = self.generation.cache
+        # The last position is the input of the first frame, so it is never taken from a cache.
+        so_far = None if cache is None else cache.common(self.rows[:-1])
+        found = [prefix for prefix in (so_far, self.voice.prefix) if prefix is not None]
+        return max(found, key=lambda prefix: prefix.shape[2], default=None)
 
 
 class ChunkedPrefill:
@@ -66,17 +80,11 @@ class ChunkedPrefill:
 
     def __init__(self, prompt: Prompt, runtime: Runtime) -> None:
         self.prompt, self._runtime = prompt, runtime
-        self._prefix_length = prompt.prefix_length
-        # A reference of its own: the cache may evict the prefix meanwhile.
-        prefix = prompt.voice.prefix
-        parts = [] if prefix is not None else _embed(runtime.embeddings, prompt.context_ids, prompt.voice.codes or [])
-        parts += _embed(runtime.embeddings, prompt.said_ids, prompt.said_codes)
-        target = runtime.embeddings.embed_text(_ids(prompt.target_ids, runtime.embeddings))
-        self._x = torch.cat([*parts, target])
-        self._start = prompt.length - len(self._x)
-        self._at = self._start
-        if prefix is not None:
-            runtime.load_prefix(prefix)
+        cached = prompt.cached()
+        self._start = self._at = 0 if cached is None else cached.shape[2]
+        self._x = _embed(runtime.embeddings, prompt.rows[self._start :])
+        if cached is not None:
+            runtime.load_prefix(cached)
 
     @property
     def done(self) -> bool:
@@ -90,28 +98,25 @@ class ChunkedPrefill:
 
     def advance(self, positions: int) -> None:
         """Prefill at most so many positions; store the voice's prefix as soon as it is complete."""
+        prefix_length, voice = self.prompt.prefix_length, self.prompt.voice
         end = min(self._at + positions, self.prompt.length - 1)
-        if self._at < self._prefix_length:
-            end = min(end, self._prefix_length)
+        if self._at < prefix_length:
+            end = min(end, prefix_length)
         self._runtime.prefill(self._x[self._at - self._start : end - self._start], self._at)
         self._at = end
-        if end == self._prefix_length and self.prompt.voice.prefix is None:
-            self.prompt.voice.prefix = self._runtime.save_prefix(end)
+        if end == prefix_length and voice.prefix is None:
+            voice.prefix = self._runtime.save_prefix(end)
 
 
-def _embed(embeddings: Embeddings, texts: Sequence[Sequence[int]], frames: Sequence[Tensor]) -> list[Tensor]:
-    """Embed turns that have audio: for each its text, its frames, and the all-zero end frame."""
-    parts: list[Tensor] = []
-    for ids, codes in zip(texts, frames, strict=True):
-        with_end = torch.cat([codes, codes.new_zeros(1, codes.shape[1])]).to(embeddings.text.device)
-        parts += [embeddings.embed_text(_ids(ids, embeddings)), embeddings.embed_frames(with_end)]
-    return parts
+def frame_rows(codes: Tensor) -> Tensor:
+    """Return the rows (`Prompt.rows`) of frames `[frames, codebooks]`."""
+    return torch.cat([codes.new_full((len(codes), 1), NO_TOKEN), codes], dim=1)
 
 
-def _positions(texts: Sequence[Sequence[int]], frames: Sequence[Tensor]) -> int:
-    """Return the positions of turns that have audio, as `_embed` lays them out."""
-    return sum(map(len, texts)) + sum(len(codes) + 1 for codes in frames)
-
-
-def _ids(ids: Sequence[int], embeddings: Embeddings) -> Tensor:
-    return torch.tensor(ids, device=embeddings.text.device)
+def _embed(embeddings: Embeddings, rows: Tensor) -> Tensor:
+    """Embed rows (`Prompt.rows`) as `[positions, dim]`."""
+    rows = rows.to(embeddings.text.device)
+    ids, codes = rows[:, 0], rows[:, 1:]
+    # Each position is looked up in both tables: a mask would make the host wait for the device.
+    text, frames = embeddings.embed_text(ids.clamp(min=0)), embeddings.embed_frames(codes)
+    return torch.where((ids == NO_TOKEN)[:, None], frames, text)

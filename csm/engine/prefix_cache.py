@@ -1,19 +1,26 @@
-"""Cache of voices: codes of the reference audio, and the KV prefix of the prompt that they make.
+"""Caches of keys and values: those of voices, shared by all requests, and those of a conversation so far.
 
-The second request with a voice skips both encoding and prefilling it.
+The second request with a voice skips both encoding and prefilling it. The second segment of a text, and the second turn
+of a dialogue, skip prefilling what was said before.
 """
 
 import hashlib
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from csm.errors import Cancelled
 from csm.model.conversation import Turn
 from csm.model.kv_cache import Prefix
+
+CONVERSATIONS_SHARE = 0.75
+"""Share of the capacity that conversations may take. The rest is left to voices, which are also encoded again if they
+have been evicted."""
 
 
 @dataclass(eq=False)
@@ -37,10 +44,41 @@ class CachedVoice:
         return sum(tensor.nbytes for tensor in tensors)
 
 
+class ConversationCache:
+    """Keys and values of the latest generation of one conversation, which the next generation may begin with.
+
+    Create an empty one for a conversation and pass it to each `Engine.generate`. Any prompt can use as much of it as
+    they have in common: keys and values depend only on the positions before.
+    """
+
+    def __init__(self) -> None:
+        self._rows, self._prefix = torch.zeros(0), torch.zeros(0)
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self._prefix.nbytes
+
+    def put(self, rows: Tensor, prefix: Prefix) -> None:
+        """Keep the keys and values of the positions that `rows` (`csm.engine.prefill.Prompt.rows`) describe."""
+        self._rows, self._prefix = rows, prefix
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._rows, self._prefix = torch.zeros(0), torch.zeros(0)
+
+    def common(self, rows: Tensor) -> Prefix | None:
+        """Return the keys and values of the positions that begin `rows` as well."""
+        length = min(len(rows), len(self._rows))
+        same = int((rows[:length] == self._rows[:length]).all(dim=-1).cumprod(dim=0).sum()) if length else 0
+        return self._prefix[:, :, :same] if same else None
+
+
 class PrefixCache:
     """Voices up to a size in bytes, of which the least recently used are evicted. Thread-safe.
 
-    A voice in use may be evicted: its users hold references, and it is freed when they are done.
+    A voice in use may be evicted: its users hold references, and it is freed when they are done. What conversations
+    keep counts as well.
 
     Args:
         capacity: in bytes; 0 keeps nothing.
@@ -51,6 +89,7 @@ class PrefixCache:
         self._capacity, self._encode = capacity, encode
         self._lock = threading.Lock()
         self._voices: OrderedDict[bytes, CachedVoice] = OrderedDict()
+        self._conversations: weakref.WeakSet[ConversationCache] = weakref.WeakSet()
 
     def get(self, context: Sequence[Turn], is_disconnected: Callable[[], bool] = lambda: False) -> CachedVoice:
         """Return the voice of a context, encoded; encode it once however many threads ask at the same time.
@@ -78,16 +117,39 @@ class PrefixCache:
         self.trim()
         return voice
 
+    def keep(self, conversation: ConversationCache, rows: Tensor, save: Callable[[], Prefix]) -> None:
+        """Keep the keys and values of a conversation, if there is room for them.
+
+        Args:
+            conversation: to keep them in, instead of what it has.
+            rows: see `ConversationCache.put`.
+            save: copies the keys and values.
+        """
+        conversation.clear()
+        try:
+            conversation.put(rows, save())
+        except torch.OutOfMemoryError:
+            return
+        with self._lock:
+            self._conversations.add(conversation)
+            if self._conversations_size > CONVERSATIONS_SHARE * self._capacity:
+                conversation.clear()
+        self.trim()
+
     def trim(self) -> None:
         """Evict voices until the rest fits; call it when a voice has grown."""
         with self._lock:
-            while self._voices and self.size > self._capacity:
+            while self._voices and self.size + self._conversations_size > self._capacity:
                 self._voices.popitem(last=False)
 
     @property
     def size(self) -> int:
         """Size of all voices in bytes."""
         return sum(voice.size for voice in self._voices.values())
+
+    @property
+    def _conversations_size(self) -> int:
+        return sum(conversation.size for conversation in self._conversations)
 
     def __len__(self) -> int:
         return len(self._voices)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 
 from csm.engine.api import Chunk, Sampling
+from csm.engine.prefix_cache import ConversationCache
 from csm.errors import Cancelled, DeadlineExceeded
 from csm.model.conversation import Conversation
 
@@ -20,6 +21,7 @@ class Generation(Iterator[Chunk]):
         max_frames: at which it ends.
         is_disconnected: whether the client has disconnected; called from the engine's thread at every frame.
         patience: longest wait for the next chunk, in seconds; None for no limit.
+        cache: of the conversation; None to keep nothing.
 
     Attributes:
         is_cut: see `ChunkStream.is_cut`; set by the engine.
@@ -33,8 +35,10 @@ class Generation(Iterator[Chunk]):
         max_frames: int,
         is_disconnected: Callable[[], bool],
         patience: float | None,
+        cache: ConversationCache | None = None,
     ) -> None:
         self.conversation, self.sampling, self.max_frames = conversation, sampling, max_frames
+        self.cache = cache
         self._is_disconnected, self._patience = is_disconnected, patience
         self.is_cut = False
         self.context = copy_context()

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from csm.engine.codec_worker import CodecStream, CodecWorker, DecodeJob
 from csm.engine.devices import describe_failure
-from csm.engine.prefill import ChunkedPrefill, Prompt
+from csm.engine.prefill import ChunkedPrefill, Prompt, frame_rows
 from csm.engine.prefix_cache import PrefixCache
 from csm.engine.request import Generation
 from csm.engine.runtimes.base import BAD_CODE, Runtime
@@ -28,16 +30,21 @@ class Slot:
     """One running generation; its row of the batch is its index in the list of slots.
 
     Attributes:
-        generation: that gets these frames.
+        prompt: of its generation.
         length: positions in its row of the KV cache.
         stream: its codec state.
-        frames: made so far.
+        frames: made so far, each `[codebooks]`.
     """
 
-    generation: Generation
+    prompt: Prompt
     length: int
     stream: CodecStream
-    frames: int = field(default=0)
+    frames: list[Tensor] = field(default_factory=list)
+
+    @property
+    def generation(self) -> Generation:
+        """That gets the frames."""
+        return self.prompt.generation
 
 
 class Scheduler:
@@ -82,7 +89,7 @@ class Scheduler:
         codes = self._runtime.step(len(self._slots), length, top_k)
         # From the last row to the first: `_free` moves the last row into the gap.
         for row in reversed(range(len(self._slots))):
-            if self._append(self._slots[row], codes[row]):
+            if self._append(row, codes[row]):
                 self._free(row)
 
     def fail_running(self, error: CsmError) -> None:
@@ -133,24 +140,36 @@ class Scheduler:
                 self._voices.trim()
                 length = prefill.prompt.length - 1
                 self._runtime.join(len(self._slots), length, prefill.last, generation.sampling)
-                self._slots.append(Slot(generation, length, CodecStream(self._runtime.decoder)))
+                self._slots.append(Slot(prefill.prompt, length, CodecStream(self._runtime.decoder)))
 
-    def _append(self, slot: Slot, frame: Tensor) -> bool:
+    def _append(self, row: int, frame: Tensor) -> bool:
         """Hand one frame on; return whether the slot is done."""
+        slot = self._slots[row]
         slot.length += 1
-        slot.frames += 1
         if int(frame[0]) == BAD_CODE:
             return self._finish(
                 slot, GenerationFailed("the model's state is not finite: try another recording or text")
             )
         # An end frame is all zeros; `transformers` stops on all but the last, and such a frame is no sound either.
         if not bool(frame[:-1].any()):
+            self._keep(row)
             return self._finish(slot)
+        slot.frames.append(frame)
         if (codes := slot.stream.push(frame)) is not None:
             self._codec.put(DecodeJob(slot.generation, slot.stream, codes))
-        full = slot.frames >= slot.generation.max_frames or slot.length >= self._runtime.positions
+        full = len(slot.frames) >= slot.generation.max_frames or slot.length >= self._runtime.positions
         slot.generation.is_cut = full
+        if full:
+            self._keep(row)
         return full and self._finish(slot)
+
+    def _keep(self, row: int) -> None:
+        """Keep the keys and values of a generation that is done, for the next one of its conversation."""
+        slot = self._slots[row]
+        if slot.generation.cache is not None:
+            # The row holds the prompt and the frames, but the last: an end frame, or one that was no input any more.
+            rows = torch.cat([slot.prompt.rows, *(frame_rows(frame[None]) for frame in slot.frames)])[: slot.length]
+            self._voices.keep(slot.generation.cache, rows, partial(self._runtime.save_row, row, slot.length))
 
     def _finish(self, slot: Slot, error: CsmError | None = None) -> bool:
         """Let the codec decode what is left, unless the generation failed; return True."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecStream, decode
 from csm.engine.devices import Placement, configure_cuda, describe_failure
+from csm.engine.prefix_cache import ConversationCache
 from csm.engine.request import Generation
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
@@ -62,9 +63,10 @@ class TransformersEngine:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
+        cache: ConversationCache | None = None,
     ) -> Generation:
-        """See `Engine.generate`."""
-        if self._room(conversation) < 1:
+        """See `Engine.generate`. Reads the whole prompt each time: the cache is not used."""
+        if self._room(conversation) < (max_frames if conversation.said else 1):
             raise InvalidRequest(
                 "text and reference audio together are longer than the model's context: shorten either"
             )

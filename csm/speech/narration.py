@@ -26,9 +26,11 @@ import numpy as np
 
 from csm.audio.waveform import Samples
 from csm.engine.api import ChunkStream, Engine, Sampling
+from csm.engine.prefix_cache import ConversationCache
 from csm.errors import GenerationFailed, InvalidRequest
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
+from csm.speech.history import History
 from csm.speech.playback import Playback
 from csm.speech.segments import Limits, Segment, split
 from csm.speech.takes import FADE_SECONDS, Fade, Take, join
@@ -38,8 +40,9 @@ log = logging.getLogger(__name__)
 
 MAX_RETRIES = 2
 
-HISTORY_SECONDS = 15.0
-"""Maximum audio of earlier segments in the context of the next one; at least the last segment is always kept."""
+HISTORY_SECONDS = 45.0
+"""Maximum audio of earlier segments in the context of the next one: about three segments. The longer it is, the more
+rarely keys and values are computed again, but the more memory they take, and the more time each frame."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,25 @@ class Narration:
         voice: to speak in.
         manner: how to speak.
         is_disconnected: polled at every frame.
+        cache: of the conversation; None if there is only one segment.
 
     Attributes:
         finish_reason: that of the worst segment so far.
         retries: number of times that a segment was generated again.
     """
 
-    def __init__(self, engine: Engine, voice: Voice, manner: Manner, is_disconnected: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        voice: Voice,
+        manner: Manner,
+        is_disconnected: Callable[[], bool],
+        cache: ConversationCache | None = None,
+    ) -> None:
         self._engine, self._voice, self._manner, self._is_disconnected = engine, voice, manner, is_disconnected
         self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate
         self._playback = Playback(self._rate, manner.max_seconds, manner.speed, manner.streamed)
-        self._history: list[Turn] = []
+        self._history, self._cache = History(HISTORY_SECONDS), cache
         self._generations = 0
         self._lead = self._silence(0)
         self.finish_reason: FinishReason = "stop"
@@ -174,8 +185,7 @@ class Narration:
     def _generate(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
         """Fill a take, which continues those `before` it; yield the samples of it that are kept."""
         detector, fade = EndingDetector(self._rate, self._frame_rate), Fade(round(FADE_SECONDS * self._rate))
-        turns = [*self._history, *(one.as_turn(self._rate) for one in before if one.samples)]
-        with closing(self._start(take.text, turns)) as chunks:
+        with closing(self._start(take.text, [one.as_turn(self._rate) for one in before if one.samples])) as chunks:
             for chunk in chunks:
                 take.codes.append(chunk.codes)
                 yield from take.keep(fade.pass_on(detector.push(chunk)))
@@ -185,40 +195,35 @@ class Narration:
         take.spoken_seconds = detector.spoken_seconds
         yield from take.keep(fade.end(detector.finish()))
 
-    def _start(self, text: str, history: Sequence[Turn]) -> ChunkStream:
-        """Start a generation, without the history if the context has no room for it."""
+    def _start(self, text: str, before: list[Turn]) -> ChunkStream:
+        """Start a generation behind the history and the turns `before`; drop old turns that do not fit."""
         manner = self._manner
         limit = min(max_seconds(text), manner.max_segment_seconds, self._playback.left_seconds)
         seed = (manner.seed + self._generations) % 2**63
         sampling = Sampling(seed, manner.temperature, manner.top_k, min_frames(text, self._frame_rate))
         self._generations += 1
-
-        def start(turns: Sequence[Turn]) -> ChunkStream:
-            return self._engine.generate(
-                conversation(self._voice, text, turns),
-                sampling,
-                max(1, round(limit * self._frame_rate)),
-                self._is_disconnected,
-                has_deadline=not self._playback.has_begun,
-            )
-
-        try:
-            return start(history)
-        except InvalidRequest:
-            if not history:
-                raise
-            self._history.clear()
-            return start(())
+        while True:
+            try:
+                return self._engine.generate(
+                    conversation(self._voice, text, [*self._history.turns, *before]),
+                    sampling,
+                    max(1, round(limit * self._frame_rate)),
+                    self._is_disconnected,
+                    has_deadline=not self._playback.has_begun,
+                    cache=self._cache,
+                )
+            except InvalidRequest:
+                if not self._history.turns and not before:
+                    raise
+                if not self._history.turns:
+                    before = []
+                self._history.drop_older()
 
     def _remember(self, take: Take) -> None:
         """Record how a segment ended, and make it context of the next one if it is good."""
         self._finish(take.reason)
-        if not take.is_good or not take.samples:
-            self._history.clear()
-            return
-        self._history.append(take.as_turn(self._rate))
-        while len(self._history) > 1 and sum(_seconds(turn) for turn in self._history) > HISTORY_SECONDS:
-            self._history.pop(0)
+        if take.is_good and take.samples:
+            self._history.add(take.as_turn(self._rate))
 
     def _finish(self, reason: FinishReason) -> None:
         self.finish_reason = max(self.finish_reason, reason, key=SEVERITY.__getitem__)
@@ -241,7 +246,3 @@ def _halves(text: str) -> list[str]:
     half = max(20, -(-len(text) // 2))
     pieces = [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
     return pieces if all(any(map(str.isalnum, piece)) for piece in pieces) else [text]
-
-
-def _seconds(turn: Turn) -> float:
-    return turn.audio.seconds if turn.audio is not None else 0.0

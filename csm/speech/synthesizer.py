@@ -15,6 +15,7 @@ from csm.audio.report import examine, warnings
 from csm.audio.tempo import changed
 from csm.audio.wav import pcm16
 from csm.engine.api import Engine
+from csm.engine.prefix_cache import ConversationCache
 from csm.errors import Cancelled, DeadlineExceeded, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
@@ -75,7 +76,8 @@ class CsmSynthesizer:
             utterance = replace(utterance, reference=b"")
             script = self._frontend.prepare(utterance.text)
             notes.segments, notes.language = len(script.segments), script.language.code
-            narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected)
+            cache = ConversationCache() if len(script.segments) > 1 else None
+            narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected, cache)
             try:
                 for samples in changed(narration.speak(script.segments, script.lead), utterance.speed):
                     yield pcm16(samples)

@@ -20,7 +20,7 @@ from csm.model.conversation import Conversation, Tokenizer, Turn
 CPU = Placement(torch.device("cpu"), "float32")
 SAMPLING = Sampling(seed=1)
 
-CALLS = ("encode", "load_prefix", "prefill", "save_prefix", "join", "move", "step")
+CALLS = ("encode", "load_prefix", "prefill", "save_prefix", "join", "move", "save_row", "step")
 """The methods of a runtime that a scheduler calls."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from csm.engine.api import Chunk, EngineInfo, Sampling
+from csm.engine.prefix_cache import ConversationCache
 from csm.errors import CsmError
 from csm.model.conversation import Conversation
 from tests.speech.frames import Stream
@@ -61,6 +62,7 @@ class FakeEngine:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
+        cache: ConversationCache | None = None,
     ) -> Stream:
         """See `Engine.generate`."""
         call = Call(conversation, sampling, max_frames, is_disconnected)

@@ -11,6 +11,7 @@ import pytest
 
 from csm.audio.waveform import Samples, Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
+from csm.engine.prefix_cache import ConversationCache
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.conversation import Conversation
 from csm.speech import narration as module
@@ -68,6 +69,7 @@ class Scripted:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
+        cache: ConversationCache | None = None,
     ) -> Stream:
         if self.refuses(conversation):
             raise InvalidRequest("too long")
@@ -241,7 +243,7 @@ def test_the_best_of_all_takes_is_sent_where_none_is_good_and_the_reason_is_told
     places = np.flatnonzero(whole[:-FRAME] == frame[0])
     assert any(np.array_equal(whole[place : place + FRAME], frame) for place in places)
     # What went wrong is no context for what follows.
-    assert engine.asked[-1][0].said == ()
+    assert [turn.text for turn in engine.asked[-1][0].said] == SENTENCES[:2]
 
 
 def test_the_first_segment_is_sent_at_once_and_not_made_again() -> None:

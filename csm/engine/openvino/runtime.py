@@ -158,6 +158,11 @@ class OpenVinoRuntime:
         self._state.move(source, target)
 
     @torch.inference_mode()
+    def save_row(self, row: int, length: int) -> Prefix:
+        """See `Runtime.save_row`."""
+        return self._kv_cache.store[:, :, row, :length].clone()
+
+    @torch.inference_mode()
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """See `Runtime.step`."""
         state = self._state

@@ -64,6 +64,9 @@ class Runtime(Protocol):
     def move(self, source: int, target: int, length: int) -> None:
         """Copy row `source`, of `length` positions, over row `target`."""
 
+    def save_row(self, row: int, length: int) -> Prefix:
+        """Return a copy of the first positions of a row."""
+
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """Make one frame for each of the first `rows` rows.
 

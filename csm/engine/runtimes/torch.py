@@ -94,6 +94,10 @@ class TorchRuntime:
         self.kv_cache.move(source, target, length)
         self.state.move(source, target)
 
+    def save_row(self, row: int, length: int) -> Prefix:
+        """See `Runtime.save_row`."""
+        return self.kv_cache.save(row, length)
+
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """See `Runtime.step`."""
         # Always a copy: the next replay of a graph overwrites its codes.

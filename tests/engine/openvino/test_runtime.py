@@ -2,6 +2,7 @@
 
 import os
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from csm.engine.devices import Placement
 from csm.engine.openvino.bundle import Bundle, folder_of, open_bundle
 from csm.engine.openvino.prepare import DONE, prepare
 from csm.engine.openvino.runtime import STRIDE, OpenVinoDecoder, OpenVinoKVCache, OpenVinoRuntime, past_mask
+from csm.engine.prefix_cache import ConversationCache
 from csm.engine.runtimes.base import BAD_CODE, Runtime
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
+from csm.model.conversation import Conversation, Turn
 from csm.model.mimi.decoder import MimiDecoder
 from csm.speech.voice import Voice, conversation
 from tests.tiny_checkpoints import save
@@ -105,6 +108,28 @@ def test_the_engine_generates_with_it_and_prefills_a_voice_once(checkpoint: Chec
     np.testing.assert_array_equal(np.concatenate(first), np.concatenate(second))
     assert runtime.starts[0] == 0
     assert runtime.starts.count(0) == 1
+
+
+def test_a_conversation_goes_on_from_the_keys_and_values_of_its_last_turn(checkpoint: Checkpoint, cache: Path) -> None:
+    runtime = CountingRuntime(bundle_of(checkpoint, cache, "float32"), 2)
+    info = EngineInfo("csm", "cpu", "float32", 2, 24_000, 12.5)
+    samples = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
+    heard = Turn("0", "Words.", Waveform(samples, 24_000))
+    with closing(CsmEngine(runtime, info, checkpoint.tokenizer, voice_bytes=10_000_000)) as engine:
+
+        def say(text: str, said: tuple[Turn, ...], kept: ConversationCache | None) -> Turn:
+            conversation = Conversation((heard, *said, Turn("0", text)), history=len(said))
+            chunks = list(engine.generate(conversation, GREEDY, 9, lambda: False, cache=kept))
+            return replace(conversation.target, audio=heard.audio, codes=np.concatenate([c.codes for c in chunks]))
+
+        kept = ConversationCache()
+        first = say("First.", (), kept)
+        runtime.starts.clear()
+        alone = say("Second.", (first,), None)
+        again = runtime.starts[0]
+        runtime.starts.clear()
+        np.testing.assert_array_equal(say("Second.", (first,), kept).codes, alone.codes)
+        assert runtime.starts[0] > again + 9
 
 
 class CountingRuntime(OpenVinoRuntime):
