@@ -45,8 +45,8 @@ class Access:
         return time.monotonic() - self.started
 
     def write(self, status: int) -> None:
-        """Log the line; health checks at DEBUG only, since they would outnumber everything else."""
-        level = logging.DEBUG if self.route.startswith("/health") else logging.INFO
+        """Log the line; health checks and files of the page at DEBUG only: they would outnumber everything else."""
+        level = logging.DEBUG if self.route.startswith(("/health", "/static")) else logging.INFO
         outcome = "ok" if status < 400 else "refused" if status < 500 or status == 503 else "failed"
         values: dict[str, Any] = {"id": self.id, "key": self.client, "method": self.method, "route": self.route}
         values |= {"status": status, "outcome": self.outcome or outcome, "seconds": self.seconds, **self.noted}

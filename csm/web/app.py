@@ -7,7 +7,7 @@ from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
-from csm.web.routes import clone, health
+from csm.web.routes import clone, health, page
 
 SYNTHESIZER = "csm.synthesizer"
 
@@ -38,6 +38,7 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     limiter.limit(settings.rate_limit)(cloning)
     app.register_blueprint(cloning)
     app.register_blueprint(health.blueprint(synthesizer))
+    app.register_blueprint(page.blueprint(settings))
 
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Authentication: every path except `/health*` requires an API key, even a path that does not exist."""
+"""Authentication: every path except `/health*` and the web page requires an API key, even one that does not exist."""
 
 from collections.abc import Iterator
 
@@ -8,19 +8,19 @@ from werkzeug.exceptions import Unauthorized
 
 from csm.web import access_log
 from csm.web.keys import Keyring
-from csm.web.routes import health
+from csm.web.routes import health, page
 
 CHALLENGE = WWWAuthenticate("bearer", {"realm": "csm"})
 HELP = "A valid key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
 def install(app: Flask, keys: Keyring) -> None:
-    """Require a key for every request, except those to `/health*`."""
+    """Require a key for every request, except those to `/health*` and the files of the page."""
     if not keys.is_needed:
         return
 
     def guard() -> None:
-        if request.blueprint == health.NAME:
+        if request.blueprint in (health.NAME, page.NAME):
             return
         presented = _presented(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
         name = next(filter(None, map(keys.name_of, presented)), None)

@@ -9,10 +9,10 @@ from tests.paths import ROOT
 from tests.web.app_settings import app_settings
 from tests.web.requests import KEY
 
-OPEN = {"/health", "/health/live", "/health/ready"}
+OPEN = {"/health", "/health/live", "/health/ready", "/", "/page.json", "/static/<path:name>"}
 
 
-def test_every_route_but_health_needs_a_key(make_app):
+def test_every_route_but_health_and_the_page_needs_a_key(make_app):
     app = make_app(cors_origins="https://page.example")
     tried = 0
     for rule in app.url_map.iter_rules():

@@ -1,0 +1,213 @@
+// One result: plays while it is generated, and afterwards from a file in which one can seek.
+
+import { announce, button, download, element } from "./dom.js";
+import { duration } from "./estimate.js";
+import { Player, canStream } from "./player.js";
+import { formOf } from "./request.js";
+import { snippets } from "./snippets.js";
+import { Peaks, Waveform } from "./waveform.js";
+import { openWav, wavFile } from "./wav.js";
+
+/** Of all audio that the server sends. */
+const SAMPLE_RATE = 24_000;
+const PEAK_SAMPLES = SAMPLE_RATE / 100;
+
+/** @typedef {import("./request.js").SpeechRequest} SpeechRequest */
+/** @typedef {import("./server.js").Server} Server */
+
+export class Result {
+  /** @type {Int16Array[]} */
+  #chunks = [];
+  #frames = 0;
+  /** @type {Player | null} */
+  #player = null;
+  #peaks = new Peaks(PEAK_SAMPLES);
+  #pauses = 0;
+
+  /**
+   * @param {SpeechRequest} request
+   * @param {{server: Server, needsKey: boolean, onremove: () => void}} options
+   */
+  constructor(request, { server, needsKey, onremove }) {
+    this.request = request;
+    this.server = server;
+    this.facts = element("p", { className: "facts" }, "Waiting for the first audio…");
+    this.warnings = element("ul", { className: "advice" });
+    this.audio = element("audio", { controls: true, hidden: true, preload: "auto" });
+    this.pause = button("Pause", () => this.#togglePause(), { hidden: true });
+    const canvas = element("canvas", { className: "wave" });
+    this.wave = new Waveform(canvas, "Waveform of the result");
+    this.wave.clear(request.seconds * (SAMPLE_RATE / PEAK_SAMPLES));
+    canvas.onclick = (event) => this.#seek(event.offsetX / canvas.clientWidth);
+    this.actions = element("div", { className: "row", hidden: true },
+      button("Download WAV", () => download(this.file, "voice-clone.wav")),
+      button("Remove", () => this.#remove(onremove)));
+    this.root = element("li", { className: "card result" },
+      element("h3", {}, request.title),
+      element("p", { className: "hint" }, request.voice),
+      canvas, this.facts, this.pause, this.audio, this.warnings, this.actions, this.#code(needsKey));
+    this.#followAudio();
+  }
+
+  /**
+   * Generate and play. Call this in the handler of a click, so that the browser lets the page play.
+   * @param {AbortSignal} signal cancels it
+   * @throws if there is no audio; if there is some, the result says what went wrong
+   */
+  async run(signal) {
+    const began = performance.now();
+    const opening = canStream ? Player.open(SAMPLE_RATE) : null;
+    signal.addEventListener("abort", () => this.stop());
+    let firstAudio = 0;
+    try {
+      const answer = await this.server.post(this.request.path, formOf(this.request), signal);
+      this.#showWarnings(answer.headers);
+      this.#player = await opening;
+      if (this.#player) this.#player.onprogress = (...progress) => this.#onprogress(...progress);
+      this.pause.hidden = !this.#player;
+      for await (const pcm of (await openWav(answer)).chunks) {
+        firstAudio ||= performance.now() - began;
+        this.#take(pcm);
+        this.#tell(firstAudio, performance.now() - began);
+      }
+    } catch (error) {
+      (await opening)?.stop();
+      if (!this.#frames) throw error;
+      this.#end(signal.aborted ? "Cancelled." : "Incomplete: the server or the connection broke off.");
+      return;
+    }
+    this.#end("");
+  }
+
+  /** Fall silent, whichever way it plays. */
+  stop() {
+    this.#player?.stop();
+    this.pause.hidden = true;
+    this.audio.pause();
+  }
+
+  /** @param {Int16Array} pcm */
+  #take(pcm) {
+    this.#chunks.push(pcm);
+    this.#frames += pcm.length;
+    this.#peaks.feed(pcm, 32768, (peak) => this.wave.push(peak));
+    this.#player?.push(pcm);
+  }
+
+  #tell(firstAudio, elapsed) {
+    const seconds = this.#frames / SAMPLE_RATE;
+    const pace = (1000 * seconds) / elapsed;
+    this.facts.textContent =
+      `First audio after ${duration(firstAudio / 1000)} · ${duration(seconds)} of speech in ` +
+      `${duration(elapsed / 1000)} · ${pace.toFixed(1)} × real time`;
+  }
+
+  /** The audio has arrived, or as much of it as will. @param {string} fault */
+  #end(fault) {
+    this.#player?.complete();
+    this.#peaks.flush((peak) => this.wave.push(peak));
+    this.wave.complete();
+    this.file = wavFile(this.#chunks, SAMPLE_RATE);
+    this.#chunks = [];
+    this.audio.src = URL.createObjectURL(this.file);
+    this.audio.hidden = false;
+    this.actions.hidden = false;
+    if (fault) this.#warn(fault);
+    else if (!this.#player) this.audio.play().catch(() => {}); // refused if the visitor has left the page meanwhile
+    announce(`${fault} ${this.facts.textContent}`);
+  }
+
+  #onprogress(state, played, underruns) {
+    this.wave.position = played / PEAK_SAMPLES;
+    if (underruns > this.#pauses && state === "waiting") {
+      this.#pauses = underruns;
+      if (underruns === 1) this.#warn("The server generates more slowly than this plays, so there are pauses. Play it again.");
+    }
+    if (state === "done") this.#endStreaming();
+  }
+
+  #endStreaming() {
+    const hadFocus = document.activeElement === this.pause;
+    this.pause.hidden = true;
+    if (hadFocus) this.audio.focus();
+  }
+
+  /** Where the file plays or is sought in, the stream stops. */
+  #followAudio() {
+    const takeOver = () => {
+      this.#player?.stop();
+      this.#endStreaming();
+    };
+    const follow = () => {
+      if (!this.#player || this.#player.isStopped) this.wave.position = (this.audio.currentTime * SAMPLE_RATE) / PEAK_SAMPLES;
+    };
+    this.audio.addEventListener("play", takeOver);
+    this.audio.addEventListener("seeking", takeOver);
+    this.audio.addEventListener("timeupdate", follow);
+  }
+
+  /** @param {number} share of the duration, from 0 to 1 */
+  #seek(share) {
+    if (!this.file) return;
+    this.audio.currentTime = share * this.audio.duration;
+    this.audio.play();
+  }
+
+  async #togglePause() {
+    await (this.#player.isPaused ? this.#player.resume() : this.#player.pause());
+    this.pause.textContent = this.#player.isPaused ? "Continue" : "Pause";
+  }
+
+  /** @param {Headers} headers */
+  #showWarnings(headers) {
+    const found = headers.get("X-Reference-Warnings")?.split("; ") ?? [];
+    for (const line of found) this.#warn(`The recording is ${line}`);
+    if (headers.get("X-Transcript-Source") === "none") {
+      this.#warn("The words of the recording were not given. With them, the voice would be much more alike.");
+    } else if (headers.get("X-Transcript-Source") === "recognized") {
+      this.#warn("The server recognised the words of the recording.");
+    }
+    const language = headers.get("X-Text-Language");
+    if (language) this.#warn(`The text seems to be in another language (${language}). The model knows only English.`);
+  }
+
+  #warn(sentence) {
+    this.warnings.append(element("li", { className: "warning" }, sentence));
+  }
+
+  #remove(onremove) {
+    this.stop();
+    URL.revokeObjectURL(this.audio.src);
+    this.root.remove();
+    onremove();
+  }
+
+  /** The code that sends this request again. */
+  #code(needsKey) {
+    const pre = element("pre", { tabIndex: 0, hidden: true, role: "region", "aria-label": "Code" });
+    const base = new URL(".", document.baseURI).href;
+    const codes = snippets(this.request, { base, key: needsKey, output: "voice-clone.wav" });
+    const buttons = Object.entries(codes).map(([language, code]) =>
+      button(`Copy as ${language}`, async () => {
+        pre.textContent = code;
+        pre.hidden = false;
+        try {
+          await navigator.clipboard.writeText(code);
+          announce(`Copied as ${language}.`);
+        } catch {
+          getSelection().selectAllChildren(pre); // where the clipboard is forbidden, it is ready to be copied by hand
+        }
+      }),
+    );
+    const files = this.request.fields.map(([, value]) => value).filter((value) => value instanceof File);
+    const downloads = files.map((file) => button(`Download ${file.name}`, () => download(file, file.name)));
+    const hints = [
+      "This code sends the same request again.",
+      needsKey ? "It reads the key from the variable VOICE_SERVER_KEY." : "",
+      files.length ? `It needs the recording, ${files.map((file) => file.name).join(" and ")}, in its folder.` : "",
+    ];
+    return element("details", {}, element("summary", {}, "Code"),
+      element("p", { className: "hint" }, hints.filter(Boolean).join(" ")),
+      element("div", { className: "row" }, ...buttons, ...downloads), pre);
+  }
+}

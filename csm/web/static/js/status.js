@@ -1,0 +1,37 @@
+// Shows the state of the server.
+
+import { byId, show } from "./dom.js";
+
+const EVERY_MILLISECONDS = 5_000;
+const UNTIL_READY_MILLISECONDS = 1_500;
+
+/** @typedef {import("./server.js").Health} Health */
+
+/** Ask for the state again and again while the page is visible. @param {import("./server.js").Server} server */
+export async function watchStatus(server) {
+  let health = { status: "asking" };
+  if (!document.hidden) {
+    health = await server.health();
+    const place = byId("status");
+    place.dataset.state = health.status;
+    const sentence = describe(health);
+    if (place.textContent !== sentence) place.textContent = sentence;
+    show(byId("notice"), health.demo ? `${capitalised(health.notice)}.` : "");
+  }
+  setTimeout(() => watchStatus(server), health.status === "healthy" ? EVERY_MILLISECONDS : UNTIL_READY_MILLISECONDS);
+}
+
+/** @param {Health} health */
+function describe({ status, model, device, reason, running = 0, waiting = 0, slots = 1 }) {
+  if (status === "unreachable") return "The server does not answer. Trying again…";
+  if (status === "loading") return `The server is starting: ${reason}`;
+  if (status === "draining") return "The server is about to stop and takes no new requests.";
+  if (status !== "healthy") return `The server cannot serve: ${reason}`;
+  const place = `${model} on ${device}`;
+  if (running < slots) return `Ready · ${place}`;
+  return `Busy: ${running} in progress, ${waiting} waiting · ${place}`;
+}
+
+function capitalised(sentence) {
+  return sentence.charAt(0).toUpperCase() + sentence.slice(1);
+}

@@ -1,0 +1,83 @@
+import re
+from pathlib import PurePosixPath
+
+import pytest
+
+from csm.web.routes import page
+from tests.web.requests import KEY
+
+FILES = sorted(path.relative_to(page.FOLDER).as_posix() for path in page.FOLDER.rglob("*.*"))
+
+
+def test_the_page_needs_no_key_and_has_no_quota_or_capacity(make_client, fake):
+    client = make_client(rate_limit="1 per day")
+    fake.state = "draining"
+    for _ in range(3):
+        answer = client.get("/")
+        assert (answer.status_code, answer.mimetype) == (200, "text/html")
+        assert client.get("/static/js/main.js").status_code == 200
+    assert fake.admission.reserved == 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_served_with_its_media_type(client, name):
+    answer = client.get(f"/static/{name}")
+    assert answer.data == (page.FOLDER / name).read_bytes()
+    assert answer.mimetype == page.MEDIA_TYPES[PurePosixPath(name).suffix]
+
+
+def test_no_other_file_is_served(client):
+    for name in ("", "none.js", "js", "../page.py", "%2e%2e/app.py", "/etc/passwd", "..%2f..%2fsettings.py"):
+        assert client.get(f"/static/{name}").status_code in (401, 404), name
+
+
+def test_a_browser_keeps_a_file_until_it_changes(client):
+    first = client.get("/static/style.css")
+    assert first.headers["Cache-Control"] == "no-cache"
+    again = client.get("/static/style.css", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    assert client.get("/static/style.css", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/js/main.js"])
+def test_nothing_but_our_own_files_may_run_and_no_site_may_frame_the_page(client, path):
+    headers = client.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["form-action"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_page_names_no_other_host_and_holds_no_inline_code():
+    for name in FILES:
+        text = (page.FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|\bstyle=|\son[a-z]+=\"|<style|<script>", text), name
+        assert "localStorage" not in text and "innerHTML" not in text, name
+
+
+def test_a_server_without_keys_shows_it_to_this_machine_only(make_client):
+    client = make_client(api_keys="")
+    assert client.get("/").status_code == 200
+    assert client.get("/", headers={"Host": "page.example"}).status_code == 403
+    assert client.get("/static/style.css", headers={"Origin": "https://page.example"}).status_code == 403
+
+
+def test_the_page_is_told_what_it_must_know(make_client):
+    told = make_client(max_upload_mb=2, max_text_chars=300, require_consent=True, transcriber="base.en").get(
+        "/page.json"
+    )
+    assert told.json == {
+        "key_required": True,
+        "consent_required": True,
+        "max_text_chars": 300,
+        "max_upload_bytes": 2_000_000,
+        "max_reference_seconds": 30,
+        "recognizes_transcripts": True,
+    }
+    assert make_client(api_keys="").get("/page.json").json["key_required"] is False
+
+
+def test_the_page_takes_only_reads(client):
+    assert client.post("/", headers=KEY).status_code == 405
+    assert client.head("/").status_code == 200
