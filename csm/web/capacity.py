@@ -1,16 +1,18 @@
 """Reserve capacity for each request that generates speech, before its body is read or its quota is charged."""
 
+from collections.abc import Container
+
 from flask import Flask, Response, g, request
 
 from csm.speech import Synthesizer
 from csm.speech.admission import Reservation
 
 
-def install(app: Flask, synthesizer: Synthesizer, blueprint: str) -> None:
-    """Hold a reservation for each request to the blueprint, until its response is closed."""
+def install(app: Flask, synthesizer: Synthesizer, blueprints: Container[str | None]) -> None:
+    """Hold a reservation for each request to the blueprints, until its response is closed."""
 
     def reserve() -> None:
-        if request.blueprint == blueprint:
+        if request.blueprint in blueprints:
             g.reservation = synthesizer.reserve()
 
     def pass_on(response: Response) -> Response:

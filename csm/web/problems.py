@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import re
 from http import HTTPStatus
-from typing import Any
+from typing import NotRequired
 
 from flask import Flask, Response, request
+from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from csm import errors, log
@@ -19,6 +21,33 @@ OPENAI_PREFIX = "/v1/"
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected; it appears only in the log."""
+
+
+class Problem(TypedDict):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    request_id: str
+    field: NotRequired[str]
+
+
+class OpenAIError(TypedDict):
+    """What went wrong, as OpenAI says it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrors(TypedDict):
+    """An error document of OpenAI's API."""
+
+    error: OpenAIError
 
 
 class InvalidField(errors.InvalidRequest):
@@ -38,11 +67,16 @@ class MissingField(InvalidField):
     """A required field of a body is missing."""
 
 
+class ModelNotFound(InvalidField):
+    """The model that a client asks for is not the one that is served."""
+
+
 STATUS: dict[type[errors.CsmError], int] = {
     errors.UndecodableAudio: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.UnusableReference: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     MissingField: HTTPStatus.BAD_REQUEST,
+    ModelNotFound: HTTPStatus.NOT_FOUND,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
@@ -51,36 +85,62 @@ STATUS: dict[type[errors.CsmError], int] = {
 }
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
-    """Return an error document that says what went wrong and what to do.
-
-    Problem documents also have a member `error`, for clients that read only that.
+def problem(
+    status: int,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    *,
+    field: str | None = None,
+    code: str | None = None,
+) -> Response:
+    """Return an error document: a problem, with a member `error` for clients that read only that, or OpenAI's.
 
     Args:
         status: of the answer.
-        detail: one or two sentences for the client.
+        detail: says what went wrong and what to do.
         headers: of the answer.
-        members: `field`, the name of a wrong field, and `code`, OpenAI's word for the error.
+        field: name of the field that is wrong.
+        code: a word for the error, in OpenAI's documents.
     """
+    is_openai = request.path.startswith(OPENAI_PREFIX)
+    if is_openai and status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = HTTPStatus.BAD_REQUEST  # as OpenAI answers
     title = "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
-    if request.path.startswith(OPENAI_PREFIX):
-        # OpenAI's clients have a class for each status, and expect 400 for all fields.
-        status = HTTPStatus.BAD_REQUEST if "field" in members else status
-        document, media_type = openai_error(status, detail, **members), "application/json"
+    document: Problem | OpenAIErrors
+    if is_openai:
+        document, media_type = openai_error(status, detail, field, code), "application/json"
     else:
-        document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
-        document |= {"error": detail, "request_id": access_log.current().id, **members}
+        document = problem_document(status, title, detail, access_log.current().id)
+        if field is not None:
+            document["field"] = field
         media_type = "application/problem+json"
     body = json.dumps(document, ensure_ascii=False)
     return Response(body, f"{int(status)} {title}", headers, mimetype=media_type)
 
 
-def openai_error(status: int, detail: str, field: str | None = None, code: str | None = None) -> dict[str, Any]:
+def problem_document(status: int, title: str, detail: str, request_id: str) -> Problem:
+    """Return a problem document."""
+    return {
+        "type": "about:blank",
+        "title": title,
+        "status": int(status),
+        "detail": detail,
+        "error": detail,
+        "request_id": request_id,
+    }
+
+
+def openai_error(status: int, detail: str, field: str | None = None, code: str | None = None) -> OpenAIErrors:
     """Return an error document in the shape of OpenAI's API."""
     kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    codes = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-    codes = {401: "invalid_api_key", 429: "rate_limit_exceeded", 503: "server_overloaded"}
     return {"error": {"message": detail, "type": kind, "param": field or None, "code": code or codes.get(status)}}
+
+
+def code_of(error: Exception) -> str:
+    """Return the name of an error's class as a word, such as `model_not_found`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -111,8 +171,8 @@ def _ours(error: errors.CsmError) -> Response:
     if status == CLIENT_CLOSED_REQUEST:
         entry.outcome = "disconnected"
     headers = {"Retry-After": seconds(error.retry_after)} if isinstance(error, errors.Unavailable) else None
-    members = {"field": error.field} if isinstance(error, InvalidField) else {}
-    return problem(status, str(error), headers, **members)
+    field = error.field if isinstance(error, InvalidField) else None
+    return problem(status, str(error), headers, field=field, code=code_of(error))
 
 
 def _unforeseen(error: Exception) -> Response:

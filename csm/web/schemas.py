@@ -19,7 +19,7 @@ Speed = Annotated[
     float, Field(ge=MIN_SPEED, le=MAX_SPEED, description="Of the speech, with the pitch kept; 2 halves the duration.")
 ]
 Consent = Annotated[
-    bool | None,
+    Annotated[bool, Field(json_schema_extra={"const": True})] | None,
     Field(description="True states that the speaker of the reference audio has agreed; some servers require it."),
 ]
 

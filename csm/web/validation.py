@@ -29,7 +29,7 @@ TEXT_FORMAT = "text"
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 # Narrower than float() and int(), which take "nan", "1_000" and digits of other scripts.
-_DECIMAL = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,3})?", re.ASCII)
 _INTEGER = re.compile(r"\d{1,19}", re.ASCII)
 _DATA_URI = re.compile(r"data:[^,]{0,100};base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{0,20}:", re.IGNORECASE)
@@ -133,13 +133,15 @@ def _from_base64(value: Any) -> Any:
     return content
 
 
-Text = Annotated[str, AfterValidator(_within_limit), Field(json_schema_extra={"format": TEXT_FORMAT, "minLength": 1})]
+_Limited = Annotated[str, AfterValidator(_within_limit), Field(json_schema_extra={"format": TEXT_FORMAT})]
+
+Text = Annotated[_Limited, Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})]
 """A text of 1 to `CSM_MAX_TEXT_CHARS` characters."""
 
-OptionalText = Annotated[Text | None, BeforeValidator(_blank_as_none)]
+OptionalText = Annotated[_Limited | None, BeforeValidator(_blank_as_none)]
 """A `Text` that may be blank, and is then None."""
 
-Audio = Annotated[bytes, BeforeValidator(_from_base64)]
+Audio = Annotated[bytes, BeforeValidator(_from_base64), Field(json_schema_extra={"minLength": 1})]
 """The content of an audio file: a file in a form, base64 or a data URI in JSON."""
 
 

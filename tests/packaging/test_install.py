@@ -73,7 +73,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == set(listed.stdout.splitlines())
-    assert {"csm/py.typed", "csm/assets/demo/config.json", "csm/assets/golden.json"} <= names
+    assert {
+        "csm/py.typed",
+        "csm/assets/demo/config.json",
+        "csm/assets/golden.json",
+        "csm/web/static/docs/docs.html",
+    } <= names
 
 
 def test_the_requirements_are_those_of_the_one_file(wheel: Path) -> None:

@@ -5,7 +5,8 @@ from flask_limiter import Limiter
 
 from csm.settings import Settings
 from csm.speech import Synthesizer
-from csm.web import access_log, capacity, disconnect, forms, rate_limit, responses
+from csm.web import access_log, forms, responses, speaking
+from csm.web.openapi import AUDIO, SPEECH_ERRORS, Operation, describe
 from csm.web.problems import InvalidField
 from csm.web.schemas import CloneForm
 
@@ -17,16 +18,14 @@ def blueprint(settings: Settings, synthesizer: Synthesizer, limiter: Limiter) ->
     routes = Blueprint(NAME, __name__)
 
     @routes.post("/clone-voice")
-    def clone() -> Response:
+    @describe(Operation("Speak a text in the voice of reference audio", {200: AUDIO}, CloneForm, errors=SPEECH_ERRORS))
+    def clone_voice() -> Response:
         if request.args:
             # Proxies and browsers log URLs; and a field in the URL would be ignored silently.
             raise InvalidField("", "Send the fields in the form, not in the address.")
         utterance = forms.read(request, CloneForm, settings).utterance()
-        rate_limit.charge(limiter, settings, len(utterance.text))
-        entry = access_log.current()
-        entry.noted.update(reference_bytes=len(utterance.reference), text_chars=len(utterance.text))
-        speech = synthesizer.speak(utterance, capacity.current(), disconnect.watch(request.environ))
+        speech = speaking.speak(utterance, settings, synthesizer, limiter)
         answer = responses.streamed if utterance.stream else responses.whole
-        return answer(speech, entry, request.environ)
+        return answer(speech, access_log.current(), request.environ)
 
     return routes

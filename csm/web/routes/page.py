@@ -1,6 +1,7 @@
 """GET / and /static/…: the web page that records a voice and clones it; needs no key and has no quota."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,14 @@ POLICY = {
     "require-trusted-types-for": "'script'",
 }
 
+
+def policy(directives: Mapping[str, str]) -> str:
+    """Return the value of `Content-Security-Policy`."""
+    return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
 HEADERS = {
-    "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
+    "Content-Security-Policy": policy(POLICY),
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -80,7 +87,8 @@ class StaticFile:
 def blueprint(settings: Settings) -> Blueprint:
     """Return the blueprint of the routes; reads all files once, so that no request can reach another one."""
     routes = Blueprint(NAME, __name__)
-    files = {path.relative_to(FOLDER).as_posix(): StaticFile.read(path) for path in FOLDER.rglob("*.*")}
+    paths = [path for path in FOLDER.rglob("*.*") if path.suffix in MEDIA_TYPES]
+    files = {path.relative_to(FOLDER).as_posix(): StaticFile.read(path) for path in paths}
 
     @routes.get("/")
     def index() -> Response:

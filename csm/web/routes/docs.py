@@ -1,0 +1,38 @@
+"""GET /openapi.json and /docs: the OpenAPI document, and a page that shows it; both need no key."""
+
+import functools
+from typing import Any
+
+from flask import Blueprint, Response, current_app
+
+from csm.settings import Settings
+from csm.web import openapi
+from csm.web.routes.page import FOLDER, POLICY, StaticFile, policy
+
+NAME = "docs"
+
+# Swagger UI makes HTML from strings, shows icons from data URLs, and plays an answer from a blob.
+DOCS_POLICY = {name: value for name, value in POLICY.items() if name != "require-trusted-types-for"}
+DOCS_POLICY["img-src"] = "'self' data:"
+
+
+def blueprint(settings: Settings) -> Blueprint:
+    """Return the blueprint of the routes."""
+    routes = Blueprint(NAME, __name__)
+    page = StaticFile.read(FOLDER / "docs" / "docs.html")
+
+    @functools.cache
+    def document() -> dict[str, Any]:
+        return openapi.build(current_app, settings)
+
+    @routes.get("/openapi.json")
+    def get_openapi() -> dict[str, Any]:
+        return document()
+
+    @routes.get("/docs")
+    def get_page() -> Response:
+        answer = page.response()
+        answer.headers["Content-Security-Policy"] = policy(DOCS_POLICY)
+        return answer
+
+    return routes
