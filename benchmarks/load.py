@@ -22,7 +22,8 @@ from benchmarks.pairs import say
 from benchmarks.playback import arrivals, is_clean
 from benchmarks.report import hardware, table
 from csm.audio.decode import decode
-from csm.audio.wav import HEADER_BYTES, header, pcm16
+from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.wav import HEADER_BYTES, header
 from csm.speech import SAMPLE_RATE
 
 RECORDING = Path(__file__).parents[1] / "examples" / "voice.webm"

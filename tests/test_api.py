@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import csm
-from csm.audio.wav import pcm16
+from csm.audio.encoders.pcm import pcm16
 from csm.errors import CsmError, InvalidRequest, UndecodableAudio
 from csm.settings import SettingsError
 from csm.speech.synthesizer import CsmSynthesizer

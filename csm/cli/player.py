@@ -7,7 +7,7 @@ import tempfile
 import threading
 from contextlib import suppress
 
-from csm.audio.wav import header, streaming_header
+from csm.audio.encoders.wav import header, streaming_header
 from csm.speech.api import SAMPLE_RATE
 
 FROM_PIPE = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from csm.audio.wav import HEADER_BYTES
+from csm.audio.encoders.wav import HEADER_BYTES
 
 TIMEOUT = 300.0
 """Seconds without a byte from the server; longer than the server lets a request wait for its first audio."""

@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from csm.audio.wav import header, pcm16, streaming_header
+from csm.audio.encoders import FORMATS, make_encoder
+from csm.audio.encoders.pcm import pcm16
 from csm.cli.player import Player, PlayerError
 from csm.cli.progress import Progress
 from csm.cli.remote import RemoteError, stream
@@ -36,8 +37,12 @@ def main(arguments: Sequence[str]) -> int:
     # Imported late, so that --help is fast.
     from csm.settings import SettingsError
 
+    suffix = args.output.suffix.lower() if args.output is not None else ""
+    formats = {fmt.suffix: name for name, fmt in FORMATS.items()} | {"": "wav"}
+    if suffix not in formats:
+        parser.error(f"--output: the name must end with one of {', '.join(filter(None, formats))}")
     try:
-        _say(args)
+        _say(args, formats[suffix])
     except SettingsError as error:
         return _fail(str(error), 2)
     except (CsmError, RemoteError, PlayerError) as error:
@@ -56,7 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--voice", required=True, type=Path, help="recording of the speaker: 5 to 15 s of clean speech")
     parser.add_argument("--text", required=True, help="what to say, in English; - reads it from standard input")
     parser.add_argument("--transcript", help="the words of the recording: the voice becomes more alike")
-    parser.add_argument("-o", "--output", type=Path, help="WAV file to write; - writes to standard output")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="file to write: .wav, .mp3, .opus, .aac, .flac or .pcm; - writes WAV to standard output",
+    )
     parser.add_argument("--play", action="store_true", help="play it while it is generated")
     speaker = parser.add_mutually_exclusive_group()
     speaker.add_argument("--model", help="to load here: Hub repository, local folder or `demo`, in place of CSM_MODEL")
@@ -71,28 +81,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(args: argparse.Namespace) -> None:
+def _say(args: argparse.Namespace, format_name: str) -> None:
     text = sys.stdin.read() if args.text == "-" else args.text
     voice = args.voice.read_bytes()
     options = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     player = Player() if args.play else None
     to_stdout = args.output == Path("-")
-    if to_stdout:
-        sys.stdout.buffer.write(streaming_header(SAMPLE_RATE))
     progress = None if args.quiet else Progress(sys.stderr, text)
-    pcm = bytearray()
-    with closing(_remote(args, text, voice, options) if args.url else _local(args, text, voice, options)) as pieces:
+    spoken, encoded = 0, bytearray()
+    with (
+        closing(make_encoder(FORMATS[format_name], SAMPLE_RATE, streamed=to_stdout)) as encoder,
+        closing(_remote(args, text, voice, options) if args.url else _local(args, text, voice, options)) as pieces,
+    ):
         for piece in pieces:
-            pcm += piece
+            spoken += len(piece)
+            encoded += encoder.encode(piece)
             if player:
                 player.feed(piece)
             if to_stdout:
-                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.write(encoded)
                 sys.stdout.buffer.flush()
+                encoded.clear()
             if progress:
-                progress.update(len(pcm))
+                progress.update(spoken)
+        encoded += encoder.finish()
     if args.output and not to_stdout:
-        args.output.write_bytes(header(SAMPLE_RATE, len(pcm)) + pcm)
+        args.output.write_bytes(encoded)
     if progress:
         progress.finish("played" if args.output is None else "written" if to_stdout else str(args.output))
     if player:

@@ -11,9 +11,9 @@ from dataclasses import replace
 from csm.asr.transcriber import Transcriber
 from csm.audio.condition import condition
 from csm.audio.decode import decode
+from csm.audio.encoders.pcm import pcm16
 from csm.audio.report import examine, warnings
 from csm.audio.tempo import changed
-from csm.audio.wav import pcm16
 from csm.engine.api import Engine
 from csm.engine.prefix_cache import ConversationCache
 from csm.errors import Cancelled, DeadlineExceeded, NotReady

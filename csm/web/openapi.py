@@ -9,6 +9,7 @@ from flask import Flask
 from pydantic import TypeAdapter
 
 import csm
+from csm.audio.encoders import FORMATS
 from csm.settings import Settings
 from csm.web import auth, error_docs
 from csm.web.problems import OPENAI_PREFIX
@@ -67,7 +68,7 @@ class Operation:
 
 AUDIO = Answer(
     "The speech.",
-    {"audio/wav": {"type": "string", "format": "binary"}},
+    {fmt.media_type: {"type": "string", "format": "binary"} for fmt in FORMATS.values()},
     (
         "Content-Disposition",
         "X-Finish-Reason",

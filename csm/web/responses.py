@@ -1,16 +1,18 @@
-"""Send WAV audio while it is generated, or all at once; either way the generation is always closed."""
+"""Send audio while it is generated, or all at once; either way generation and encoder are always closed."""
 
 import contextlib
 import errno
 import itertools
 import logging
+import operator
 import time
 from collections.abc import Iterable, Iterator
 
 from flask import Response
+from werkzeug.datastructures import MIMEAccept
 
 from csm import errors, log
-from csm.audio import wav
+from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
 from csm.web.access_log import Access
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
@@ -26,43 +28,79 @@ SLACK_SECONDS = 30.0
 PIECE_BYTES = 16_384
 """Size of each write of an answer that is already complete."""
 
+Piece = tuple[bytes, float]
+"""Encoded audio, and how many seconds of audio it completes."""
+
 HEADERS = {
-    "Content-Disposition": 'attachment; filename="voice-clone.wav"',
     "Cache-Control": "no-store",
     # Tells nginx not to buffer the answer.
     "X-Accel-Buffering": "no",
 }
 
 
-def streamed(speech: Speech, entry: Access, environ: Environ) -> Response:
+def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ) -> Response:
     """Return an answer that is sent while the audio is generated.
 
-    The first chunk is awaited here, for two reasons: an error before it can still be answered with its own status, and
+    The first output is awaited here, for two reasons: an error before it can still be answered with its own status, and
     a generator that has been started is certain to run its clean-up when it is closed.
     """
-    with contextlib.ExitStack() as on_error:
-        on_error.callback(speech.close)
-        first = _first(speech)
-        on_error.pop_all()
-    entry.noted["first_audio"] = entry.seconds
-    # Header and first chunk go out in one write, so that no client waits for audio after it got the header.
-    head = wav.streaming_header(SAMPLE_RATE) + first
-    response = _respond(itertools.chain([head], speech), entry, environ, _headers(speech))
-    response.call_on_close(speech.close)
+    with contextlib.ExitStack() as resources:
+        resources.callback(speech.close)
+        encoder = make_encoder(fmt, SAMPLE_RATE)
+        resources.callback(encoder.close)
+        pieces = _encoded(speech, encoder)
+        # Header and first audio go out in one write, so that no client waits for audio after it got the header.
+        first = next(pieces)
+        entry.noted["first_audio"] = entry.seconds
+        response = _respond(itertools.chain([first], pieces), fmt, entry, environ, _headers(speech))
+        response.call_on_close(resources.pop_all().close)
     response.call_on_close(lambda: _note(speech, entry))
     return response
 
 
-def whole(speech: Speech, entry: Access, environ: Environ) -> Response:
-    """Return an answer with exact sizes and a Content-Length, once all audio is generated."""
-    with contextlib.closing(speech):
-        chunks = [_first(speech), *speech]
+def whole(speech: Speech, fmt: Format, entry: Access, environ: Environ) -> Response:
+    """Return an answer with a Content-Length, and with the exact length in its header where the format has one."""
+    with contextlib.closing(speech), contextlib.closing(make_encoder(fmt, SAMPLE_RATE, streamed=False)) as encoder:
+        encoded = list(_encoded(speech, encoder))
     _note(speech, entry)
-    length = sum(map(len, chunks))
-    pieces = (chunk[at : at + PIECE_BYTES] for chunk in chunks for at in range(0, len(chunk), PIECE_BYTES))
+    data = b"".join(piece for piece, _ in encoded)
+    seconds_per_byte = sum(seconds for _, seconds in encoded) / len(data)
+    pieces = (data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
     # Let proxies buffer the answer, so that a slow client does not hold a thread.
-    headers = _headers(speech) | {"Content-Length": str(wav.HEADER_BYTES + length), "X-Accel-Buffering": "yes"}
-    return _respond(itertools.chain([wav.header(SAMPLE_RATE, length)], pieces), entry, environ, headers)
+    headers = _headers(speech) | {"Content-Length": str(len(data)), "X-Accel-Buffering": "yes"}
+    return _respond(((piece, len(piece) * seconds_per_byte) for piece in pieces), fmt, entry, environ, headers)
+
+
+def choose_format(name: str | None, accept: MIMEAccept, default: str = "wav") -> Format:
+    """Return the format of an answer: the one that is named, else the one that `Accept` prefers, else the default.
+
+    `Accept` counts only where it names the media type of a format; HTTP libraries and browsers send `*/*` and more.
+    """
+    if name is not None:
+        return FORMATS[name]
+    types = {media_type: fmt for fmt in FORMATS.values() for media_type in (fmt.media_type, *fmt.aliases)}
+    accepted = [(quality, types.get(value.partition(";")[0].strip().lower())) for value, quality in accept]
+    named = [(quality, fmt) for quality, fmt in accepted if fmt is not None and quality > 0]
+    return max(named, key=operator.itemgetter(0))[1] if named else FORMATS[default]
+
+
+def _encoded(speech: Speech, encoder: Encoder) -> Iterator[Piece]:
+    """Yield the encoded audio; after an error, the file is not finished.
+
+    Raises:
+        GenerationFailed: there is no audio.
+    """
+    seconds, is_empty = 0.0, True
+    for pcm in speech:
+        is_empty = False
+        seconds += len(pcm) / BYTES_PER_SECOND
+        if data := encoder.encode(pcm):
+            yield data, seconds
+            seconds = 0.0
+    if is_empty:
+        raise errors.GenerationFailed("The model produced no audio; try again, or change the text.")
+    if data := encoder.finish():
+        yield data, seconds
 
 
 def _note(speech: Speech, entry: Access) -> None:
@@ -86,35 +124,32 @@ def _headers(speech: Speech) -> dict[str, str]:
     return HEADERS | {name: value for name, value in known.items() if value is not None}
 
 
-def _first(speech: Speech) -> bytes:
-    try:
-        return next(speech)
-    except StopIteration:
-        raise errors.GenerationFailed("The model produced no audio; try again, or change the text.") from None
-
-
-def _respond(pieces: Iterable[bytes], entry: Access, environ: Environ, headers: dict[str, str]) -> Response:
+def _respond(
+    pieces: Iterable[Piece], fmt: Format, entry: Access, environ: Environ, headers: dict[str, str]
+) -> Response:
     limit_writes(environ, WRITE_SECONDS)
+    entry.noted["format"] = fmt.name
     entry.outcome = "disconnected"  # unless the body ends by itself
-    return Response(_body(pieces, entry, environ), mimetype="audio/wav", headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="voice-clone{fmt.suffix}"'} | headers
+    return Response(_body(pieces, entry, environ), mimetype=fmt.media_type, headers=headers)
 
 
-def _body(pieces: Iterable[bytes], entry: Access, environ: Environ) -> Iterator[bytes]:
+def _body(pieces: Iterable[Piece], entry: Access, environ: Environ) -> Iterator[bytes]:
     """Yield the body of an answer; cut it off if generation fails or the client reads too slowly.
 
     Raises:
         ConnectionResetError: the body was cut off. Every server then closes the connection without a last chunk, so
             that the client sees an incomplete answer.
     """
-    sent, writing = -wav.HEADER_BYTES, 0.0
+    sent = writing = 0.0
     try:
-        for piece in pieces:
+        for data, seconds in pieces:
             began = time.monotonic()
-            yield piece
+            yield data
             writing += time.monotonic() - began
-            sent += len(piece)
-            entry.noted["audio"] = sent / BYTES_PER_SECOND
-            if writing > SLACK_SECONDS + sent / BYTES_PER_SECOND:
+            sent += seconds
+            entry.noted["audio"] = sent
+            if writing > SLACK_SECONDS + sent:
                 raise TimeoutError("the client reads more slowly than the audio plays")
         entry.outcome = "ok"
     except Exception as error:

@@ -1,6 +1,6 @@
 """The bodies of requests, one class each: it validates the body, and describes it in the OpenAPI document."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -17,6 +17,10 @@ MaxSeconds = Annotated[
 ]
 Speed = Annotated[
     float, Field(ge=MIN_SPEED, le=MAX_SPEED, description="Of the speech, with the pitch kept; 2 halves the duration.")
+]
+FormatName = Annotated[
+    Literal["wav", "mp3", "opus", "aac", "flac", "pcm"],
+    Field(description="Of the answer; pcm is 16 bits, little-endian, mono, 24 kHz, without a header."),
 ]
 Consent = Annotated[
     Annotated[bool, Field(json_schema_extra={"const": True})] | None,
@@ -35,6 +39,7 @@ class CloneForm(Body):
     seed: Seed | None = None
     max_seconds: MaxSeconds | None = None
     speed: Speed = 1.0
+    format: FormatName | None = None
     stream: bool = Field(True, description="Send the audio while it is generated.")
     consent: Consent = None
 

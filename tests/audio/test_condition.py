@@ -4,9 +4,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from csm.audio import wav
 from csm.audio.condition import LOUDNESS, PEAK, SAMPLE_RATE, condition
 from csm.audio.decode import decode, ffmpeg_path
+from csm.audio.encoders import wav
+from csm.audio.encoders.pcm import pcm16
 from csm.audio.waveform import Waveform
 from csm.errors import UnusableReference
 from tests.corpus.ffmpeg import encode
@@ -22,7 +23,7 @@ def padded(speech, seconds):
 
 def loudness_by_ffmpeg(waveform):
     """Integrated loudness as ffmpeg's EBU R 128 meter has it."""
-    data = wav.header(waveform.sample_rate, 2 * len(waveform.samples)) + wav.pcm16(waveform.samples)
+    data = wav.header(waveform.sample_rate, 2 * len(waveform.samples)) + pcm16(waveform.samples)
     command = [ffmpeg_path(), "-nostats", "-hide_banner", "-i", "pipe:0", "-af", "ebur128", "-f", "null", "-"]
     report = subprocess.run(command, input=data, check=True, capture_output=True, timeout=60).stderr.decode()
     return float(re.findall(r"I: +(-[\d.]+) LUFS", report)[-1])
@@ -151,7 +152,7 @@ def test_values_near_the_end_of_the_range_do_no_harm(speech):
 @pytest.mark.parametrize("form", [".wav", ".mp3", ".webm"])
 def test_clipping_is_refused_even_after_a_lossy_codec_and_at_a_low_level(speech, form):
     loud = np.clip(20 * speech.samples / np.abs(speech.samples).max(), -1, 1) * 0.2
-    recorded = encode(suffix=form, source=wav.header(48_000, 2 * len(loud)) + wav.pcm16(loud.astype(np.float32)))
+    recorded = encode(suffix=form, source=wav.header(48_000, 2 * len(loud)) + pcm16(loud.astype(np.float32)))
     with pytest.raises(UnusableReference, match="clipped"):
         condition(decode(recorded, 30.0), 30.0)
 

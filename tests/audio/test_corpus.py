@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from csm.audio import wav
 from csm.audio.condition import condition
 from csm.audio.decode import decode, ffmpeg_path
+from csm.audio.encoders import wav
+from csm.audio.encoders.pcm import pcm16
 from csm.errors import UndecodableAudio, UnusableReference
 from tests.corpus import Bait, cases, mutants
 from tests.corpus.ffmpeg import encode
@@ -50,7 +51,7 @@ def verdicts(corpus):
 def trap(tmp_path_factory, speech):
     """A recording that nothing may open and a port that nothing may call."""
     canary = tmp_path_factory.mktemp("canary") / "canary.wav"
-    body = wav.pcm16(speech.samples)
+    body = pcm16(speech.samples)
     canary.write_bytes(wav.header(speech.sample_rate, len(body)) + body)
     with Listener() as listener, FileWatch([canary], ANYTHING) as watch:
         yield canary, listener, watch

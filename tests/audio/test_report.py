@@ -10,9 +10,11 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from csm.audio import report, wav
+from csm.audio import report
 from csm.audio.condition import SAMPLE_RATE, condition
 from csm.audio.decode import decode
+from csm.audio.encoders import wav
+from csm.audio.encoders.pcm import pcm16
 from csm.audio.report import Report, examine
 from csm.audio.waveform import Waveform
 from csm.errors import UnusableReference
@@ -111,7 +113,7 @@ def clipped(samples, gain):
 
 
 def as_webm(samples):
-    source = wav.header(SAMPLE_RATE, 2 * len(samples)) + wav.pcm16(samples.astype(np.float32))
+    source = wav.header(SAMPLE_RATE, 2 * len(samples)) + pcm16(samples.astype(np.float32))
     return decode(encode(suffix=".webm", source=source), 60.0)
 
 

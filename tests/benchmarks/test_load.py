@@ -15,7 +15,8 @@ import pytest
 
 from benchmarks.load import Voices, http_client
 from benchmarks.open_loop import Order, RefusedError
-from csm.audio.wav import pcm16, streaming_header
+from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.wav import streaming_header
 from tests.paths import ROOT
 from tests.real_server import real_server
 from tests.reference_audio import VOICE

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from csm.audio.wav import header, streaming_header
+from csm.audio.encoders.wav import header, streaming_header
 from csm.cli.player import Player, PlayerError
 
 PCM = [b"\1\0" * 2000, b"\2\0" * 100_000]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from csm.audio.wav import streaming_header
+from csm.audio.encoders.wav import streaming_header
 from csm.cli.remote import RemoteError, health, stream
 from tests.ports import free_port
 

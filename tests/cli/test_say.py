@@ -15,7 +15,9 @@ import pytest
 
 import csm
 from csm import cli
-from csm.audio.wav import pcm16, streaming_header
+from csm.audio.decode import decode
+from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.wav import streaming_header
 from tests.paths import ROOT
 from tests.polling import wait_until
 from tests.ports import free_port
@@ -50,6 +52,16 @@ def test_the_file_holds_what_the_python_api_says(folder: Path, capsys: pytest.Ca
     assert told.err.startswith(f"loading {folder}\n") and "out.wav: 0.8 s of audio, real-time factor" in told.err
 
 
+def test_the_file_has_the_format_of_its_suffix(folder: Path) -> None:
+    assert cli.main([*SAY, "--text", "Hello there.", "-q", "-o", "out.wav"]) == 0
+    for name in ("out.FLAC", "out.mp3", "out.opus"):
+        assert cli.main([*SAY, "--text", "Hello there.", "-q", "-o", name]) == 0
+        encoded = Path(name).read_bytes()
+        assert encoded[:4] in (b"fLaC", b"OggS") or encoded[0] == 0xFF
+        assert decode(encoded, 5.0).seconds == pytest.approx(0.8, abs=0.001)
+    assert pcm16(decode(Path("out.FLAC").read_bytes(), 5.0).samples) == frames(Path("out.wav"))
+
+
 def test_the_text_may_come_in_and_the_sound_may_go_out(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -76,6 +88,7 @@ def test_it_is_played(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     [
         (["--text", "Hi."], 2, "--output"),
         (["--text", "Hi.", "-o", "nowhere/out.wav"], 2, "no folder nowhere"),
+        (["--text", "Hi.", "-o", "out.m4a"], 2, "must end with one of .wav, .mp3, .opus, .aac, .flac, .pcm"),
         (["--text", "Hi.", "-o", "out.wav", "--url", "ftp://there"], 2, "http://"),
         (["--text", "Hi.", "-o", "out.wav", "--url", "http://there", "--model", "demo"], 2, "not allowed with"),
         (["--text", "Hi.", "-o", "out.wav", "--top-k", "0"], 1, "top_k must be"),
@@ -165,6 +178,11 @@ def test_a_server_says_it(server: RealServer) -> None:
 
 
 @pytest.mark.slow
+def test_what_a_server_says_has_the_format_of_the_suffix(server: RealServer) -> None:
+    assert remote(server, "--key", server.key, "--consent", "-o", "said.mp3").returncode == 0
+    assert decode((server.log.parent / "said.mp3").read_bytes(), 5.0).seconds == pytest.approx(0.8, abs=0.001)
+
+
 def test_the_key_may_come_from_the_environment(server: RealServer) -> None:
     done = remote(server, "--consent", "-o", "-", "-q", VOICE_SERVER_KEY="secret")
     assert (done.returncode, done.stderr) == (0, b"")

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from csm.audio import wav
 from csm.audio.decode import decode
+from csm.audio.encoders import wav
+from csm.audio.encoders.pcm import pcm16
 from tests import process_probes, summary_tables
 from tests.corpus import Bait, cases, mutants
 from tests.corpus.multipart import cases as multipart_cases
@@ -64,7 +65,7 @@ class Trap:
 def trap(tmp_path_factory):
     speech = decode(VOICE.read_bytes(), 5.0)
     canary = tmp_path_factory.mktemp("canary") / "canary.wav"
-    body = wav.pcm16(speech.samples)
+    body = pcm16(speech.samples)
     canary.write_bytes(wav.header(speech.sample_rate, len(body)) + body)
     with process_probes.Listener() as listener, process_probes.FileWatch([canary], process_probes.ANYTHING) as seen:
         yield Trap(Bait(str(canary), listener.port), listener, seen)

@@ -4,6 +4,8 @@ import wave
 
 import pytest
 
+from csm.audio.decode import decode
+from csm.audio.encoders import FORMATS
 from tests.web.fake_synthesizer import CHUNK
 from tests.web.requests import KEY, clone_form
 
@@ -119,3 +121,30 @@ def test_an_answer_tells_what_should_be_better_about_the_reference_audio(client)
     answer = client.post("/clone-voice", data=clone_form("warn=short"), headers=KEY)
     assert answer.headers["X-Reference-Warnings"] == "short: a sentence; noisy: another"
     assert "X-Reference-Warnings" not in client.post("/clone-voice", data=clone_form(), headers=KEY).headers
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+def test_the_answer_has_the_format_that_is_asked_for(client, fmt, stream):
+    answer = client.post("/clone-voice", data=clone_form("chunks=10", format=fmt.name, stream=stream), headers=KEY)
+    assert answer.status_code == 200 and answer.content_type == fmt.media_type
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="voice-clone{fmt.suffix}"'
+    assert ("Content-Length" in answer.headers) == (stream == "false")
+    if fmt.name == "pcm":
+        assert answer.data == 10 * CHUNK
+    else:
+        assert decode(answer.data, 5.0).seconds == pytest.approx(10 * 0.04, abs=0.13)
+
+
+def test_the_field_format_takes_precedence_over_accept(client):
+    headers = {**KEY, "Accept": "audio/mpeg"}
+    assert client.post("/clone-voice", data=clone_form(), headers=headers).content_type == "audio/mpeg"
+    answer = client.post("/clone-voice", data=clone_form(format="flac"), headers=headers)
+    assert answer.content_type == "audio/flac"
+
+
+@pytest.mark.parametrize("name", ["ogg", "MP3", "../mp3", "audio/mpeg", "m4a"])
+def test_an_unknown_format_is_refused_with_the_known_ones(client, fake, name):
+    answer = client.post("/clone-voice", data=clone_form(format=name), headers=KEY)
+    assert (answer.status_code, answer.json["field"]) == (422, "format")
+    assert "wav, mp3, opus, aac, flac, pcm" in answer.json["detail"] and not fake.spoken

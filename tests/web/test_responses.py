@@ -1,11 +1,16 @@
 import errno
 
 import pytest
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
+from csm.audio.encoders import FORMATS
 from csm.errors import Cancelled, GenerationFailed
 from csm.speech import Notes, Speech
 from csm.web.access_log import Access
-from csm.web.responses import streamed, whole
+from csm.web.responses import choose_format, streamed, whole
+
+WAV = FORMATS["wav"]
 
 
 class Chunks(Speech):
@@ -35,7 +40,7 @@ def entry():
 
 def test_the_first_chunk_is_generated_before_the_answer_begins(entry):
     chunks = Chunks(b"aa", b"bb")
-    answer = streamed(chunks, entry, {})
+    answer = streamed(chunks, WAV, entry, {})
     assert chunks.left == [b"bb"]
     body = iter(answer.response)
     assert next(body)[44:] == b"aa"
@@ -47,7 +52,7 @@ def test_the_first_chunk_is_generated_before_the_answer_begins(entry):
 
 def test_closing_an_answer_that_was_not_read_closes_the_generation(entry):
     chunks = Chunks(b"aa", b"bb")
-    streamed(chunks, entry, {}).close()
+    streamed(chunks, WAV, entry, {}).close()
     assert (entry.outcome, chunks.closed) == ("disconnected", True)
 
 
@@ -56,7 +61,7 @@ def test_closing_an_answer_that_was_not_read_closes_the_generation(entry):
 )
 def test_an_error_after_the_first_byte_resets_the_connection(entry, error, outcome):
     chunks = Chunks(b"aa", error)
-    answer = streamed(chunks, entry, {})
+    answer = streamed(chunks, WAV, entry, {})
     body = iter(answer.response)
     next(body)
     with pytest.raises(ConnectionResetError) as raised:
@@ -69,19 +74,19 @@ def test_an_error_after_the_first_byte_resets_the_connection(entry, error, outco
 def test_a_generation_that_fails_before_the_first_chunk_is_closed(entry):
     for chunks in (Chunks(Cancelled("x")), Chunks()):
         with pytest.raises((Cancelled, GenerationFailed)):
-            streamed(chunks, entry, {})
+            streamed(chunks, WAV, entry, {})
         assert chunks.closed
 
 
 def test_a_generation_that_fails_in_a_whole_answer_is_closed(entry):
     for chunks in (Chunks(b"aa", KeyError()), Chunks()):
         with pytest.raises((KeyError, GenerationFailed)):
-            whole(chunks, entry, {})
+            whole(chunks, WAV, entry, {})
         assert chunks.closed
 
 
 def test_a_whole_answer_is_sent_in_pieces_that_add_up_to_its_length(entry):
-    answer = whole(Chunks(bytes(30_000), bytes(20_000)), entry, {})
+    answer = whole(Chunks(bytes(30_000), bytes(20_000)), WAV, entry, {})
     pieces = list(answer.response)
     assert answer.headers["Content-Length"] == str(sum(map(len, pieces))) == str(44 + 50_000)
     assert max(map(len, pieces)) <= 16_384
@@ -101,7 +106,7 @@ SECOND = bytes(48_000)
 
 
 def test_a_client_that_reads_as_fast_as_the_audio_plays_is_served_to_the_end(entry, clock):
-    for _ in streamed(Chunks(*[SECOND] * 100), entry, {}).response:
+    for _ in streamed(Chunks(*[SECOND] * 100), WAV, entry, {}).response:
         clock[0] += 1.1
     assert entry.outcome == "ok"
 
@@ -112,13 +117,13 @@ def test_a_slow_generation_does_not_count_as_a_slow_client(entry, clock):
             clock[0] += 60
             return super().__next__()
 
-    assert len(list(streamed(Slow(*[SECOND] * 5), entry, {}).response)) == 5
+    assert len(list(streamed(Slow(*[SECOND] * 5), WAV, entry, {}).response)) == 5
 
 
 @pytest.mark.parametrize("answer", [streamed, whole])
 def test_a_client_that_reads_more_slowly_than_the_audio_plays_is_cut_off(entry, clock, answer):
     chunks, received = Chunks(*[SECOND] * 100), 0
-    made = answer(chunks, entry, {})
+    made = answer(chunks, WAV, entry, {})
     with pytest.raises(ConnectionResetError):
         for piece in made.response:
             clock[0] += 10
@@ -126,3 +131,56 @@ def test_a_client_that_reads_more_slowly_than_the_audio_plays_is_cut_off(entry, 
     made.close()
     assert (entry.outcome, chunks.closed) == ("slow", True)
     assert clock[0] <= 50 and received < 6 * len(SECOND)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_answer_that_is_cut_is_not_finished(entry, name):
+    loud = b"\x00\x20\x00\xe0" * 4800
+    cut = iter(streamed(Chunks(loud, loud, KeyError()), FORMATS[name], entry, {}).response)
+    received = b""
+    with pytest.raises(ConnectionResetError):
+        for piece in cut:
+            received += piece
+    complete = b"".join(streamed(Chunks(loud, loud), FORMATS[name], entry, {}).response)
+    assert complete.startswith(received)
+    if name in ("mp3", "opus", "aac"):  # these end with what the encoder still holds
+        assert len(received) < len(complete)
+
+
+def test_output_that_comes_late_begins_the_answer(entry):
+    # AAC needs two frames of 1,024 samples before the first is complete.
+    chunks = Chunks(bytes(2000), bytes(2000), bytes(2000))
+    body = list(streamed(chunks, FORMATS["aac"], entry, {}).response)
+    assert all(body)
+    assert entry.noted["audio"] == pytest.approx(6000 / 48000)
+
+
+@pytest.mark.parametrize("answer", [streamed, whole])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_log_has_the_length_of_the_audio_in_any_format(entry, answer, name):
+    chunks = Chunks(bytes(9600), bytes(9602))
+    list(answer(chunks, FORMATS[name], entry, {}).response)
+    assert (entry.noted["audio"], entry.outcome) == (pytest.approx(19202 / 48000), "ok")
+
+
+@pytest.mark.parametrize(
+    ("accept", "name"),
+    [
+        ("", "wav"),
+        ("*/*", "wav"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "wav"),
+        ("audio/*", "wav"),
+        ("audio/webm,audio/*;q=0.9", "wav"),
+        ("audio/mpeg", "mp3"),
+        ("Audio/MPEG; q=0.5", "mp3"),
+        ("audio/ogg; codecs=opus", "opus"),
+        ("application/json, audio/aac;q=0.1", "aac"),
+        ("audio/mpeg;q=0.4, audio/x-flac;q=0.6", "flac"),
+        ("audio/mpeg;q=0, */*", "wav"),
+        ("audio/pcm", "pcm"),
+        ("audio/mpeg;q=high;;,=", "wav"),
+    ],
+)
+def test_accept_counts_where_it_names_a_format(accept, name):
+    assert choose_format(None, parse_accept_header(accept, MIMEAccept)).name == name
+    assert choose_format("flac", parse_accept_header(accept, MIMEAccept)).name == "flac"

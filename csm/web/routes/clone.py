@@ -23,9 +23,10 @@ def blueprint(settings: Settings, synthesizer: Synthesizer, limiter: Limiter) ->
         if request.args:
             # Proxies and browsers log URLs; and a field in the URL would be ignored silently.
             raise InvalidField("", "Send the fields in the form, not in the address.")
-        utterance = forms.read(request, CloneForm, settings).utterance()
+        form = forms.read(request, CloneForm, settings)
+        utterance, fmt = form.utterance(), responses.choose_format(form.format, request.accept_mimetypes)
         speech = speaking.speak(utterance, settings, synthesizer, limiter)
         answer = responses.streamed if utterance.stream else responses.whole
-        return answer(speech, access_log.current(), request.environ)
+        return answer(speech, fmt, access_log.current(), request.environ)
 
     return routes

@@ -1,0 +1,28 @@
+"""Raw output: mono 16-bit little-endian PCM without a header."""
+
+import numpy as np
+
+from csm.audio.waveform import Samples
+
+BYTES_PER_SAMPLE = 2
+
+
+def pcm16(samples: Samples) -> bytes:
+    """Convert finite float samples to little-endian 16-bit PCM: clipped to -1..1, rounded to nearest."""
+    scaled: Samples = np.rint(np.clip(samples, -1.0, 1.0) * np.float32(32767))
+    return scaled.astype("<i2").tobytes()
+
+
+class PcmEncoder:
+    """Pass PCM on; see `csm.audio.encoders.Encoder`."""
+
+    def encode(self, pcm: bytes) -> bytes:
+        """Return the samples."""
+        return pcm
+
+    def finish(self) -> bytes:
+        """Return nothing, since there is no trailer."""
+        return b""
+
+    def close(self) -> None:
+        """Do nothing, since nothing is held."""
