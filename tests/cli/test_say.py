@@ -59,7 +59,8 @@ def test_the_file_has_the_format_of_its_suffix(folder: Path) -> None:
         encoded = Path(name).read_bytes()
         assert encoded[:4] in (b"fLaC", b"OggS") or encoded[0] == 0xFF
         assert decode(encoded, 5.0).seconds == pytest.approx(0.8, abs=0.001)
-    assert pcm16(decode(Path("out.FLAC").read_bytes(), 5.0).samples) == frames(Path("out.wav"))
+    lossless = np.rint(decode(Path("out.FLAC").read_bytes(), 5.0).samples * 32768).astype("<i2").tobytes()
+    assert lossless == frames(Path("out.wav"))
 
 
 def test_the_text_may_come_in_and_the_sound_may_go_out(
@@ -179,10 +180,11 @@ def test_a_server_says_it(server: RealServer) -> None:
 
 @pytest.mark.slow
 def test_what_a_server_says_has_the_format_of_the_suffix(server: RealServer) -> None:
-    assert remote(server, "--key", server.key, "--consent", "-o", "said.mp3").returncode == 0
+    assert remote(server, "--key", "secret", "--consent", "-o", "said.mp3").returncode == 0
     assert decode((server.log.parent / "said.mp3").read_bytes(), 5.0).seconds == pytest.approx(0.8, abs=0.001)
 
 
+@pytest.mark.slow
 def test_the_key_may_come_from_the_environment(server: RealServer) -> None:
     done = remote(server, "--consent", "-o", "-", "-q", VOICE_SERVER_KEY="secret")
     assert (done.returncode, done.stderr) == (0, b"")

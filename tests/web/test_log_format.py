@@ -44,6 +44,7 @@ def test_every_line_is_json_and_a_request_has_one_with_typed_fields(serve: Serve
         "outcome": "ok",
         "reference_bytes": 5,
         "text_chars": 22,
+        "format": "wav",
         "audio": 0.2,
         "finish": "length",
         "segments": 1,

@@ -136,12 +136,12 @@ def test_a_client_that_reads_more_slowly_than_the_audio_plays_is_cut_off(entry, 
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_answer_that_is_cut_is_not_finished(entry, name):
     loud = b"\x00\x20\x00\xe0" * 4800
-    cut = iter(streamed(Chunks(loud, loud, KeyError()), FORMATS[name], entry, {}).response)
+    cut = streamed(Chunks(loud, loud, KeyError()), FORMATS[name], entry, {})
     received = b""
     with pytest.raises(ConnectionResetError):
-        for piece in cut:
+        for piece in cut.iter_encoded():
             received += piece
-    complete = b"".join(streamed(Chunks(loud, loud), FORMATS[name], entry, {}).response)
+    complete = streamed(Chunks(loud, loud), FORMATS[name], entry, {}).get_data()
     assert complete.startswith(received)
     if name in ("mp3", "opus", "aac"):  # these end with what the encoder still holds
         assert len(received) < len(complete)

@@ -54,7 +54,9 @@ class CompressedEncoder:
         self._output: _Pipe | io.BytesIO = _Pipe() if streamed else io.BytesIO()
         options = {**_COMMON, **codec.muxing, **(codec.streaming if streamed else {})}
         self._container = av.open(self._output, "w", format=codec.container, options=options)
-        self._stream = self._container.add_stream(codec.name, sample_rate, options=dict(codec.options), layout="mono")
+        stream = self._container.add_stream(codec.name, sample_rate, options=dict(codec.options), layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        self._stream = stream
         self._stream.codec_context.flags |= av.codec.context.Flags.bitexact
         if codec.bit_rate is not None:
             self._stream.codec_context.bit_rate = codec.bit_rate
