@@ -1,8 +1,8 @@
-"""Speak the segments of a text one after the other in one voice.
+"""Speak the segments of a text, or the turns of a dialogue, one after the other.
 
-Each segment is generated as a turn of a conversation: first the voice's reference audio, then the most recent segments,
-then the new one. So voice, loudness and pace are kept. A slot of the engine is held for one segment at a time, so that
-waiting requests get a slot in between.
+Each segment is generated as a turn of a conversation: first the reference audio of each voice, then what was said most
+recently, then the new segment (`csm.speech.history`). So voice, loudness and pace are kept. A slot of the engine is
+held for one segment at a time, so that waiting requests get a slot in between.
 
 A segment may need several takes (`csm.speech.takes`). The first segment is sent while it is generated. Later segments
 are held back as long as the client still has audio to play (`csm.speech.playback`). If nothing of a segment was sent
@@ -20,7 +20,7 @@ A segment that the request's limit ends is not generated again, since every take
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,19 +30,16 @@ from csm.engine.prefix_cache import ConversationCache
 from csm.errors import GenerationFailed, InvalidRequest
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
+from csm.speech.frontend import Script
 from csm.speech.history import History
 from csm.speech.playback import Playback
-from csm.speech.segments import Limits, Segment, split
+from csm.speech.segments import halves
 from csm.speech.takes import FADE_SECONDS, Fade, Take, join
-from csm.speech.voice import Voice, conversation
+from csm.speech.voice import ROLE
 
 log = logging.getLogger(__name__)
 
 MAX_RETRIES = 2
-
-HISTORY_SECONDS = 45.0
-"""Maximum audio of earlier segments in the context of the next one: about three segments. The longer it is, the more
-rarely keys and values are computed again, but the more memory they take, and the more time each frame."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,11 @@ class Manner:
 
 
 class Narration:
-    """Generate the audio of one text.
+    """Generate the audio of one request.
 
     Args:
         engine: generates the audio of each segment.
-        voice: to speak in.
+        history: the voices, and what was said already.
         manner: how to speak.
         is_disconnected: polled at every frame.
         cache: of the conversation; None if there is only one segment.
@@ -81,31 +78,37 @@ class Narration:
     Attributes:
         finish_reason: that of the worst segment so far.
         retries: number of times that a segment was generated again.
+        is_over: whether nothing more can be said within the request's limit.
     """
 
     def __init__(
         self,
         engine: Engine,
-        voice: Voice,
+        history: History,
         manner: Manner,
         is_disconnected: Callable[[], bool],
         cache: ConversationCache | None = None,
     ) -> None:
-        self._engine, self._voice, self._manner, self._is_disconnected = engine, voice, manner, is_disconnected
+        self._engine, self._history, self._manner, self._is_disconnected = engine, history, manner, is_disconnected
         self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate
         self._playback = Playback(self._rate, manner.max_seconds, manner.speed, manner.streamed)
-        self._history, self._cache = History(HISTORY_SECONDS), cache
+        self._cache = cache
         self._generations = 0
         self._lead = self._silence(0)
         self.finish_reason: FinishReason = "stop"
         self.retries = 0
+        self.is_over = False
 
-    def speak(self, segments: Sequence[Segment], lead_seconds: float = 0.0) -> Iterator[Samples]:
+    def hear(self, turn: Turn) -> None:
+        """Add a turn that was said by others, with its audio and codes."""
+        self._history.add(turn)
+
+    def speak(self, script: Script, role: str = ROLE) -> Iterator[Samples]:
         """Yield the samples `[samples]` of all segments and of the pauses between them.
 
         Args:
-            segments: at least one.
-            lead_seconds: silence before the first segment.
+            script: what to say.
+            role: of the speaker.
 
         Raises:
             GenerationFailed: see the table of this module.
@@ -113,29 +116,31 @@ class Narration:
             DeadlineExceeded: no slot became free in time.
         """
         # Sent with the first audio, because an error before that can still be answered with its own status.
-        self._lead = self._silence(lead_seconds)
-        for segment in segments:
+        self._lead = self._silence(script.lead)
+        for segment in script.segments:
             # Whether the request's limit may end the segment rather than the model.
             may_be_cut = self._playback.left_seconds < max_seconds(segment.text)
-            take = yield from self._segment(segment.text, may_be_cut)
+            take = yield from self._segment(Turn(role, segment.text), may_be_cut)
             self._remember(take)
             if segment.pause:
                 yield self._send(self._silence(segment.pause))
             # After a segment that was cut, the next one would take the place of the missing words.
-            if self._playback.reached_limit or (may_be_cut and not take.is_good):
+            self.is_over = self._playback.reached_limit or (may_be_cut and not take.is_good)
+            if self.is_over:
                 self._finish("length")
                 return
 
-    def _segment(self, text: str, may_be_cut: bool) -> Generator[Samples, None, Take]:
+    def _segment(self, target: Turn, may_be_cut: bool) -> Generator[Samples, None, Take]:
         """Send a segment and return its take: the first of which anything was sent, or was good, else the best."""
         takes: list[Take] = []
         for number in range(1 + MAX_RETRIES):
-            take, was_sent = yield from self._attempt(text, [text] if number < MAX_RETRIES else _halves(text))
+            pieces = [target.text] if number < MAX_RETRIES else halves(target.text)
+            take, was_sent = yield from self._attempt(target, pieces)
             if was_sent:
                 return take
             if take.is_good or (may_be_cut and take.samples):
                 break
-            log.info("a segment of %d characters ended badly (%s)", len(text), take.error or take.reason)
+            log.info("a segment of %d characters ended badly (%s)", len(target.text), take.error or take.reason)
             self.retries += 1
             takes.append(take)
         else:
@@ -144,7 +149,7 @@ class Narration:
             yield self._send(samples)
         return take
 
-    def _attempt(self, text: str, pieces: Sequence[str]) -> Generator[Samples, None, tuple[Take, bool]]:
+    def _attempt(self, target: Turn, pieces: Sequence[str]) -> Generator[Samples, None, tuple[Take, bool]]:
         """Generate a segment in pieces; return the whole take, and whether it was sent.
 
         It is sent as soon as it cannot be held back any longer.
@@ -154,7 +159,7 @@ class Narration:
         was_sent = False
         try:
             for piece in pieces:
-                take = Take(piece)
+                take = Take(replace(target, text=piece))
                 for samples in self._generate(take, takes):
                     held.append(samples)
                     if was_sent or not self._playback.may_hold():
@@ -165,8 +170,8 @@ class Narration:
         except GenerationFailed as error:
             if was_sent:
                 raise
-            return Take(text, error=error), False
-        return join(text, takes), was_sent
+            return Take(target, error=error), False
+        return join(target, takes), was_sent
 
     def _best(self, takes: Sequence[Take]) -> Take:
         """Return the best of several takes, none of which is good."""
@@ -185,7 +190,7 @@ class Narration:
     def _generate(self, take: Take, before: Sequence[Take]) -> Iterator[Samples]:
         """Fill a take, which continues those `before` it; yield the samples of it that are kept."""
         detector, fade = EndingDetector(self._rate, self._frame_rate), Fade(round(FADE_SECONDS * self._rate))
-        with closing(self._start(take.text, [one.as_turn(self._rate) for one in before if one.samples])) as chunks:
+        with closing(self._start(take.target, [one.as_turn(self._rate) for one in before if one.samples])) as chunks:
             for chunk in chunks:
                 take.codes.append(chunk.codes)
                 yield from take.keep(fade.pass_on(detector.push(chunk)))
@@ -195,17 +200,17 @@ class Narration:
         take.spoken_seconds = detector.spoken_seconds
         yield from take.keep(fade.end(detector.finish()))
 
-    def _start(self, text: str, before: list[Turn]) -> ChunkStream:
+    def _start(self, target: Turn, before: list[Turn]) -> ChunkStream:
         """Start a generation behind the history and the turns `before`; drop old turns that do not fit."""
         manner = self._manner
-        limit = min(max_seconds(text), manner.max_segment_seconds, self._playback.left_seconds)
+        limit = min(max_seconds(target.text), manner.max_segment_seconds, self._playback.left_seconds)
         seed = (manner.seed + self._generations) % 2**63
-        sampling = Sampling(seed, manner.temperature, manner.top_k, min_frames(text, self._frame_rate))
+        sampling = Sampling(seed, manner.temperature, manner.top_k, min_frames(target.text, self._frame_rate))
         self._generations += 1
         while True:
             try:
                 return self._engine.generate(
-                    conversation(self._voice, text, [*self._history.turns, *before]),
+                    self._history.conversation(target, before),
                     sampling,
                     max(1, round(limit * self._frame_rate)),
                     self._is_disconnected,
@@ -239,10 +244,3 @@ class Narration:
         if self._playback.was_cut:
             self._finish("length")
         return sent
-
-
-def _halves(text: str) -> list[str]:
-    """Divide a text that the model failed to speak as a whole."""
-    half = max(20, -(-len(text) // 2))
-    pieces = [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
-    return pieces if all(any(map(str.isalnum, piece)) for piece in pieces) else [text]

@@ -87,6 +87,13 @@ def split(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Segment]:
     return [*segments, Segment(current, 0.0)] if current else []
 
 
+def halves(text: str) -> list[str]:
+    """Divide the text of a segment that the model failed to speak as a whole; return it if it cannot be divided."""
+    half = max(20, -(-len(text) // 2))
+    pieces = [piece.text for piece in split(text, Limits(first=half, target=half, maximum=half, short=0))]
+    return pieces if all(any(map(str.isalnum, piece)) for piece in pieces) else [text]
+
+
 def _pieces(text: str, maximum: int) -> Iterator[tuple[str, bool]]:
     """Yield sentences, divided if they are too long, each with whether it is the last of its paragraph."""
     for paragraph in _PARAGRAPH.split(text):

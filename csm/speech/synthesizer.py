@@ -21,9 +21,14 @@ from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
 from csm.speech.api import Notes, Speech, State, Status, Utterance
 from csm.speech.frontend import TextFrontend
+from csm.speech.history import History
 from csm.speech.narration import Manner, Narration
 from csm.speech.text import clean
-from csm.speech.voice import Voice
+from csm.speech.voice import ROLE, Voice, reference_turn
+
+HISTORY_SECONDS = 45.0
+"""Maximum audio of earlier segments of a text in the context of the next one: about three segments. The longer it is,
+the more rarely keys and values are computed again, but the more memory they take, and the more time each frame."""
 
 
 class CsmSynthesizer:
@@ -77,9 +82,10 @@ class CsmSynthesizer:
             script = self._frontend.prepare(utterance.text)
             notes.segments, notes.language = len(script.segments), script.language.code
             cache = ConversationCache() if len(script.segments) > 1 else None
-            narration = Narration(self._engine, voice, self._manner(utterance), is_disconnected, cache)
+            history = History([reference_turn(voice, ROLE)], HISTORY_SECONDS)
+            narration = Narration(self._engine, history, self._manner(utterance), is_disconnected, cache)
             try:
-                for samples in changed(narration.speak(script.segments, script.lead), utterance.speed):
+                for samples in changed(narration.speak(script), utterance.speed):
                     yield pcm16(samples)
                 notes.finish_reason = narration.finish_reason
             finally:

@@ -10,7 +10,6 @@ from csm.audio.waveform import Samples, Waveform
 from csm.errors import GenerationFailed
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, FinishReason, says_all
-from csm.speech.voice import ROLE
 
 FADE_SECONDS = 0.005
 """Length of the fades at both ends of a take: the codec starts afresh with each take, which would cause a click."""
@@ -21,7 +20,7 @@ class Take:
     """One attempt at generating a segment.
 
     Attributes:
-        text: of the segment.
+        target: the turn that is generated.
         reason: how the take ended.
         spoken_seconds: duration without silent frames.
         codes: `[frames, codebooks]` of each chunk.
@@ -29,7 +28,7 @@ class Take:
         error: why the engine could not generate it; it then has no samples.
     """
 
-    text: str
+    target: Turn
     reason: FinishReason = "stop"
     spoken_seconds: float = 0.0
     codes: list[NDArray[np.int64]] = field(default_factory=list)
@@ -39,12 +38,12 @@ class Take:
     @property
     def is_good(self) -> bool:
         """Whether the take ended by itself, after all words."""
-        return self.error is None and self.reason == "stop" and says_all(self.text, self.spoken_seconds)
+        return self.error is None and self.reason == "stop" and says_all(self.target.text, self.spoken_seconds)
 
     @property
     def quality(self) -> tuple[bool, int, float]:
         """A key for comparing takes; the larger, the better. A take without sound is the worst."""
-        return bool(self.samples), -SEVERITY[self.reason], min(self.spoken_seconds, len(self.text) / 15)
+        return bool(self.samples), -SEVERITY[self.reason], min(self.spoken_seconds, len(self.target.text) / 15)
 
     def keep(self, samples: Samples) -> Iterator[Samples]:
         """Add samples and yield them, unless there are none."""
@@ -54,12 +53,13 @@ class Take:
 
     def as_turn(self, sample_rate: int) -> Turn:
         """Return the take as a turn in the context of the next segment."""
-        return Turn(ROLE, self.text, Waveform(np.concatenate(self.samples), sample_rate), np.concatenate(self.codes))
+        audio = Waveform(np.concatenate(self.samples), sample_rate)
+        return replace(self.target, audio=audio, codes=np.concatenate(self.codes))
 
 
-def join(text: str, takes: Sequence[Take]) -> Take:
+def join(target: Turn, takes: Sequence[Take]) -> Take:
     """Join the takes of the parts of a segment."""
-    whole = replace(takes[0], text=text, codes=[], samples=[], spoken_seconds=0.0)
+    whole = Take(target)
     for take in takes:
         whole.codes += take.codes
         whole.samples += take.samples

@@ -8,7 +8,8 @@ from csm.speech.history import History
 
 
 def said(text: str, seconds: float = 1.0) -> Turn:
-    return Turn("0", text, Waveform(np.zeros(round(seconds * 24_000), np.float32), 24_000))
+    audio = Waveform(np.zeros(round(seconds * 24_000), np.float32), 24_000)
+    return Turn("0", text, audio, np.zeros((1, 2), np.int64))
 
 
 def texts(history: History) -> str:
@@ -16,7 +17,7 @@ def texts(history: History) -> str:
 
 
 def test_all_turns_are_remembered_in_order_up_to_the_limit_and_then_the_older_half_goes() -> None:
-    history = History(max_seconds=5.0)
+    history = History([], max_seconds=5.0)
     seen = []
     for letter in "abcdefghij":
         history.add(said(letter))
@@ -25,7 +26,7 @@ def test_all_turns_are_remembered_in_order_up_to_the_limit_and_then_the_older_ha
 
 
 def test_the_latest_turn_is_remembered_however_long_it_is() -> None:
-    history = History(max_seconds=5.0)
+    history = History([], max_seconds=5.0)
     for letter in "abc":
         history.add(said(letter))
     history.add(said("d", 60.0))
@@ -33,7 +34,7 @@ def test_the_latest_turn_is_remembered_however_long_it_is() -> None:
 
 
 def test_without_a_limit_turns_are_dropped_only_on_request() -> None:
-    history = History()
+    history = History([])
     for letter in "abcde":
         history.add(said(letter, 100.0))
     seen = [texts(history)]
@@ -41,3 +42,13 @@ def test_without_a_limit_turns_are_dropped_only_on_request() -> None:
         history.drop_older()
         seen.append(texts(history))
     assert seen == ["abcde", "de", "e", ""]
+
+
+def test_the_references_come_first_and_are_never_dropped() -> None:
+    history = History([said("x"), said("y")], max_seconds=2.0)
+    for letter in "abcd":
+        history.add(said(letter))
+    conversation = history.conversation(Turn("1", "next"), [said("piece")])
+    assert [turn.text for turn in conversation.context] == ["x", "y"]
+    assert [turn.text for turn in conversation.said] == ["c", "d", "piece"]
+    assert conversation.target.text == "next"

@@ -13,15 +13,17 @@ from csm.audio.waveform import Samples, Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.engine.prefix_cache import ConversationCache
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
-from csm.model.conversation import Conversation
-from csm.speech import narration as module
+from csm.model.conversation import Conversation, Turn
 from csm.speech.endings import max_seconds
+from csm.speech.frontend import Script
+from csm.speech.history import History
+from csm.speech.language import Language
 from csm.speech.narration import MAX_RETRIES, Manner, Narration
 from csm.speech.segments import Segment
-from csm.speech.voice import Voice
 from tests.speech.frames import FRAME, FRAME_RATE, RATE, Stream, looped, silence, sound
 
-VOICE = Voice(Waveform(np.zeros(RATE, np.float32), RATE), "Heard before.")
+REFERENCE = Turn("0", "Heard before.", Waveform(np.zeros(RATE, np.float32), RATE))
+HISTORY_SECONDS = 15.0
 MANNER = Manner(seed=100, temperature=0.9, top_k=50, max_seconds=None, max_segment_seconds=90.0, streamed=True)
 
 FAILURE = GenerationFailed("the model's state is not finite")
@@ -106,11 +108,21 @@ SENTENCES = [f"This is sentence number {number} of a text that is long enough." 
 SEGMENTS = [Segment(sentence, 0.25) for sentence in SENTENCES]
 
 
+def narration_of(
+    engine: Scripted, manner: Manner = MANNER, is_disconnected: Callable[[], bool] = lambda: False
+) -> Narration:
+    return Narration(engine, History([REFERENCE], HISTORY_SECONDS), manner, is_disconnected)
+
+
+def script(segments: list[Segment], lead: float = 0.0) -> Script:
+    return Script(tuple(segments), Language("en", 1.0), lead)
+
+
 def narrate(
     engine: Scripted, segments: list[Segment] = SEGMENTS, manner: Manner = MANNER
 ) -> tuple[Narration, list[Samples]]:
-    narration = Narration(engine, VOICE, manner, lambda: False)
-    return narration, list(narration.speak(segments))
+    narration = narration_of(engine, manner)
+    return narration, list(narration.speak(script(segments)))
 
 
 def test_every_segment_is_spoken_in_order_with_its_pause() -> None:
@@ -126,11 +138,11 @@ def test_each_segment_has_the_voice_and_the_last_of_what_was_said_as_context() -
     engine = Scripted()
     narrate(engine)
     for number, (conversation, _, _) in enumerate(engine.asked):
-        assert [turn.text for turn in conversation.context] == [VOICE.transcript]
+        assert [turn.text for turn in conversation.context] == [REFERENCE.text]
         said = [turn.text for turn in conversation.said]
         assert said == SENTENCES[:number][-len(said) :] if said else number == 0
         lengths = [turn.audio.seconds for turn in conversation.said if turn.audio is not None]
-        assert sum(lengths) <= module.HISTORY_SECONDS
+        assert sum(lengths) <= HISTORY_SECONDS
         assert all(turn.codes is not None and len(turn.codes) for turn in conversation.said)
     assert len(engine.asked[-1][0].said) >= 2
 
@@ -196,8 +208,8 @@ def test_an_engine_that_fails_in_every_attempt_is_an_error(number: int) -> None:
 
 def test_an_engine_that_fails_after_something_was_sent_is_an_error_at_once() -> None:
     engine = Scripted(failing=lambda text, number: True)
-    narration = Narration(engine, VOICE, MANNER, lambda: False)
-    speaking = narration.speak(SEGMENTS)
+    narration = narration_of(engine)
+    speaking = narration.speak(script(SEGMENTS))
     next(speaking)
     with pytest.raises(GenerationFailed, match="not finite"):
         list(speaking)
@@ -280,9 +292,9 @@ def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monk
                 yield chunk
 
     sent = 0
-    narration = Narration(Slow(), VOICE, MANNER, lambda: False)
+    narration = narration_of(Slow())
     lags = []
-    for samples in narration.speak([Segment(text, 0.0) for text in SENTENCES[:4]]):
+    for samples in narration.speak(script([Segment(text, 0.0) for text in SENTENCES[:4]])):
         sent += len(samples)
         lags.append(made[0] - sent / FRAME)
     assert max(lags[:-1]) <= 5
@@ -291,7 +303,7 @@ def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monk
 def test_a_fast_engines_segment_is_held_until_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("csm.speech.playback.time.monotonic", lambda: 0.0)
     engine = Scripted()
-    speaking = Narration(engine, VOICE, MANNER, lambda: False).speak(SEGMENTS[:2])
+    speaking = narration_of(engine).speak(script(SEGMENTS[:2]))
     seen = []
     for _ in speaking:
         seen.append((len(engine.asked), engine.closed))
@@ -332,7 +344,7 @@ def test_the_same_seed_gives_the_same_audio() -> None:
 def test_a_client_that_disconnects_stops_within_and_between_segments() -> None:
     disconnected = threading.Event()
     engine = Scripted()
-    speaking = Narration(engine, VOICE, MANNER, disconnected.is_set).speak(SEGMENTS)
+    speaking = narration_of(engine, is_disconnected=disconnected.is_set).speak(script(SEGMENTS))
     next(speaking)
     disconnected.set()
     with pytest.raises(Cancelled):
@@ -342,7 +354,7 @@ def test_a_client_that_disconnects_stops_within_and_between_segments() -> None:
 
 def test_closing_a_narration_closes_the_generation() -> None:
     engine = Scripted()
-    speaking: Any = Narration(engine, VOICE, MANNER, lambda: False).speak(SEGMENTS)
+    speaking: Any = narration_of(engine).speak(script(SEGMENTS))
     next(speaking)
     speaking.close()
     assert engine.closed == len(engine.asked) == 1
@@ -376,10 +388,10 @@ def test_a_client_that_has_audio_already_waits_for_its_turn_however_long() -> No
 
 
 def test_silence_at_the_beginning_is_sent_with_the_first_audio() -> None:
-    narration = Narration(Scripted(lambda text, number: []), VOICE, MANNER, lambda: False)
+    narration = narration_of(Scripted(lambda text, number: []))
     with pytest.raises(GenerationFailed):
-        next(narration.speak(SEGMENTS, lead_seconds=1.0))
-    sent = list(Narration(Scripted(), VOICE, MANNER, lambda: False).speak(SEGMENTS[:1], lead_seconds=1.0))
+        next(narration.speak(script(SEGMENTS, 1.0)))
+    sent = list(narration_of(Scripted()).speak(script(SEGMENTS[:1], 1.0)))
     assert len(sent[0]) > RATE and not sent[0][:RATE].any() and sent[0][RATE:].any()
 
 
