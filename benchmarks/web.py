@@ -42,6 +42,9 @@ class Instant:
         """Return a healthy status."""
         return Status("healthy", "instant")
 
+    def stats(self) -> None:
+        """Return None: there is no engine."""
+
     def reserve(self) -> Reservation:
         """Reserve capacity, as `CsmSynthesizer` does."""
         return self._admission.reserve()

@@ -47,7 +47,9 @@ def application(settings: Settings | None = None) -> Flask:
     web.check(settings)
     Lexicon.from_settings(settings)  # read again with the model, but an error in it should prevent the start
     memory_tuning.configure_malloc()
-    return web.create_app(settings, LoadingSynthesizer(settings))
+    app = web.create_app(settings, LoadingSynthesizer(settings))
+    web.serve_metrics(app, settings)
+    return app
 
 
 def main() -> int:
@@ -60,7 +62,7 @@ def main() -> int:
         Lexicon.from_settings(settings)
         hub.check(settings)
         asr.check(settings.transcriber)
-        check_port(settings)
+        check_ports(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1
@@ -122,7 +124,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
     """Return gunicorn's settings by name."""
     threads = (settings.slots or MAX_SLOTS) + settings.queue + SPARE_THREADS
     return {
-        "bind": _address(settings),
+        "bind": _address(settings.host, settings.port),
         # One process uses the device, with a thread for each request. The model is loaded after the fork, because
         # torch hangs in a forked process.
         "workers": 1,
@@ -165,30 +167,35 @@ def watch_device(synthesizer: Synthesizer) -> None:
     os._exit(DEVICE_LOST)
 
 
-def _address(settings: Settings) -> str:
-    return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def check_port(settings: Settings) -> None:
-    """Check that the server can listen on its address; gunicorn would try five times before it reports an error.
+def check_ports(settings: Settings) -> None:
+    """Check that the server can listen on its addresses; gunicorn would try five times before it reports an error.
 
     Raises:
         OSError: it cannot; the message names the remedy.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
+    _check_port(settings.host, settings.port, "CSM_PORT")
+    if settings.metrics_port is not None:
+        _check_port(web.METRICS_HOST, settings.metrics_port, "CSM_METRICS_PORT")
+
+
+def _check_port(host: str, port: int, variable: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
-            raise OSError(f"cannot listen on {_address(settings)}: {_remedy(error)}") from None
+            raise OSError(f"cannot listen on {_address(host, port)}: {_remedy(error, variable)}") from None
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(error: OSError, variable: str) -> str:
     remedies = {
-        errno.EADDRINUSE: "the port is in use; stop the other program or set CSM_PORT "
+        errno.EADDRINUSE: f"the port is in use; stop the other program or set {variable} "
         "(on macOS, AirPlay Receiver holds port 5000)",
         errno.EADDRNOTAVAIL: "this machine has no such address; set CSM_HOST",
-        errno.EACCES: "ports below 1024 need privileges; set CSM_PORT",
+        errno.EACCES: f"ports below 1024 need privileges; set {variable}",
     }
-    return remedies.get(error.errno or 0, "set CSM_HOST and CSM_PORT to an address of this machine")
+    return remedies.get(error.errno or 0, f"set CSM_HOST and {variable} to an address of this machine")

@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Minimum level of log messages: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
+    metrics_key: SecretStr | None = Field(
+        None, description="Key of `/metrics`, for Prometheus; unset, there is no `/metrics` on the server's port."
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port on 127.0.0.1 that serves the metrics without a key."
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of log messages: `text`, or `json` for one JSON object a line."
     )
@@ -156,6 +162,16 @@ class Settings(BaseSettings):
                 f"CSM_HOST={self.host} is reachable from outside but no keys are set: set CSM_API_KEYS or "
                 "CSM_API_KEYS_FILE, or CSM_ALLOW_ANONYMOUS=1 to serve anyone"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_the_metrics(self) -> "Settings":
+        if self.metrics_port is not None and self.metrics_key is not None:
+            raise ValueError(
+                "CSM_METRICS_KEY and CSM_METRICS_PORT are both set: a port of its own has no key, so set one of them"
+            )
+        if self.metrics_port == self.port:
+            raise ValueError("CSM_METRICS_PORT is CSM_PORT: choose another port, or set CSM_METRICS_KEY instead")
         return self
 
     @property

@@ -54,17 +54,19 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path, given, status, reason
     assert done.stderr.startswith("sesame_server: ") and done.stderr.count("\n") == 1
 
 
-def test_a_port_in_use_is_explained(tmp_path):
+@pytest.mark.parametrize("variable", ["CSM_PORT", "CSM_METRICS_PORT"])
+def test_a_port_in_use_is_explained(tmp_path, variable):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        done = run(tmp_path, CSM_PORT=port)
+        done = run(tmp_path, **{"CSM_PORT": str(free_port()), variable: port})
     assert done.returncode == 1
-    assert port in done.stderr and "in use" in done.stderr
+    assert port in done.stderr and f"in use; stop the other program or set {variable}" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_port_that_needs_privileges_is_explained():
-    assert "CSM_PORT" in server._remedy(OSError(errno.EACCES, ""))
+@pytest.mark.parametrize("variable", ["CSM_PORT", "CSM_METRICS_PORT"])
+def test_a_port_that_needs_privileges_is_explained(variable):
+    assert f"set {variable}" in server._remedy(OSError(errno.EACCES, ""), variable)
 
 
 def options(**given):

@@ -219,11 +219,11 @@ class Doctor:
 
     def port(self) -> str:
         """Check that the address is free, or that a server of this project already listens there."""
-        from csm.server import check_port
+        from csm.server import check_ports
 
         settings = self._known_settings()
         try:
-            check_port(settings)
+            check_ports(settings)
         except OSError:
             try:
                 found = health(f"http://127.0.0.1:{settings.port}")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from csm.audio.waveform import Samples
 from csm.engine.prefix_cache import ConversationCache
+from csm.engine.stats import EngineStats
 from csm.model.conversation import Conversation
 
 CHUNK_FRAMES = (1, 2, 4, 8)
@@ -127,6 +128,9 @@ class Engine(Protocol):
 
     def failure(self) -> str | None:
         """Return why this engine cannot serve any more, or None."""
+
+    def stats(self) -> EngineStats | None:
+        """Return statistics since the start, or None if this engine has none; they go on changing."""
 
     def close(self) -> None:
         """Stop all generations and release the device."""

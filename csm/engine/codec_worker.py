@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 from csm.engine.api import CHUNK_FRAMES, Chunk
 from csm.engine.devices import describe_failure, side_stream
 from csm.engine.request import Generation
+from csm.engine.stats import EngineStats
 from csm.errors import CsmError, GenerationFailed
 from csm.model.mimi.transformer import State
 
@@ -90,13 +92,14 @@ class CodecWorker:
         decoder: Mimi's.
         codebooks: codes per frame.
         device: of the decoder.
+        stats: to which it adds how long each batch took.
 
     Attributes:
         failure: why the device is lost, or None.
     """
 
-    def __init__(self, decoder: CodecDecoder, codebooks: int, device: torch.device) -> None:
-        self._decoder, self._codebooks, self._device = decoder, codebooks, device
+    def __init__(self, decoder: CodecDecoder, codebooks: int, device: torch.device, stats: EngineStats) -> None:
+        self._decoder, self._codebooks, self._device, self._stats = decoder, codebooks, device, stats
         self.failure: str | None = None
         self._jobs: queue.SimpleQueue[DecodeJob | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="codec", daemon=True)
@@ -161,8 +164,13 @@ class CodecWorker:
                 job.generation.finish(job.error)
 
     def _decode_due(self, due: Sequence[DecodeJob]) -> list[Chunk | CsmError]:
-        codes = [job.codes for job in due if job.codes is not None]
-        return [*decode(self._decoder, [job.stream for job in due], torch.stack(codes))] if due else []
+        if not due:
+            return []
+        began = time.monotonic()
+        codes = torch.stack([job.codes for job in due if job.codes is not None])
+        results = decode(self._decoder, [job.stream for job in due], codes)
+        self._stats.decode_seconds.observe(time.monotonic() - began)
+        return [*results]
 
 
 def batches(jobs: Sequence[DecodeJob]) -> list[list[DecodeJob]]:

@@ -10,12 +10,13 @@ import torch
 
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecWorker
-from csm.engine.devices import describe_failure
+from csm.engine.devices import describe_failure, memory
 from csm.engine.prefill import Prompt
 from csm.engine.prefix_cache import CachedVoice, ConversationCache, PrefixCache
 from csm.engine.request import Generation
 from csm.engine.runtimes.base import Runtime
 from csm.engine.scheduler import Scheduler
+from csm.engine.stats import EngineStats
 from csm.engine.voice_encoder import VoiceEncoder
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.conversation import Conversation, Tokenizer
@@ -38,11 +39,11 @@ class CsmEngine:
         self, runtime: Runtime, info: EngineInfo, tokenizer: Tokenizer, voice_bytes: int, patience: float = 120.0
     ) -> None:
         self.info, self._runtime, self._tokenizer, self._patience = info, runtime, tokenizer, patience
-        device = torch.device(info.device)
-        self._encoder = VoiceEncoder(runtime, device)
-        self.voices = PrefixCache(voice_bytes, self._encoder.encode)
-        self._codec = CodecWorker(runtime.decoder, runtime.codebooks, device)
-        self._scheduler = Scheduler(runtime, self._codec, self.voices, info.slots)
+        self._device, self._stats = torch.device(info.device), EngineStats()
+        self._encoder = VoiceEncoder(runtime, self._device, self._stats)
+        self.voices = PrefixCache(voice_bytes, self._encoder.encode, self._stats)
+        self._codec = CodecWorker(runtime.decoder, runtime.codebooks, self._device, self._stats)
+        self._scheduler = Scheduler(runtime, self._codec, self.voices, info, self._stats)
         self._wake, self._closed = threading.Condition(), False
         self._failure: str | None = None
         self._step_began: float | None = None
@@ -88,6 +89,12 @@ class CsmEngine:
             if began is not None and time.monotonic() - began > self._patience:
                 return "the device does not answer"
         return self._failure or self._codec.failure
+
+    def stats(self) -> EngineStats:
+        """See `Engine.stats`."""
+        # A device that is lost or hangs must not be asked.
+        device_memory = None if self.failure() else memory(self._device)
+        return replace(self._stats, kv_usage=self._scheduler.kv_usage, device_memory=device_memory)
 
     def close(self) -> None:
         """See `Engine.close`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from csm.engine.stats import DeviceMemory
 from csm.errors import CsmError, GenerationFailed, ModelUnavailable
 from csm.settings import Settings
 
@@ -67,6 +68,14 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
     """Return a CUDA stream beside the current one."""
     stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream
+
+
+def memory(device: torch.device) -> DeviceMemory | None:
+    """Return how much of a GPU's memory is in use, or None for a device of another kind."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return DeviceMemory(torch.cuda.memory_allocated(device), total - free, total)
 
 
 def _automatic() -> tuple[torch.device, str | None]:

@@ -1,6 +1,7 @@
 """Prefill of a prompt in chunks, starting behind the positions whose keys and values are cached."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import torch
@@ -27,12 +28,14 @@ class Prompt:
         rows: int64 `[positions, 1 + codebooks]`, what is at each position: a token id and zeros, or `NO_TOKEN` and the
             codes of a frame.
         prefix_length: positions of the context.
+        queued: since when, by the monotonic clock.
     """
 
     generation: Generation
     voice: CachedVoice
     rows: Tensor
     prefix_length: int
+    queued: float = field(default_factory=time.monotonic)
 
     @classmethod
     def from_generation(
@@ -96,16 +99,17 @@ class ChunkedPrefill:
         """The embedding `[dim]` of the prompt's last position."""
         return self._x[-1]
 
-    def advance(self, positions: int) -> None:
-        """Prefill at most so many positions; store the voice's prefix as soon as it is complete."""
-        prefix_length, voice = self.prompt.prefix_length, self.prompt.voice
-        end = min(self._at + positions, self.prompt.length - 1)
-        if self._at < prefix_length:
+    def advance(self, positions: int) -> int:
+        """Prefill at most so many positions, and return how many; store the voice's prefix once it is complete."""
+        prefix_length, voice, start = self.prompt.prefix_length, self.prompt.voice, self._at
+        end = min(start + positions, self.prompt.length - 1)
+        if start < prefix_length:
             end = min(end, prefix_length)
-        self._runtime.prefill(self._x[self._at - self._start : end - self._start], self._at)
+        self._runtime.prefill(self._x[start - self._start : end - self._start], start)
         self._at = end
         if end == prefix_length and voice.prefix is None:
             voice.prefix = self._runtime.save_prefix(end)
+        return end - start
 
 
 def frame_rows(codes: Tensor) -> Tensor:

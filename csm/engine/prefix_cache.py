@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from csm.engine.stats import EngineStats
 from csm.errors import Cancelled
 from csm.model.conversation import Turn
 from csm.model.kv_cache import Prefix
@@ -83,10 +84,11 @@ class PrefixCache:
     Args:
         capacity: in bytes; 0 keeps nothing.
         encode: makes the codes of one turn; given `is_disconnected` too, so that it need not wait in vain.
+        stats: in which it counts look-ups.
     """
 
-    def __init__(self, capacity: int, encode: Callable[[Turn, Callable[[], bool]], Tensor]) -> None:
-        self._capacity, self._encode = capacity, encode
+    def __init__(self, capacity: int, encode: Callable[[Turn, Callable[[], bool]], Tensor], stats: EngineStats) -> None:
+        self._capacity, self._encode, self._stats = capacity, encode, stats
         self._lock = threading.Lock()
         self._voices: OrderedDict[bytes, CachedVoice] = OrderedDict()
         self._conversations: weakref.WeakSet[ConversationCache] = weakref.WeakSet()
@@ -101,6 +103,8 @@ class PrefixCache:
         with self._lock:
             voice = self._voices.setdefault(key, CachedVoice())
             self._voices.move_to_end(key)
+            self._stats.voice_queries += 1
+            self._stats.voice_hits += voice.codes is not None
         while not voice.encoding.acquire(timeout=0.25):
             if is_disconnected():
                 raise Cancelled("the client disconnected")

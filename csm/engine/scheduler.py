@@ -5,6 +5,7 @@ make the running ones stutter.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from csm.engine.api import EngineInfo
 from csm.engine.codec_worker import CodecStream, CodecWorker, DecodeJob
 from csm.engine.devices import describe_failure
 from csm.engine.prefill import ChunkedPrefill, Prompt, frame_rows
 from csm.engine.prefix_cache import PrefixCache
 from csm.engine.request import Generation
 from csm.engine.runtimes.base import BAD_CODE, Runtime
+from csm.engine.stats import EngineStats
 from csm.errors import Cancelled, CsmError, GenerationFailed
 
 log = logging.getLogger(__name__)
@@ -34,12 +37,14 @@ class Slot:
         length: positions in its row of the KV cache.
         stream: its codec state.
         frames: made so far, each `[codebooks]`.
+        joined: when it got its row, by the monotonic clock.
     """
 
     prompt: Prompt
     length: int
     stream: CodecStream
     frames: list[Tensor] = field(default_factory=list)
+    joined: float = field(default_factory=time.monotonic)
 
     @property
     def generation(self) -> Generation:
@@ -54,11 +59,15 @@ class Scheduler:
         runtime: the model on its device.
         codec: decodes the frames.
         voices: to trim when a prefill has stored a prefix.
-        max_slots: generations at once, at most the rows of the runtime.
+        info: of the engine; `slots` is at most the rows of the runtime.
+        stats: to which this adds what it measures.
     """
 
-    def __init__(self, runtime: Runtime, codec: CodecWorker, voices: PrefixCache, max_slots: int) -> None:
-        self._runtime, self._codec, self._voices, self._max_slots = runtime, codec, voices, max_slots
+    def __init__(
+        self, runtime: Runtime, codec: CodecWorker, voices: PrefixCache, info: EngineInfo, stats: EngineStats
+    ) -> None:
+        self._runtime, self._codec, self._voices, self._stats = runtime, codec, voices, stats
+        self._max_slots, self._frame_rate = info.slots, info.frame_rate
         self._waiting: deque[Prompt] = deque()
         self._prefill: ChunkedPrefill | None = None
         self._slots: list[Slot] = []
@@ -73,24 +82,33 @@ class Scheduler:
         """Whether `step` would do anything."""
         return bool(self._waiting or self._prefill or self._slots)
 
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV cache that is in use, 0 to 1."""
+        return sum(slot.length for slot in tuple(self._slots)) / (self._max_slots * self._runtime.positions)
+
     def add(self, prompt: Prompt) -> None:
         """Queue a prompt; the only method that other threads may call."""
         self._waiting.append(prompt)
 
     def step(self) -> None:
         """Admit the next prompt, prefill a chunk of it, make a frame for every slot, and hand the frames on."""
+        began = time.monotonic()
         self._drop_cancelled()
         self._admit()
         self._prefill_chunk()
         if not self._slots:
             return
+        rows = len(self._slots)
         length = max(slot.length for slot in self._slots) + 1
         top_k = max(slot.generation.sampling.top_k for slot in self._slots)
-        codes = self._runtime.step(len(self._slots), length, top_k)
+        codes = self._runtime.step(rows, length, top_k)
         # From the last row to the first: `_free` moves the last row into the gap.
-        for row in reversed(range(len(self._slots))):
+        for row in reversed(range(rows)):
             if self._append(row, codes[row]):
                 self._free(row)
+        self._stats.batch_size.observe(rows)
+        self._stats.step_seconds.observe(time.monotonic() - began)
 
     def fail_running(self, error: CsmError) -> None:
         """End every generation that holds a slot."""
@@ -117,6 +135,7 @@ class Scheduler:
         while self._prefill is None and self._waiting and len(self._slots) < self._max_slots:
             prompt = self._waiting.popleft()
             if not prompt.generation.cancelled:
+                self._stats.queue_seconds.observe(time.monotonic() - prompt.queued)
                 with self._isolated(prompt.generation):
                     self._prefill = ChunkedPrefill(prompt, self._runtime)
 
@@ -128,7 +147,8 @@ class Scheduler:
         generation = prefill.prompt.generation
         with self._isolated(generation):
             while not prefill.done and not generation.cancelled:
-                prefill.advance(self._runtime.prefill_chunk if self._slots else self._runtime.idle_prefill_chunk)
+                chunk = self._runtime.prefill_chunk if self._slots else self._runtime.idle_prefill_chunk
+                self._stats.prefilled_positions += prefill.advance(chunk)
                 if self._slots:
                     break
             if generation.cancelled:
@@ -173,7 +193,11 @@ class Scheduler:
 
     def _finish(self, slot: Slot, error: CsmError | None = None) -> bool:
         """Let the codec decode what is left, unless the generation failed; return True."""
-        left = slot.stream.flush() if error is None else None
+        left = None
+        if error is None:
+            left = slot.stream.flush()
+            frames = slot.length + 1 - slot.prompt.length
+            self._stats.real_time_factor.observe((time.monotonic() - slot.joined) * self._frame_rate / frames)
         self._codec.put(DecodeJob(slot.generation, slot.stream, left, last=True, error=error))
         return True
 

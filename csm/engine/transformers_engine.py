@@ -80,6 +80,9 @@ class TransformersEngine:
         """See `Engine.failure`."""
         return self._failure
 
+    def stats(self) -> None:
+        """Return None: there is no scheduler, and `generate` does not say when what happens."""
+
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from csm.engine.devices import side_stream
 from csm.engine.runtimes.base import Runtime
+from csm.engine.stats import EngineStats
 from csm.errors import Cancelled
 from csm.model.conversation import Turn
 
@@ -23,13 +24,14 @@ class VoiceEncoder:
     Args:
         runtime: that encodes.
         device: of the runtime.
+        stats: to which it adds how long each voice took.
 
     Attributes:
         began: when the voice that is being encoded was begun, on the monotonic clock, or None.
     """
 
-    def __init__(self, runtime: Runtime, device: torch.device) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, device: torch.device, stats: EngineStats) -> None:
+        self._runtime, self._stats = runtime, stats
         self._stream = side_stream(device) if device.type == "cuda" else None
         self._thread = ThreadPoolExecutor(1, "voices")
         self.began: float | None = None
@@ -55,11 +57,13 @@ class VoiceEncoder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _encode(self, samples: Tensor) -> Tensor:
-        self.began = time.monotonic()
+        self.began = began = time.monotonic()
         try:
-            return self._encode_on_stream(samples)
+            codes = self._encode_on_stream(samples)
         finally:
             self.began = None
+        self._stats.encode_seconds.observe(time.monotonic() - began)
+        return codes
 
     def _encode_on_stream(self, samples: Tensor) -> Tensor:
         with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):

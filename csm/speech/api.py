@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from csm.engine.stats import EngineStats
 from csm.speech.admission import Reservation
 
 State = Literal["loading", "healthy", "draining", "unhealthy"]
@@ -107,6 +108,9 @@ class Synthesizer(Protocol):
 
     def status(self) -> Status:
         """Return the current state without blocking or waiting for the model."""
+
+    def stats(self) -> EngineStats | None:
+        """Return the engine's statistics without waiting for the model; None before it is loaded, or without any."""
 
     def reserve(self) -> Reservation:
         """Reserve capacity for one request; cheap enough to be called before its body is read.

@@ -12,6 +12,7 @@ from time import monotonic
 
 from csm import log as logs
 from csm import memory_tuning
+from csm.engine.stats import EngineStats
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
@@ -42,6 +43,10 @@ class LoadingSynthesizer:
         state: State = "unhealthy" if self._failure else "draining" if self._draining else "loading"
         reasons = {"loading": "the model is being loaded", "draining": "the server is shutting down"}
         return Status(state, self._settings.model, reason=self._failure or reasons[state])
+
+    def stats(self) -> EngineStats | None:
+        """See `Synthesizer.stats`."""
+        return None if self._ready is None else self._ready.stats()
 
     def reserve(self) -> Reservation:
         """See `Synthesizer.reserve`."""

@@ -16,6 +16,7 @@ from csm.audio.report import examine, warnings
 from csm.audio.tempo import changed
 from csm.engine.api import Engine
 from csm.engine.prefix_cache import ConversationCache
+from csm.engine.stats import EngineStats
 from csm.errors import Cancelled, DeadlineExceeded, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
@@ -57,6 +58,10 @@ class CsmSynthesizer:
         # A lost device can be used again only by a new process.
         details = self._details | ({"restart": True} if failure else {})
         return Status(state, self._settings.model, self._engine.info.device, reason, running, waiting, details)
+
+    def stats(self) -> EngineStats | None:
+        """See `Synthesizer.stats`."""
+        return self._engine.stats()
 
     def reserve(self) -> Reservation:
         """See `Synthesizer.reserve`."""

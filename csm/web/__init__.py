@@ -1,5 +1,5 @@
 """The HTTP layer: serves any `csm.speech.Synthesizer`, without importing torch."""
 
-from csm.web.app import check, create_app, synthesizer_of
+from csm.web.app import METRICS_HOST, check, create_app, serve_metrics, synthesizer_of
 
-__all__ = ["check", "create_app", "synthesizer_of"]
+__all__ = ["METRICS_HOST", "check", "create_app", "serve_metrics", "synthesizer_of"]

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Flask, Response, g, request
 
 from csm import log
 from csm.web import request_id
+from csm.web.player import Player
 
 logger = logging.getLogger("csm.web")
 
@@ -28,6 +30,7 @@ class Access:
         outcome: ok, refused, failed, disconnected (by the client), slow (the client read too slowly) or cut (by the
             server).
         noted: further values to log: bytes, characters, seconds, the class of an error.
+        player: receives the audio of a streamed answer; None otherwise.
         started: when the request began, by the monotonic clock.
     """
 
@@ -37,6 +40,7 @@ class Access:
     client: str | None = None
     outcome: str | None = None
     noted: dict[str, Any] = field(default_factory=dict)
+    player: Player | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -44,19 +48,39 @@ class Access:
         """Return the seconds since the request's header was read."""
         return time.monotonic() - self.started
 
+    @property
+    def is_frequent(self) -> bool:
+        """Whether it is a health check, a look at the metrics or a file of the page: they would outnumber the rest."""
+        return self.route.startswith(("/health", "/metrics", "/static"))
+
     def write(self, status: int) -> None:
-        """Log the line; health checks and files of the page at DEBUG only: they would outnumber everything else."""
-        level = logging.DEBUG if self.route.startswith(("/health", "/static")) else logging.INFO
-        outcome = "ok" if status < 400 else "refused" if status < 500 or status == 503 else "failed"
+        """Log the line; those of frequent requests at DEBUG only."""
         values: dict[str, Any] = {"id": self.id, "key": self.client, "method": self.method, "route": self.route}
-        values |= {"status": status, "outcome": self.outcome or outcome, "seconds": self.seconds, **self.noted}
-        logger.log(level, "request", extra=log.fields(**values))
+        values |= {"status": status, "outcome": self.outcome, "seconds": self.seconds, **self.noted}
+        if self.player is not None:
+            values["underruns"] = self.player.underruns
+        logger.log(logging.DEBUG if self.is_frequent else logging.INFO, "request", extra=log.fields(**values))
 
 
-def install(app: Flask) -> None:
-    """Create an `Access` for each request, and send its id in the response."""
+def install(app: Flask, observe: Callable[[Access, int], None]) -> None:
+    """Create an `Access` for each request, and send its id in the response.
+
+    Args:
+        app: to install it in.
+        observe: called with the entry and the status of each request that is not frequent, after its last byte.
+    """
+
+    def close(response: Response) -> Response:
+        entry = current()
+        response.headers[request_id.HEADER] = entry.id
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        # After the last byte, so that the line has the full duration and the outcome of a stream.
+        response.call_on_close(lambda: _finish(entry, response.status_code, observe))
+        return response
+
     app.before_request(_open)
-    app.after_request(_close)
+    app.after_request(close)
 
 
 def current() -> Access:
@@ -73,16 +97,10 @@ def _open() -> None:
     log.request_id.set(g.access.id)
 
 
-def _close(response: Response) -> Response:
-    entry = current()
-    response.headers[request_id.HEADER] = entry.id
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-
-    def close() -> None:
-        """Write the line after the last byte, so that it has the full duration and the outcome of a stream."""
-        entry.write(response.status_code)
-        log.request_id.set(None)
-
-    response.call_on_close(close)
-    return response
+def _finish(entry: Access, status: int, observe: Callable[[Access, int], None]) -> None:
+    if entry.outcome is None:
+        entry.outcome = "ok" if status < 400 else "refused" if status < 500 or status == 503 else "failed"
+    entry.write(status)
+    if not entry.is_frequent:
+        observe(entry, status)
+    log.request_id.set(None)

@@ -1,22 +1,28 @@
 """The application factory, which assembles all parts of the HTTP layer; there is no global state."""
 
 from flask import Flask
+from prometheus_client import start_http_server
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
+from csm.web.metrics import Metrics
 from csm.web.routes import clone, docs, health, models, page
+from csm.web.routes import metrics as metrics_route
 
-SYNTHESIZER = "csm.synthesizer"
+SYNTHESIZER, METRICS = "csm.synthesizer", "csm.metrics"
+
+METRICS_HOST = "127.0.0.1"
+"""Address of `CSM_METRICS_PORT`, which has no key."""
 
 
 def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     """Return the WSGI application that serves `synthesizer` over HTTP.
 
     Raises:
-        SettingsError: the keys file or the rate limit cannot be used.
+        SettingsError: the keys or the rate limit cannot be used.
     """
     app = Flask("csm.web", static_folder=None)
     app.url_map.strict_slashes = False
@@ -24,13 +30,14 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[SYNTHESIZER] = synthesizer
+    app.extensions[METRICS] = metrics = Metrics(synthesizer)
 
     # The order of the checks: origin, API key, capacity, quota, and only then the body.
     forms.install(app, settings)
-    access_log.install(app)
+    access_log.install(app, metrics.observe)
     problems.install(app, settings)
     cors.install(app, settings)
-    auth.install(app, Keyring.from_settings(settings))
+    auth.install(app, Keyring.from_settings(settings), Keyring.for_metrics(settings))
     capacity.install(app, synthesizer, frozenset({clone.NAME}))
     limiter = rate_limit.install(app, settings)
 
@@ -42,6 +49,8 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     app.register_blueprint(health.blueprint(synthesizer))
     app.register_blueprint(page.blueprint(settings))
     app.register_blueprint(docs.blueprint(settings))
+    if settings.metrics_key is not None:
+        app.register_blueprint(metrics_route.blueprint(metrics.registry))
 
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -56,11 +65,23 @@ def synthesizer_of(app: Flask) -> Synthesizer:
     return found
 
 
+def serve_metrics(app: Flask, settings: Settings) -> None:
+    """Serve the metrics of an application on `CSM_METRICS_PORT`, if it is set, until the process ends.
+
+    Raises:
+        OSError: the port is in use.
+    """
+    if settings.metrics_port is not None:
+        metrics: Metrics = app.extensions[METRICS]
+        start_http_server(settings.metrics_port, METRICS_HOST, metrics.registry)
+
+
 def check(settings: Settings) -> None:
     """Check the keys and the rate limit before anything slow starts.
 
     Raises:
         SettingsError: one of them is wrong; the message names the variable and the remedy.
     """
+    Keyring.for_metrics(settings)
     Keyring.from_settings(settings)
     rate_limit.check(settings)

@@ -1,4 +1,7 @@
-"""Authentication: every path requires an API key, even one that does not exist, except those of a few blueprints."""
+"""Authentication: every path requires an API key, even one that does not exist, except those of a few blueprints.
+
+`/metrics` requires a key of its own, which opens nothing else.
+"""
 
 from collections.abc import Iterator
 
@@ -11,21 +14,28 @@ from csm.web.keys import Keyring
 
 PUBLIC = frozenset({"health", "docs", "page"})
 """The blueprints whose routes need no key."""
+METRICS = "metrics"
+"""The blueprint whose routes need the key of the metrics."""
 
 CHALLENGE = WWWAuthenticate("bearer", {"realm": "csm"})
 HELP = "A valid key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
-def install(app: Flask, keys: Keyring) -> None:
-    """Require a key for every request, except those to `PUBLIC` blueprints."""
-    if not keys.is_needed:
-        return
+def install(app: Flask, keys: Keyring, metrics_keys: Keyring) -> None:
+    """Require a key for every request, except those to `PUBLIC` blueprints.
+
+    Args:
+        app: to install it in.
+        keys: of the API; if there are none, it is open.
+        metrics_keys: of `METRICS`.
+    """
 
     def guard() -> None:
-        if request.blueprint in PUBLIC:
+        required = metrics_keys if request.blueprint == METRICS else keys
+        if request.blueprint in PUBLIC or not required.is_needed:
             return
         presented = _presented(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
-        name = next(filter(None, map(keys.name_of, presented)), None)
+        name = next(filter(None, map(required.name_of, presented)), None)
         if name is None:
             raise Unauthorized(HELP, www_authenticate=CHALLENGE)
         access_log.current().client = name

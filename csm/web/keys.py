@@ -76,6 +76,20 @@ class Keyring:
         named = (Key(f"key-{number}", hashlib.sha256(key).digest()) for number, key in enumerate(plain, 1))
         return cls(named, settings.api_keys_file)
 
+    @classmethod
+    def for_metrics(cls, settings: Settings) -> "Keyring":
+        """Return the keyring of `/metrics`.
+
+        Raises:
+            SettingsError: its key is an API key too, so that each client could read the metrics.
+        """
+        if settings.metrics_key is None:
+            return cls()
+        secret = settings.metrics_key.get_secret_value().encode()
+        if cls.from_settings(settings).name_of(secret) is not None:
+            raise SettingsError("CSM_METRICS_KEY is one of the API keys: choose a key of its own")
+        return cls([Key("metrics", hashlib.sha256(secret).digest())])
+
     @property
     def is_needed(self) -> bool:
         """Whether clients must present a key; with an empty keys file, no client has access."""

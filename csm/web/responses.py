@@ -16,6 +16,7 @@ from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
 from csm.web.access_log import Access
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
+from csm.web.player import Player
 
 logger = logging.getLogger("csm.web")
 
@@ -52,7 +53,9 @@ def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ) -> Re
         # Header and first audio go out in one write, so that no client waits for audio after it got the header.
         first = next(pieces)
         entry.noted["first_audio"] = entry.seconds
-        response = _respond(itertools.chain([first], pieces), fmt, entry, environ, _headers(speech))
+        entry.player = Player()
+        pieces = _played(itertools.chain([first], pieces), entry.player)
+        response = _respond(pieces, fmt, entry, environ, _headers(speech))
         response.call_on_close(resources.pop_all().close)
     response.call_on_close(lambda: _note(speech, entry))
     return response
@@ -101,6 +104,13 @@ def _encoded(speech: Speech, encoder: Encoder) -> Iterator[Piece]:
         raise errors.GenerationFailed("The model produced no audio; try again, or change the text.")
     if data := encoder.finish():
         yield data, seconds
+
+
+def _played(pieces: Iterable[Piece], player: Player) -> Iterator[Piece]:
+    """Pass audio on, and let a simulated player receive it."""
+    for piece, seconds in pieces:
+        player.receive(seconds)
+        yield piece, seconds
 
 
 def _note(speech: Speech, entry: Access) -> None:

@@ -8,6 +8,7 @@ import torch
 from csm.engine.api import CHUNK_FRAMES
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.runtimes.torch import TorchRuntime
+from csm.engine.stats import EngineStats
 from tests.polling import wait_until
 
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ class Recorder:
 
 def test_the_thread_decodes_every_size_of_chunk_once_before_it_serves(runtime: TorchRuntime) -> None:
     decoder = Recorder(runtime.decoder)
-    worker = CodecWorker(decoder, runtime.codebooks, CPU)
+    worker = CodecWorker(decoder, runtime.codebooks, CPU, EngineStats())
     worker.close()
     assert decoder.calls == [("codec", frames) for frames in CHUNK_FRAMES]
     assert worker.failure is None
@@ -41,7 +42,7 @@ def test_the_thread_decodes_every_size_of_chunk_once_before_it_serves(runtime: T
 
 def test_a_device_lost_during_the_warm_up_is_reported(runtime: TorchRuntime) -> None:
     decoder = Recorder(runtime.decoder, RuntimeError("CUDA error: an illegal memory access was encountered"))
-    worker = CodecWorker(decoder, runtime.codebooks, CPU)
+    worker = CodecWorker(decoder, runtime.codebooks, CPU, EngineStats())
     wait_until(lambda: worker.failure)
     assert worker.failure is not None and "device is lost" in worker.failure
     worker.close()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from csm.engine.api import Sampling
 from csm.engine.prefix_cache import ConversationCache, PrefixCache
+from csm.engine.stats import EngineStats
 from csm.errors import InvalidRequest
 from csm.model.conversation import Conversation, Turn, text_ids
 from tests.engine.engine_harness import EngineFactory, RecordingRuntime, SteppedEngine, codes, collect, voice
@@ -190,7 +191,7 @@ SIZE = prefix(1).nbytes
 
 
 def test_conversations_take_a_share_of_the_memory_and_more_are_not_kept() -> None:
-    cache = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(SIZE // 8, 1, dtype=torch.long))
+    cache = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(SIZE // 8, 1, dtype=torch.long), EngineStats())
     one, two = ConversationCache(), ConversationCache()
     cache.keep(one, rows(50), lambda: prefix(50))
     cache.keep(two, rows(50), lambda: prefix(50))
@@ -205,7 +206,7 @@ def test_conversations_take_a_share_of_the_memory_and_more_are_not_kept() -> Non
 
 
 def test_voices_make_room_for_conversations() -> None:
-    cache = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(SIZE // 8 * 10, 1, dtype=torch.long))
+    cache = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(SIZE // 8 * 10, 1, dtype=torch.long), EngineStats())
     for number in range(10):
         cache.get([Turn("0", "Heard.", voice(number))])
     assert len(cache) == 10
@@ -218,7 +219,7 @@ def test_a_copy_that_does_not_fit_into_memory_is_not_kept() -> None:
     def fail() -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    cache, kept = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(1, 1)), ConversationCache()
+    cache, kept = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(1, 1), EngineStats()), ConversationCache()
     cache.keep(kept, rows(5), lambda: prefix(5))
     cache.keep(kept, rows(6), fail)
     assert kept.size == 0 and kept.common(rows(6)) is None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from csm.engine.prefix_cache import PrefixCache
+from csm.engine.stats import EngineStats
 from csm.model.conversation import Turn
 from tests.engine.engine_harness import (
     EngineFactory,
@@ -53,7 +54,7 @@ def encoder() -> Encoder:
 
 
 def test_a_voice_that_cannot_be_encoded_is_not_kept(encoder: Encoder) -> None:
-    cache, encoder.error = PrefixCache(10 * BYTES, encoder), RuntimeError("out of memory")
+    cache, encoder.error = PrefixCache(10 * BYTES, encoder, EngineStats()), RuntimeError("out of memory")
     for number in range(3):
         with pytest.raises(RuntimeError):
             cache.get([turn(number)])
@@ -63,7 +64,7 @@ def test_a_voice_that_cannot_be_encoded_is_not_kept(encoder: Encoder) -> None:
 
 
 def test_a_voice_is_encoded_once(encoder: Encoder) -> None:
-    cache = PrefixCache(10 * BYTES, encoder)
+    cache = PrefixCache(10 * BYTES, encoder, EngineStats())
     first = cache.get([turn(1)])
     assert cache.get([turn(1)]) is first and len(encoder.asked) == 1
     assert cache.size == first.size == BYTES and len(cache) == 1
@@ -82,12 +83,12 @@ def test_a_voice_is_encoded_once(encoder: Encoder) -> None:
     ],
 )
 def test_a_change_of_anything_in_the_prompt_makes_another_voice(encoder: Encoder, other: list[Turn]) -> None:
-    cache = PrefixCache(10 * BYTES, encoder)
+    cache = PrefixCache(10 * BYTES, encoder, EngineStats())
     assert cache.get([turn(1)]) is not cache.get(other)
 
 
 def test_the_voice_used_longest_ago_goes_first(encoder: Encoder) -> None:
-    cache = PrefixCache(2 * BYTES, encoder)
+    cache = PrefixCache(2 * BYTES, encoder, EngineStats())
     one, two = cache.get([turn(1)]), cache.get([turn(2)])
     assert cache.get([turn(1)]) is one
     cache.get([turn(3)])
@@ -97,7 +98,7 @@ def test_the_voice_used_longest_ago_goes_first(encoder: Encoder) -> None:
 
 
 def test_a_voice_that_grows_makes_others_go(encoder: Encoder) -> None:
-    cache = PrefixCache(3 * BYTES, encoder)
+    cache = PrefixCache(3 * BYTES, encoder, EngineStats())
     cache.get([turn(1)])
     cache.get([turn(2)]).prefix = torch.zeros(2 * BYTES // 4)
     assert cache.size == 4 * BYTES
@@ -106,20 +107,20 @@ def test_a_voice_that_grows_makes_others_go(encoder: Encoder) -> None:
 
 
 def test_no_capacity_keeps_nothing_and_still_serves(encoder: Encoder) -> None:
-    cache = PrefixCache(0, encoder)
+    cache = PrefixCache(0, encoder, EngineStats())
     assert cache.get([turn(1)]).codes is not None
     assert cache.get([turn(1)]).codes is not None
     assert len(encoder.asked) == 2 and len(cache) == 0 and cache.size == 0
 
 
 def test_a_voice_larger_than_the_capacity_is_served_and_not_kept(encoder: Encoder) -> None:
-    cache = PrefixCache(BYTES - 1, encoder)
+    cache = PrefixCache(BYTES - 1, encoder, EngineStats())
     assert cache.get([turn(1)]).codes is not None
     assert len(cache) == 0
 
 
 def test_simultaneous_requests_for_a_voice_wait_for_one_encoding(encoder: Encoder) -> None:
-    cache = PrefixCache(10 * BYTES, encoder)
+    cache = PrefixCache(10 * BYTES, encoder, EngineStats())
     encoder.pause.clear()
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(cache.get, [turn(1)]) for _ in range(8)]
@@ -131,7 +132,7 @@ def test_simultaneous_requests_for_a_voice_wait_for_one_encoding(encoder: Encode
 
 
 def test_one_encoding_does_not_hold_up_another_voice(encoder: Encoder) -> None:
-    cache = PrefixCache(10 * BYTES, encoder)
+    cache = PrefixCache(10 * BYTES, encoder, EngineStats())
     cache.get([turn(2)])
     encoder.pause.clear()
     with ThreadPoolExecutor(1) as pool:
@@ -143,7 +144,7 @@ def test_one_encoding_does_not_hold_up_another_voice(encoder: Encoder) -> None:
 
 
 def test_an_encoding_that_fails_is_tried_again(encoder: Encoder) -> None:
-    cache, encoder.error = PrefixCache(10 * BYTES, encoder), RuntimeError("odd")
+    cache, encoder.error = PrefixCache(10 * BYTES, encoder, EngineStats()), RuntimeError("odd")
     with pytest.raises(RuntimeError, match="odd"):
         cache.get([turn(1)])
     encoder.error = None

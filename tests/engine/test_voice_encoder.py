@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from csm.engine.stats import EngineStats
 from csm.engine.voice_encoder import VoiceEncoder
 from csm.model.conversation import Turn
 from tests.engine.engine_harness import voice
@@ -31,7 +32,7 @@ class Recorder:
 
 
 def make(runtime: Any) -> VoiceEncoder:
-    return VoiceEncoder(runtime, torch.device("cpu"))
+    return VoiceEncoder(runtime, torch.device("cpu"), EngineStats())
 
 
 def test_one_thread_encodes_for_all_clients() -> None:

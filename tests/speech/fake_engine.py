@@ -85,6 +85,9 @@ class FakeEngine:
         """See `Engine.failure`."""
         return self.lost
 
+    def stats(self) -> None:
+        """See `Engine.stats`."""
+
     def close(self) -> None:
         """See `Engine.close`."""
         self.is_closed = True

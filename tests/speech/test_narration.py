@@ -60,6 +60,9 @@ class Scripted:
     def failure(self) -> str | None:
         return None
 
+    def stats(self) -> None:
+        return
+
     def close(self) -> None:
         return
 

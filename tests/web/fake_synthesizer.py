@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from csm import errors
+from csm.engine.stats import EngineStats
 from csm.speech import Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 
@@ -35,6 +36,7 @@ class Script:
         mark: byte that fills the chunks, to tell answers apart.
         finish: the reason of the end.
         warn: of the reference audio.
+        retries: number of segments that were generated again.
     """
 
     chunks: int = 3
@@ -46,6 +48,7 @@ class Script:
     mark: int = 0
     finish: str = "stop"
     warn: str = ""
+    retries: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Script":
@@ -86,6 +89,7 @@ class FakeSynthesizer:
     spoken: list[Utterance] = field(default_factory=list)
     journal: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
+    engine_stats: EngineStats | None = None
     admission: Admission = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -97,6 +101,10 @@ class FakeSynthesizer:
         reason = None if self.state == "healthy" else f"it is {self.state}"
         waiting = self.admission.reserved - self.running
         return Status(self.state, "fake", "cpu", reason, self.running, max(0, waiting), self.details)
+
+    def stats(self) -> EngineStats | None:
+        """See `Synthesizer.stats`."""
+        return self.engine_stats
 
     def reserve(self) -> Reservation:
         """See `Synthesizer.reserve`."""
@@ -128,7 +136,7 @@ class FakeSynthesizer:
                     self._pause(script.pace, said == script.hold, is_disconnected)
                     yield script.chunk()
                 said = script.chunks
-                notes.finish_reason = script.finish
+                notes.finish_reason, notes.retries = script.finish, script.retries
             finally:
                 if script.restart:
                     self.details["restart"] = True

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from flask import Flask
+
 from csm import log, web
 from csm.server import serve
 from csm.settings import load
@@ -18,7 +20,13 @@ def main() -> None:
     journal, capacity, given = sys.argv[1:]
     settings = load(env_file=None, **json.loads(given))
     log.configure(settings.log_level, settings.log_format)
-    serve(settings, lambda: web.create_app(settings, FakeSynthesizer(int(capacity), Path(journal))))
+
+    def create() -> Flask:
+        app = web.create_app(settings, FakeSynthesizer(int(capacity), Path(journal)))
+        web.serve_metrics(app, settings)
+        return app
+
+    serve(settings, create)
 
 
 if __name__ == "__main__":

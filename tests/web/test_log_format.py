@@ -50,6 +50,7 @@ def test_every_line_is_json_and_a_request_has_one_with_typed_fields(serve: Serve
         "segments": 1,
         "retries": 0,
         "language": "en",
+        "underruns": 0,
     }
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(30)

@@ -58,7 +58,10 @@ def test_a_request_is_logged_with_sizes_and_durations(server):
     line = server.log_lines("find-me")[0]
     for words in ("key=key-1", "route=/clone-voice", "status=200", "outcome=ok", "reference_bytes=5", "text_chars=8"):
         assert words in line
-    assert re.search(r" first_audio=\d+\.\d{3} audio=0\.200 finish=stop segments=1 retries=0 language=en$", line)
+    assert re.search(
+        r" first_audio=\d+\.\d{3} format=wav audio=0\.200 finish=stop segments=1 retries=0 language=en underruns=0$",
+        line,
+    )
 
 
 def test_a_failed_request_is_logged_with_the_kind_of_its_error(server):
