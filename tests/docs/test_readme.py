@@ -55,6 +55,7 @@ def test_the_cpu_wheels_are_those_of_the_requirements():
         "docs/performance.md",
         "docs/deployment.md",
         "examples/README.md",
+        "examples/nextjs/README.md",
     ],
 )
 def test_every_link_leads_somewhere(document):

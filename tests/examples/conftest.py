@@ -1,0 +1,61 @@
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import imageio_ffmpeg
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from tests.examples import nextjs_app
+from tests.examples.visitor import VOICE, Visitor
+from tests.real_server import RealServer, real_server
+
+SECRET = "secret"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    with real_server(tmp_path_factory.mktemp("server"), slots=1, queue=2) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    nextjs_app.build()
+
+
+@pytest.fixture(scope="session")
+def app(built: None, server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the app in front of the server."""
+    folder = tmp_path_factory.mktemp("app")
+    with nextjs_app.running(folder, f"http://127.0.0.1:{server.port}", SECRET) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, whose microphone plays the example voice again and again."""
+    microphone = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", VOICE, microphone], check=True)
+    arguments = [
+        "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}",
+        "--host-resolver-rules=MAP plain.test 127.0.0.1",
+    ]  # fmt: skip
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(permissions=["microphone"])
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visitor(context: BrowserContext, app: str, server: RealServer) -> Visitor:
+    server.await_idle()
+    return Visitor(context.new_page(), app)
