@@ -185,6 +185,11 @@ export interface components {
              */
             speed: number;
             /**
+             * @description Of the answer; pcm is 16 bits, little-endian, mono, 24 kHz, without a header.
+             * @enum {string}
+             */
+            format?: "wav" | "mp3" | "opus" | "aac" | "flac" | "pcm";
+            /**
              * @description Send the audio while it is generated.
              * @default true
              */
@@ -607,6 +612,11 @@ export interface operations {
                 };
                 content: {
                     "audio/wav": string;
+                    "audio/mpeg": string;
+                    "audio/ogg": string;
+                    "audio/aac": string;
+                    "audio/flac": string;
+                    "audio/pcm": string;
                 };
             };
             400: components["responses"]["Problem400"];
