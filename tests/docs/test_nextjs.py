@@ -100,7 +100,7 @@ def visit():
     @contextmanager
     def start(address: str, key: str, text: str = "Hello."):
         environment = os.environ | {"VOICE_SERVER_URL": address, "VOICE_SERVER_KEY": key}
-        command = [NODE, HARNESS, EXAMPLE / ROUTE, demo.REFERENCE, text]
+        command = [*map(str, (NODE, HARNESS, EXAMPLE / ROUTE, demo.REFERENCE)), text]
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:

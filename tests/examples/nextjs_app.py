@@ -38,7 +38,7 @@ def build() -> None:
 
 def generate(document: str, target: Path) -> None:
     """Write the TypeScript types of the API that an OpenAPI document describes, given its address."""
-    command = [NODE, OPENAPI_TYPESCRIPT, document, "--output", target]
+    command = [str(NODE), str(OPENAPI_TYPESCRIPT), document, "--output", str(target)]
     subprocess.run(command, cwd=APP, env=environment(), check=True, capture_output=True)
 
 
