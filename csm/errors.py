@@ -21,6 +21,22 @@ class InvalidRequest(CsmError):
     """A field is out of range."""
 
 
+class UnknownVoice(CsmError):
+    """There is no stored voice of this id or name, or it belongs to another key."""
+
+
+class NotAllowed(CsmError):
+    """The settings do not allow this, or a shared voice was to be changed."""
+
+
+class Conflict(CsmError):
+    """The name is taken, or there are as many voices as are allowed."""
+
+
+class StorageFailed(CsmError):
+    """A stored voice cannot be read or written."""
+
+
 class Unavailable(CsmError):
     """The server cannot take this request now.
 

@@ -23,6 +23,7 @@ from csm.settings import Settings, SettingsError, load
 from csm.speech import Synthesizer
 from csm.speech.lexicon import Lexicon
 from csm.speech.loading import LoadingSynthesizer
+from csm.speech.voices.library import VoiceLibrary
 
 logger = logging.getLogger("csm")
 
@@ -45,7 +46,7 @@ def application(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     log.configure(settings.log_level, settings.log_format)
     web.check(settings)
-    Lexicon.from_settings(settings)  # read again with the model, but an error in it should prevent the start
+    check_files(settings)
     memory_tuning.configure_malloc()
     app = web.create_app(settings, LoadingSynthesizer(settings))
     web.serve_metrics(app, settings)
@@ -59,7 +60,7 @@ def main() -> int:
         settings = load()
         log.configure(settings.log_level, settings.log_format)
         web.check(settings)
-        Lexicon.from_settings(settings)
+        check_files(settings)
         hub.check(settings)
         asr.check(settings.transcriber)
         check_ports(settings)
@@ -74,6 +75,16 @@ def main() -> int:
             app.run(settings.host, settings.port, threaded=True, debug=False, load_dotenv=False)
         web.synthesizer_of(app).close()
     return 0
+
+
+def check_files(settings: Settings) -> None:
+    """Check the lexicon and the folder of stored voices, which are opened again with the model.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
+    Lexicon.from_settings(settings)
+    VoiceLibrary.from_settings(settings)
 
 
 def serve(settings: Settings, create: Callable[[], Flask]) -> None:

@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     max_reference_seconds: float = Field(
         30.0, ge=1, le=60, description="Maximum length of reference audio, in seconds; longer audio is cut at a pause."
     )
+    voices_dir: Path | None = Field(
+        None, description="Folder of stored voices, with those for everybody in `shared`; unset, none are stored."
+    )
+    max_voices: int = Field(100, ge=1, description="Stored voices allowed to each key.")
+    voice_aliases: CommaList = Field(
+        (), description="Comma-separated `name=voice`: further names of stored voices, such as `alloy=default`."
+    )
     transcriber: str = Field(
         "none",
         description="Recogniser of reference audio that has no transcript: a Whisper model such as `base.en`, a Hub "
@@ -139,7 +146,7 @@ class Settings(BaseSettings):
         "text", description="Format of log messages: `text`, or `json` for one JSON object a line."
     )
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("api_keys", "cors_origins", "voice_aliases", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -154,6 +161,14 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("voice_aliases")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [name.strip() for name, _, target in (pair.partition("=") for pair in value) if target.strip()]
+        if len(names) < len(value) or len(set(names)) < len(names) or not all(names):
+            raise ValueError("write it like alloy=default,echo=default, with each name once")
+        return value
 
     @model_validator(mode="after")
     def _not_open_to_the_world(self) -> "Settings":
@@ -178,6 +193,12 @@ class Settings(BaseSettings):
     def has_keys(self) -> bool:
         """Whether clients must present a key."""
         return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The voice that each name in `voice_aliases` stands for."""
+        pairs = (pair.partition("=") for pair in self.voice_aliases)
+        return {name.strip(): target.strip() for name, _, target in pairs}
 
     @property
     def is_demo(self) -> bool:

@@ -41,7 +41,18 @@ _PAUSE_SEARCH = 0.25
 _MIN_CREST_DB = 7.5
 
 
-def condition(waveform: Waveform, max_seconds: float) -> Waveform:
+@dataclass(frozen=True, eq=False)
+class Conditioned(Waveform):
+    """Reference audio.
+
+    Attributes:
+        dropped_seconds: of the recording, behind the pause where it was cut.
+    """
+
+    dropped_seconds: float = 0.0
+
+
+def condition(waveform: Waveform, max_seconds: float) -> Conditioned:
     """Make reference audio of a recording.
 
     Args:
@@ -57,8 +68,9 @@ def condition(waveform: Waveform, max_seconds: float) -> Waveform:
     level = Level.from_samples(waveform.samples)
     signal = _trimmed(_resampled(waveform, level))
     _refuse_clipped(signal)
-    signal = _levelled(_cut_at_pause(signal, max_seconds))
-    return Waveform(np.ascontiguousarray(signal.numpy(), dtype=np.float32), SAMPLE_RATE)
+    kept = _cut_at_pause(signal, max_seconds)
+    samples = np.ascontiguousarray(_levelled(kept).numpy(), dtype=np.float32)
+    return Conditioned(samples, SAMPLE_RATE, (len(signal) - len(kept)) / SAMPLE_RATE)
 
 
 @dataclass(frozen=True)

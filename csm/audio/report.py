@@ -10,7 +10,7 @@ import numpy as np
 import torchaudio.functional as audio
 from numpy.typing import NDArray
 
-from csm.audio.condition import Level
+from csm.audio.condition import Conditioned, Level
 from csm.audio.waveform import Samples, Waveform
 
 SHORT_SECONDS = 5.0
@@ -52,6 +52,7 @@ class Report:
         crest_db: peak relative to the average; clipping and strong compression lower it.
         loudness_lufs: of the recording, before levelling, by ITU-R BS.1770-4.
         tonality: 0 to 5, how much tones of constant pitch prevail; None if the audio is too short to tell.
+        dropped_seconds: of speech after the audio that is used; more if the recording is longer than was decoded.
     """
 
     seconds: float
@@ -60,9 +61,10 @@ class Report:
     crest_db: float
     loudness_lufs: float
     tonality: float | None
+    dropped_seconds: float = 0.0
 
 
-def examine(recording: Waveform, conditioned: Waveform) -> Report:
+def examine(recording: Waveform, conditioned: Conditioned) -> Report:
     """Measure reference audio.
 
     Args:
@@ -77,6 +79,7 @@ def examine(recording: Waveform, conditioned: Waveform) -> Report:
         crest_db=round(_crest(samples), 1),
         loudness_lufs=round(_loudness(recording), 1),
         tonality=_tonality(samples),
+        dropped_seconds=round(conditioned.dropped_seconds, 2),
     )
 
 
@@ -88,6 +91,11 @@ def warnings(report: Report) -> list[str]:
     found = []
     if report.seconds < SHORT_SECONDS:
         found.append(f"short: only {report.seconds:.1f} s are used. Send 5 to 15 s of speech for a closer likeness.")
+    if report.dropped_seconds:
+        found.append(
+            f"cut: only the first {report.seconds:.1f} s are used, up to a pause. A transcript must have the words of "
+            "that part only."
+        )
     if report.snr_db < NOISY_DB:
         found.append(
             f"noisy: the background is only {report.snr_db:.0f} dB below the voice. Record in a quiet room, closer to "

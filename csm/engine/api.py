@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from csm.audio.waveform import Samples
+from csm.audio.waveform import Samples, Waveform
 from csm.engine.prefix_cache import ConversationCache
 from csm.engine.stats import EngineStats
-from csm.model.conversation import Conversation
+from csm.model.conversation import Conversation, Turn
 
 CHUNK_FRAMES = (1, 2, 4, 8)
 """Frames in the first chunks, the last number repeated: the first audio leaves at once, later chunks cost less."""
@@ -61,6 +61,7 @@ class EngineInfo:
         sample_rate: of the codec, in Hz.
         frame_rate: frames per second.
         notices: what does not run as well as it could, and the remedy; one sentence each.
+        codec: fingerprint of the codec that encodes reference audio: its codes mean nothing to another one.
     """
 
     name: str
@@ -70,6 +71,7 @@ class EngineInfo:
     sample_rate: int
     frame_rate: float
     notices: tuple[str, ...] = ()
+    codec: str = ""
 
 
 class ChunkStream(Protocol):
@@ -112,6 +114,8 @@ class Engine(Protocol):
     ) -> ChunkStream:
         """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 
+        Turns of the context that have codes are not encoded again, except by the `transformers` engine.
+
         The generation stops at the next frame when the stream is closed or `is_disconnected()` is true. A client that
         has no audio yet is told when none comes in time; one that has some (`has_deadline=False`) waits for its turn.
 
@@ -125,6 +129,17 @@ class Engine(Protocol):
             DeadlineExceeded: no chunk came in time.
             Cancelled: `is_disconnected()` was true.
         """
+
+    def encode(self, turn: Turn, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
+        """Return the codes `[frames, codebooks]` of a turn that has audio, from the cache of voices if they are there.
+
+        Raises:
+            GenerationFailed: memory ran out, or the device failed.
+            Cancelled: `is_disconnected()` was true while this waited.
+        """
+
+    def forget(self, audio: Waveform) -> None:
+        """Remove everything made of this reference audio from the cache of voices."""
 
     def failure(self) -> str | None:
         """Return why this engine cannot serve any more, or None."""

@@ -3,23 +3,27 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from csm.audio.waveform import Waveform
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.devices import describe_failure, memory
 from csm.engine.prefill import Prompt
-from csm.engine.prefix_cache import CachedVoice, ConversationCache, PrefixCache
+from csm.engine.prefix_cache import ConversationCache, PrefixCache
 from csm.engine.request import Generation
 from csm.engine.runtimes.base import Runtime
 from csm.engine.scheduler import Scheduler
 from csm.engine.stats import EngineStats
 from csm.engine.voice_encoder import VoiceEncoder
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
-from csm.model.conversation import Conversation, Tokenizer
+from csm.model.conversation import Conversation, Tokenizer, Turn
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +74,8 @@ class CsmEngine:
         sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
         patience = self._patience if has_deadline else None
         generation = Generation(conversation, sampling, max_frames, is_disconnected, patience, cache)
-        voice = self._voice(conversation, is_disconnected)
+        with self._failures_told():
+            voice = self.voices.get(conversation.context, is_disconnected)
         prompt = Prompt.from_generation(generation, voice, self._tokenizer, self._runtime.codebooks)
         if prompt.length + (max_frames if conversation.said else 0) >= self._runtime.positions:
             raise InvalidRequest(
@@ -82,6 +87,17 @@ class CsmEngine:
             self._scheduler.add(prompt)
             self._wake.notify()
         return generation
+
+    def encode(self, turn: Turn, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
+        """See `Engine.encode`."""
+        with self._failures_told():
+            [codes] = self.voices.encode([turn], is_disconnected).codes or []
+        encoded: NDArray[np.int64] = codes.numpy()
+        return encoded
+
+    def forget(self, audio: Waveform) -> None:
+        """See `Engine.forget`."""
+        self.voices.forget(audio)
 
     def failure(self) -> str | None:
         """See `Engine.failure`."""
@@ -127,9 +143,11 @@ class CsmEngine:
             self._wake.wait_for(lambda: self._closed or self._scheduler.has_work)
             return not self._closed
 
-    def _voice(self, conversation: Conversation, is_disconnected: Callable[[], bool]) -> CachedVoice:
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        """Report an error of the encoder to the client, and remember it if the device is lost."""
         try:
-            return self.voices.get(conversation.context, is_disconnected)
+            yield
         except Exception as error:
             fatal, told = describe_failure(error)
             self._failure = fatal or self._failure

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from csm.audio.waveform import Waveform
 from csm.engine.stats import EngineStats
 from csm.errors import Cancelled
 from csm.model.conversation import Turn
@@ -22,6 +23,8 @@ from csm.model.kv_cache import Prefix
 CONVERSATIONS_SHARE = 0.75
 """Share of the capacity that conversations may take. The rest is left to voices, which are also encoded again if they
 have been evicted."""
+
+_Key = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(eq=False)
@@ -90,27 +93,35 @@ class PrefixCache:
     def __init__(self, capacity: int, encode: Callable[[Turn, Callable[[], bool]], Tensor], stats: EngineStats) -> None:
         self._capacity, self._encode, self._stats = capacity, encode, stats
         self._lock = threading.Lock()
-        self._voices: OrderedDict[bytes, CachedVoice] = OrderedDict()
+        self._voices: OrderedDict[_Key, CachedVoice] = OrderedDict()
         self._conversations: weakref.WeakSet[ConversationCache] = weakref.WeakSet()
 
     def get(self, context: Sequence[Turn], is_disconnected: Callable[[], bool] = lambda: False) -> CachedVoice:
-        """Return the voice of a context, encoded; encode it once however many threads ask at the same time.
+        """Return the voice of a context with its codes; see `encode`."""
+        voice = self.encode(context, is_disconnected)
+        with self._lock:
+            self._stats.voice_queries += 1
+            self._stats.voice_hits += voice.prefix is not None
+        return voice
+
+    def encode(self, context: Sequence[Turn], is_disconnected: Callable[[], bool] = lambda: False) -> CachedVoice:
+        """Return the voice of a context with its codes, without counting a look-up of its keys and values.
+
+        Turns that have codes are not encoded; the others once, however many threads ask at the same time.
 
         Raises:
             Cancelled: `is_disconnected()` was true while this waited.
         """
-        key = _fingerprint(context)
+        key = tuple(_fingerprint(turn) for turn in context)
         with self._lock:
             voice = self._voices.setdefault(key, CachedVoice())
             self._voices.move_to_end(key)
-            self._stats.voice_queries += 1
-            self._stats.voice_hits += voice.codes is not None
         while not voice.encoding.acquire(timeout=0.25):
             if is_disconnected():
                 raise Cancelled("the client disconnected")
         try:
             if voice.codes is None:
-                voice.codes = [self._encode(turn, is_disconnected) for turn in context]
+                voice.codes = [self._codes(turn, is_disconnected) for turn in context]
         except Exception:
             # Without codes it has no size, so `trim` would never evict it.
             with self._lock:
@@ -120,6 +131,13 @@ class PrefixCache:
             voice.encoding.release()
         self.trim()
         return voice
+
+    def forget(self, audio: Waveform) -> None:
+        """Remove every voice with this reference audio."""
+        gone = _digest(audio.samples.tobytes())
+        with self._lock:
+            for key in [key for key in self._voices if any(heard == gone for _, heard in key)]:
+                del self._voices[key]
 
     def keep(self, conversation: ConversationCache, rows: Tensor, save: Callable[[], Prefix]) -> None:
         """Keep the keys and values of a conversation, if there is room for them.
@@ -158,13 +176,19 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._voices)
 
+    def _codes(self, turn: Turn, is_disconnected: Callable[[], bool]) -> Tensor:
+        return self._encode(turn, is_disconnected) if turn.codes is None else torch.from_numpy(turn.codes)
 
-def _fingerprint(context: Sequence[Turn]) -> bytes:
-    """Hash everything that the prefix depends on, each part behind its length."""
-    digest = hashlib.blake2b(digest_size=20)
-    for turn in context:
-        samples = b"" if turn.audio is None else turn.audio.samples.tobytes()
-        for part in (turn.role.encode(), turn.text.encode(), samples):
-            digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part)
-    return digest.digest()
+
+def _fingerprint(turn: Turn) -> tuple[bytes, bytes]:
+    """Return a hash of a turn's role and text, and one of its audio.
+
+    Codes that were given do not count: whoever gives them has made them of the same audio.
+    """
+    role, text = turn.role.encode(), turn.text.encode()
+    words = _digest(len(role).to_bytes(8, "little") + role + text)
+    return words, _digest(b"" if turn.audio is None else turn.audio.samples.tobytes())
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=20).digest()

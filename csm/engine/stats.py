@@ -79,7 +79,7 @@ class EngineStats:
         encode_seconds: of each reference audio that the codec encoded.
         prefilled_positions: positions of prompts that were prefilled.
         voice_queries: look-ups in the cache of voices, one for each generation.
-        voice_hits: look-ups that found the voice encoded.
+        voice_hits: look-ups that found the keys and values of the voice.
         kv_usage: share of the KV cache that holds positions of running generations, 0 to 1.
         device_memory: None if the device is not a GPU.
     """

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from csm.audio.waveform import Waveform
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecStream, decode
 from csm.engine.devices import Placement, configure_cuda, describe_failure
@@ -18,8 +21,9 @@ from csm.engine.prefix_cache import ConversationCache
 from csm.engine.request import Generation
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
-from csm.model.conversation import Conversation, input_ids
+from csm.model.conversation import Conversation, Turn, input_ids
 from csm.model.mimi.decoder import MimiDecoder
+from csm.model.mimi.encoder import MimiEncoder
 
 
 class _EndFrame(Exception):
@@ -41,14 +45,22 @@ class TransformersEngine:
         self._config, self._tokenizer = checkpoint.config, checkpoint.tokenizer
         self._model = checkpoint.load(placement.dtype, placement.device)
         codec = self._model.codec_model
-        self._decoder = MimiDecoder(codec)
+        self._encoder, self._decoder = MimiEncoder.from_model(codec), MimiDecoder(codec)
         self._patience, self._running = patience, 0
         self._failure: str | None = None
         self._closed = False
         self._worker = ThreadPoolExecutor(1, "reference-engine")
         rates = codec.config.sampling_rate, codec.config.frame_rate
         notices = () if placement.notice is None else (placement.notice,)
-        self.info = EngineInfo("transformers", str(placement.device), placement.precision, 1, *rates, notices)
+        self.info = EngineInfo(
+            "transformers",
+            str(placement.device),
+            placement.precision,
+            1,
+            *rates,
+            notices,
+            self._encoder.fingerprint(),
+        )
 
     @property
     def running(self) -> int:
@@ -75,6 +87,23 @@ class TransformersEngine:
         generation = Generation(conversation, sampling, max_frames, cancelled, patience)
         self._worker.submit(self._run, generation)
         return generation
+
+    def encode(self, turn: Turn, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
+        """See `Engine.encode`. Nothing is cached."""
+        if turn.audio is None:
+            raise ValueError("only a turn that was heard can be encoded")
+        try:
+            with torch.inference_mode():
+                samples = torch.from_numpy(turn.audio.samples).to(self._model.device)
+                codes: NDArray[np.int64] = self._encoder(samples).cpu().numpy()
+                return codes
+        except Exception as error:
+            fatal, told = describe_failure(error)
+            self._failure = fatal or self._failure
+            raise told from error
+
+    def forget(self, audio: Waveform) -> None:
+        """See `Engine.forget`. Nothing is cached."""
 
     def failure(self) -> str | None:
         """See `Engine.failure`."""

@@ -1,5 +1,17 @@
 """Synthesize speech: a text and a voice in, PCM out."""
 
 from csm.speech.api import SAMPLE_RATE, Notes, Speech, State, Status, Synthesizer, Utterance
+from csm.speech.voices.api import VoiceDraft, VoiceInfo, Voices
 
-__all__ = ["SAMPLE_RATE", "Notes", "Speech", "State", "Status", "Synthesizer", "Utterance"]
+__all__ = [
+    "SAMPLE_RATE",
+    "Notes",
+    "Speech",
+    "State",
+    "Status",
+    "Synthesizer",
+    "Utterance",
+    "VoiceDraft",
+    "VoiceInfo",
+    "Voices",
+]

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from csm.engine.stats import EngineStats
 from csm.speech.admission import Reservation
+from csm.speech.voices.api import ANONYMOUS, TranscriptSource, Voices
 
 State = Literal["loading", "healthy", "draining", "unhealthy"]
 
@@ -19,7 +20,9 @@ class Utterance:
 
     Attributes:
         text: what to say, as the client wrote it.
-        reference: the file of the reference audio, in any format that ffmpeg reads.
+        reference: the file of the reference audio, in any format that ffmpeg reads; or None for a stored voice.
+        voice: id, name or alias of a stored voice; or None for reference audio. Exactly one of both is given.
+        owner: whose stored voices are meant, beside the shared ones.
         transcript: the words of the reference audio, or None when the client does not know them.
         temperature: of sampling; 0 is greedy.
         top_k: number of most likely codes that each draw chooses from.
@@ -30,7 +33,9 @@ class Utterance:
     """
 
     text: str
-    reference: bytes
+    reference: bytes | None = None
+    voice: str | None = None
+    owner: str = ANONYMOUS
     transcript: str | None = None
     temperature: float = 0.9
     top_k: int = 50
@@ -80,7 +85,7 @@ class Notes:
     segments: int = 0
     retries: int = 0
     language: str | None = None
-    transcript_source: Literal["given", "recognized", "none"] | None = None
+    transcript_source: TranscriptSource | None = None
     reference_warnings: list[str] = field(default_factory=list)
 
 
@@ -105,6 +110,14 @@ class Speech(Iterator[bytes]):
 
 class Synthesizer(Protocol):
     """Turn a text and a voice into audio. This is the only object that `csm.web` calls."""
+
+    @property
+    def voices(self) -> Voices:
+        """The stored voices.
+
+        Raises:
+            NotReady: the model is being loaded.
+        """
 
     def status(self) -> Status:
         """Return the current state without blocking or waiting for the model."""
@@ -132,8 +145,8 @@ class Synthesizer(Protocol):
             is_disconnected: polled at every frame; when it returns true, the generation stops with `Cancelled`.
 
         Raises:
-            UndecodableAudio, UnusableReference, InvalidRequest: the request is invalid.
-            GenerationFailed, DeadlineExceeded: the server failed.
+            UndecodableAudio, UnusableReference, InvalidRequest, UnknownVoice: the request is invalid.
+            GenerationFailed, DeadlineExceeded, StorageFailed: the server failed.
             Cancelled: the client disconnected.
         """
 

@@ -61,6 +61,7 @@ def make_engine(settings: Settings, folder: Path) -> Engine:
         codec.sampling_rate,
         codec.frame_rate,
         tuple(filter(None, (placement.notice, runtime.notice))),
+        runtime.codec,
     )
     return CsmEngine(
         runtime, info, checkpoint.tokenizer, settings.voice_cache_mb * 1_000_000, settings.deadline_seconds

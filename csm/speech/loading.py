@@ -17,6 +17,7 @@ from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
 from csm.speech.api import Speech, State, Status, Synthesizer, Utterance
+from csm.speech.voices.api import Voices
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ class LoadingSynthesizer:
     def stats(self) -> EngineStats | None:
         """See `Synthesizer.stats`."""
         return None if self._ready is None else self._ready.stats()
+
+    @property
+    def voices(self) -> Voices:
+        """See `Synthesizer.voices`."""
+        return self._loaded().voices
 
     def reserve(self) -> Reservation:
         """See `Synthesizer.reserve`."""

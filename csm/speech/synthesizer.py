@@ -1,31 +1,27 @@
 """Turn reference audio and text into PCM: everything between the HTTP layer and the engine."""
 
-import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from csm.asr.transcriber import Transcriber
-from csm.audio.condition import condition
-from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
-from csm.audio.report import examine, warnings
+from csm.audio.report import warnings
 from csm.audio.tempo import changed
 from csm.engine.api import Engine
 from csm.engine.prefix_cache import ConversationCache
 from csm.engine.stats import EngineStats
-from csm.errors import Cancelled, DeadlineExceeded, NotReady
+from csm.errors import NotReady
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
 from csm.speech.api import Notes, Speech, State, Status, Utterance
 from csm.speech.frontend import TextFrontend
 from csm.speech.history import History
 from csm.speech.narration import Manner, Narration
-from csm.speech.text import clean
+from csm.speech.reference import ReferenceReader
 from csm.speech.voice import ROLE, Voice, reference_turn
+from csm.speech.voices.stored import StoredVoices
 
 HISTORY_SECONDS = 45.0
 """Maximum audio of earlier segments of a text in the context of the next one: about three segments. The longer it is,
@@ -39,14 +35,17 @@ class CsmSynthesizer:
         settings: of the server.
         engine: loaded and warmed up.
         details: shown in `/health`.
+
+    Raises:
+        SettingsError: a file or folder that the settings name cannot be used.
     """
 
     def __init__(self, settings: Settings, engine: Engine, details: dict[str, object]) -> None:
         self._settings, self._engine, self._details = settings, engine, details
         self._admission = Admission(engine.info.slots, settings.queue)
         self._frontend = TextFrontend(settings)
-        self._transcriber = Transcriber.from_settings(settings)
-        self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._reader = ReferenceReader(settings)
+        self.voices = StoredVoices(settings, engine, self._reader)
         self._draining = False
 
     def status(self) -> Status:
@@ -80,10 +79,12 @@ class CsmSynthesizer:
         started = time.monotonic()
         # An answer that is not streamed takes memory until it has been sent, so the HTTP layer holds the
         # reservation until then.
-        with reservation if utterance.stream else nullcontext():
-            voice = self._voice(utterance, is_disconnected, notes)
+        with (
+            reservation if utterance.stream else nullcontext(),
+            self._voice(utterance, is_disconnected, notes) as voice,
+        ):
             # The request may run for minutes, and the file is no longer needed: free its memory.
-            utterance = replace(utterance, reference=b"")
+            utterance = replace(utterance, reference=None)
             script = self._frontend.prepare(utterance.text)
             notes.segments, notes.language = len(script.segments), script.language.code
             cache = ConversationCache() if len(script.segments) > 1 else None
@@ -105,41 +106,22 @@ class CsmSynthesizer:
         """See `Synthesizer.close`."""
         self._draining = True
         self._engine.close()
-        if self._transcriber is not None:
-            self._transcriber.close()
-
-    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Voice:
-        max_seconds = self._settings.max_reference_seconds
-        with self._decoding_slot(is_disconnected):
-            # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
-            recording = decode(utterance.reference, max_seconds=2 * max_seconds)
-            waveform = condition(recording, max_seconds=max_seconds)
-            notes.reference_warnings = warnings(examine(recording, waveform))
-        transcript = clean(utterance.transcript or "")
-        notes.transcript_source = "given" if transcript else "none"
-        if not transcript and self._transcriber is not None:
-            transcript = clean(self._transcriber.transcribe(waveform) or "")
-            notes.transcript_source = "recognized" if transcript else "none"
-        return Voice(waveform, transcript)
+        self._reader.close()
 
     @contextmanager
-    def _decoding_slot(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
-        """Wait for and hold one of a few slots for decoding, which limit the number of ffmpeg processes.
-
-        Raises:
-            Cancelled: the client disconnected.
-            DeadlineExceeded: no slot became free in time.
-        """
-        deadline = time.monotonic() + self._settings.deadline_seconds
-        while not self._decoders.acquire(timeout=0.25):
-            if is_disconnected():
-                raise Cancelled("the client disconnected")
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded("too many samples wait to be decoded: try again later")
-        try:
-            yield
-        finally:
-            self._decoders.release()
+    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Iterator[Voice]:
+        """Provide the voice of an utterance, encoded."""
+        if utterance.reference is None:
+            with self.voices.lend(utterance.owner, utterance.voice or "", is_disconnected) as (info, voice):
+                notes.transcript_source = info.transcript_source
+                yield voice
+            return
+        reference = self._reader.read(utterance.reference, utterance.transcript, is_disconnected)
+        del utterance  # with its file; see `_speak`
+        notes.transcript_source, notes.reference_warnings = reference.transcript_source, warnings(reference.report)
+        voice = Voice(reference.waveform, reference.transcript)
+        # Once for all segments: with a small cache, each of them would be encoded again.
+        yield replace(voice, codes=self._engine.encode(reference_turn(voice, ROLE), is_disconnected))
 
     def _manner(self, utterance: Utterance) -> Manner:
         return Manner(

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from csm.audio.waveform import Waveform
 from csm.model.conversation import Conversation, Turn
 
@@ -16,10 +19,12 @@ class Voice:
     Attributes:
         waveform: conditioned (`csm.audio.condition`).
         transcript: cleaned; empty if it is not known.
+        codes: of the waveform, `[frames, codebooks]`; None until it is encoded.
     """
 
     waveform: Waveform
     transcript: str
+    codes: NDArray[np.int64] | None = None
 
 
 def reference_turn(voice: Voice, role: str) -> Turn:
@@ -28,7 +33,7 @@ def reference_turn(voice: Voice, role: str) -> Turn:
     Without a transcript, it has no words. The model then imitates the voice but aligns words and audio less well. A
     wrong transcript would be worse: it shows the model words that do not match the audio.
     """
-    return Turn(role, voice.transcript, voice.waveform)
+    return Turn(role, voice.transcript, voice.waveform, voice.codes)
 
 
 def conversation(voice: Voice, text: str) -> Conversation:

@@ -11,7 +11,7 @@ import pytest
 from csm import log
 from csm.asr.transcriber import Transcriber
 from csm.audio.waveform import Waveform
-from csm.errors import ModelUnavailable
+from csm.errors import Cancelled, ModelUnavailable
 from csm.settings import load
 from tests.paths import ROOT
 from tests.recordings import voice
@@ -152,6 +152,28 @@ def test_who_waits_in_vain_leaves_nothing_behind(recognizer):
     while transcriber.transcribe(sound(3)) is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(recognizer.heard) == 2, "the one that had not begun is not recognised for nobody"
+
+
+def test_a_client_that_disconnects_waits_no_longer_and_others_do(recognizer):
+    transcriber = Transcriber(lambda: recognizer)
+    recognizer.door.clear()
+    results = side_by_side(lambda: transcriber.transcribe(sound(1)), lambda: transcriber.transcribe(sound(2)))
+    assert recognizer.begun.wait(10)
+    for number in (1, 2, 3):
+        with pytest.raises(Cancelled):
+            transcriber.transcribe(sound(number), lambda: True)
+    recognizer.door.set()
+    assert results() == ["Some words."] * 2
+    assert transcriber.transcribe(sound(1)) == "Some words."
+    assert len(recognizer.heard) == 2, "the third is not recognised for nobody"
+
+
+def test_what_is_forgotten_is_recognised_again(transcriber, recognizer):
+    transcriber.transcribe(sound(1))
+    transcriber.forget(sound(1))
+    transcriber.forget(sound(2))
+    transcriber.transcribe(sound(1))
+    assert len(recognizer.heard) == 2
 
 
 def test_a_failing_recogniser_is_told_without_what_it_heard_and_tried_again(transcriber, recognizer, caplog):

@@ -40,6 +40,17 @@ def test_turns_said_before_count_as_turns_that_were_heard_with_the_same_codes(en
     assert answer(engine, Conversation((turns[0], turns[2]))) != heard
 
 
+def test_a_voice_with_codes_counts_as_one_that_is_encoded_and_needs_no_encoder(engines: EngineFactory) -> None:
+    runtime = RecordingRuntime(engines.runtime)
+    heard, target = make_conversation("The first segment.").turns
+    wanted = answer(engines(SteppedEngine, runtime), Conversation((heard, target)))
+    known = engines(SteppedEngine).encode(heard, lambda: False)
+    runtime.calls.clear()
+    engine = engines(SteppedEngine, runtime, voice_bytes=0)
+    assert answer(engine, Conversation((replace(heard, codes=known), target))) == wanted
+    assert runtime.count("encode") == 0
+
+
 def test_only_the_voice_is_encoded_and_kept_and_its_prefix_serves_every_segment(engines: EngineFactory) -> None:
     runtime = RecordingRuntime(engines.runtime)
     engine = engines(SteppedEngine, runtime)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -149,6 +150,26 @@ def test_an_encoding_that_fails_is_tried_again(encoder: Encoder) -> None:
         cache.get([turn(1)])
     encoder.error = None
     assert cache.get([turn(1)]).codes is not None
+
+
+def test_codes_that_are_given_are_not_made_again(encoder: Encoder) -> None:
+    cache = PrefixCache(10 * BYTES, encoder, EngineStats())
+    known = np.arange(8).reshape(4, 2)
+    unknown = turn(2)
+    first = cache.get([Turn("0", "Heard.", voice(1), known), unknown])
+    assert first.codes[0].tolist() == known.tolist() and encoder.asked == [unknown]
+    assert cache.get([turn(1), turn(2)]) is first, "it is the same voice, whoever encoded it"
+
+
+@pytest.mark.parametrize("capacity", [10 * BYTES, 0])
+def test_a_forgotten_voice_is_gone_from_every_context(capacity: int, encoder: Encoder) -> None:
+    cache = PrefixCache(capacity, encoder, EngineStats())
+    cache.get([turn(1)])
+    cache.get([turn(1, "Other words.", role="1"), turn(2)])
+    kept = cache.get([turn(2)])
+    cache.forget(voice(1))
+    assert len(cache) == bool(capacity)
+    assert (cache.get([turn(2)]) is kept) == bool(capacity)
 
 
 def answer(engine: SteppedEngine, request: Request) -> list[list[int]]:

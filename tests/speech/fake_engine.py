@@ -5,11 +5,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from csm.audio.waveform import Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.engine.prefix_cache import ConversationCache
 from csm.errors import CsmError
-from csm.model.conversation import Conversation
+from csm.model.conversation import Conversation, Turn
 from tests.speech.frames import Stream
 
 
@@ -34,6 +36,9 @@ class FakeEngine:
         error: raised after the last chunk.
         lost: what `failure` returns.
         hold: cleared, generations stop before their second chunk.
+        codec: fingerprint of its codec.
+        encoded: turns that were encoded.
+        forgotten: reference audio that it was told to forget.
     """
 
     slots: int = 1
@@ -45,6 +50,9 @@ class FakeEngine:
     is_closed: bool = False
     calls: list[Call] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
+    codec: str = "c0"
+    encoded: list[Turn] = field(default_factory=list)
+    forgotten: list[Waveform] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -52,7 +60,7 @@ class FakeEngine:
     @property
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
-        return EngineInfo("fake", "cpu", "float32", self.slots, 24_000, 12.5)
+        return EngineInfo("fake", "cpu", "float32", self.slots, 24_000, 12.5, codec=self.codec)
 
     def generate(
         self,
@@ -80,6 +88,16 @@ class FakeEngine:
         finally:
             self.running -= 1
             call.closed = True
+
+    def encode(self, turn: Turn, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
+        """See `Engine.encode`."""
+        self.encoded.append(turn)
+        frames = -(-len(turn.audio.samples) // 1920)
+        return np.full((frames, 4), len(self.encoded), np.int64)
+
+    def forget(self, audio: Waveform) -> None:
+        """See `Engine.forget`."""
+        self.forgotten.append(audio)
 
     def failure(self) -> str | None:
         """See `Engine.failure`."""

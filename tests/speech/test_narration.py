@@ -57,6 +57,12 @@ class Scripted:
     info = EngineInfo("scripted", "cpu", "float32", 1, RATE, FRAME_RATE)
     running = 0
 
+    def encode(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    def forget(self, *_: Any) -> None:
+        raise NotImplementedError
+
     def failure(self) -> str | None:
         return None
 

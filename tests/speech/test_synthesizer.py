@@ -242,9 +242,9 @@ def test_draining_refuses_new_requests_and_finishes_running_ones(
 def test_closing_ends_the_recogniser(engine: FakeEngine) -> None:
     synthesizer = CsmSynthesizer(speech_settings(transcriber="base.en"), engine, {})
     synthesizer.close()
-    assert synthesizer._transcriber is not None
-    assert synthesizer._transcriber.transcribe(Waveform(np.zeros(2400, np.float32), 24_000)) is None
-    assert synthesizer._transcriber._thread is None, "nothing was begun"
+    assert synthesizer._reader._transcriber is not None
+    assert synthesizer._reader._transcriber.transcribe(Waveform(np.zeros(2400, np.float32), 24_000)) is None
+    assert synthesizer._reader._transcriber._thread is None, "nothing was begun"
 
 
 def test_a_lost_device_makes_the_synthesizer_unhealthy() -> None:
@@ -299,7 +299,7 @@ class Decoding:
 def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
     """Put `Decoding` in the place of the decoder, of which two may run at once."""
     decoding = Decoding()
-    monkeypatch.setattr("csm.speech.synthesizer.decode", decoding)
+    monkeypatch.setattr("csm.speech.reference.decode", decoding)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     return decoding
 
@@ -378,7 +378,7 @@ def test_a_missing_transcript_is_recognized_or_left_empty(
     words: str | None, given: str | None, source: str, transcript: str, engine: FakeEngine
 ) -> None:
     synthesizer = CsmSynthesizer(speech_settings(), engine, {})
-    synthesizer._transcriber = Transcriber(lambda: Recognizer(words))
+    synthesizer._reader._transcriber = Transcriber(lambda: Recognizer(words))
     speech = speak(synthesizer, utterance(transcript=given))
     next(speech)
     assert speech.notes.transcript_source == source

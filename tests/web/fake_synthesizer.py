@@ -80,6 +80,7 @@ class FakeSynthesizer:
     Attributes:
         capacity: requests served at once; more are `Busy`.
         path: file that the journal is written to as well, for tests in another process.
+        voices: none; the routes of stored voices are tested with the real library.
     """
 
     capacity: int = 100
@@ -90,6 +91,7 @@ class FakeSynthesizer:
     journal: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
     engine_stats: EngineStats | None = None
+    voices: Any = None
     admission: Admission = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -127,7 +129,7 @@ class FakeSynthesizer:
             with self.lock:
                 self.running += 1
             self.spoken.append(utterance)
-            self.note("begin", reference=len(utterance.reference))
+            self.note("begin", reference=len(utterance.reference or b""))
             said = 0
             try:
                 for said in range(script.chunks):

@@ -120,6 +120,11 @@ class OpenVinoRuntime:
         bundle.release_pages()
         memory_tuning.trim()
 
+    @property
+    def codec(self) -> str:
+        """See `Runtime.codec`."""
+        return self.bundle.encoder.fingerprint()
+
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""

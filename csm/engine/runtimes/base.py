@@ -46,6 +46,10 @@ class Runtime(Protocol):
     def decoder(self) -> CodecDecoder:
         """Mimi's decoder, shared by all streams."""
 
+    @property
+    def codec(self) -> str:
+        """Fingerprint of Mimi's encoder; see `EngineInfo.codec`."""
+
     def encode(self, samples: Tensor) -> Tensor:
         """Return the codes `[frames, codebooks]` of reference audio `[samples]`."""
 

@@ -60,6 +60,11 @@ class TorchRuntime:
         """Return how many streams the device can be expected to serve together."""
         return DEFAULT_ROWS
 
+    @property
+    def codec(self) -> str:
+        """See `Runtime.codec`."""
+        return self.encoder.fingerprint()
+
     @torch.inference_mode()
     def encode(self, samples: Tensor) -> Tensor:
         """See `Runtime.encode`."""

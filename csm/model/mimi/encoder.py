@@ -10,6 +10,7 @@ by that much, and the results are put together. Everything behind them works on 
 Source: Kyutai, "Moshi: a speech-text foundation model for real-time dialogue", 2024, section 3.3.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from transformers import MimiModel
 
 PIECE_SECONDS = 2
+
+_SAMPLED = 512
+"""Values at either end of each tensor that tell one encoder from another."""
 
 
 class MimiEncoder(nn.Module):
@@ -74,6 +78,18 @@ class MimiEncoder(nn.Module):
         x = self.transformer(x, iter(self.transformer.initial_state(1)), [])
         latents = self.downsample(x.transpose(1, 2))
         return torch.cat([self.semantic(latents), self.acoustic(latents)], dim=-1)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the weights; encoders of the same fingerprint return the same codes.
+
+        Two ends of each tensor are hashed, because weights may be mapped from a file that was not read yet.
+        """
+        digest = hashlib.blake2b(digest_size=8)
+        for name, tensor in self.state_dict().items():
+            flat = tensor.flatten()
+            ends = torch.cat([flat[:_SAMPLED], flat[-_SAMPLED:]]).float().cpu()
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode() + ends.numpy().tobytes())
+        return digest.hexdigest()
 
     def _pieces(self, samples: Tensor) -> Iterator[Tensor]:
         """Yield the convolutions of `[1, 1, samples]` piece by piece, `[1, dim, positions]` each."""

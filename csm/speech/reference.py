@@ -1,0 +1,102 @@
+"""Read reference audio: decode and condition it, measure it, and find its words."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from csm.asr.transcriber import Transcriber
+from csm.audio.condition import condition
+from csm.audio.decode import decode
+from csm.audio.report import Report, examine
+from csm.audio.waveform import Waveform
+from csm.errors import Cancelled, DeadlineExceeded
+from csm.settings import Settings
+from csm.speech.text import clean
+from csm.speech.voices.api import TranscriptSource
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Reference audio that can be used.
+
+    Attributes:
+        waveform: conditioned (`csm.audio.condition`).
+        transcript: cleaned; empty if it is not known.
+        transcript_source: where the transcript comes from.
+        report: measurements of the recording.
+    """
+
+    waveform: Waveform
+    transcript: str
+    transcript_source: TranscriptSource
+    report: Report
+
+
+class ReferenceReader:
+    """Reads reference audio, for as many requests at once as there are processors. Thread-safe.
+
+    Args:
+        settings: of the server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._transcriber = Transcriber.from_settings(settings)
+        self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def read(self, content: bytes, transcript: str | None, is_disconnected: Callable[[], bool]) -> Reference:
+        """Read one file.
+
+        Args:
+            content: of the file, in any format that ffmpeg reads.
+            transcript: the words, or None to recognise them if a recogniser is configured.
+            is_disconnected: polled while this waits.
+
+        Raises:
+            UndecodableAudio, UnusableReference: the file cannot be used.
+            DeadlineExceeded: the server is too busy to decode it.
+            Cancelled: the client disconnected.
+        """
+        max_seconds = self._settings.max_reference_seconds
+        with self._decoding_slot(is_disconnected):
+            # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
+            recording = decode(content, max_seconds=2 * max_seconds)
+            waveform = condition(recording, max_seconds=max_seconds)
+            report = examine(recording, waveform)
+        source: TranscriptSource = "given"
+        words = clean(transcript or "")
+        if not words and self._transcriber is not None:
+            source, words = "recognized", clean(self._transcriber.transcribe(waveform, is_disconnected) or "")
+        return Reference(waveform, words, source if words else "none", report)
+
+    def forget(self, waveform: Waveform) -> None:
+        """Remove the words recognised in reference audio from memory."""
+        if self._transcriber is not None:
+            self._transcriber.forget(waveform)
+
+    def close(self) -> None:
+        """Stop the recogniser."""
+        if self._transcriber is not None:
+            self._transcriber.close()
+
+    @contextmanager
+    def _decoding_slot(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
+        """Wait for and hold one of a few slots for decoding, which limit the number of ffmpeg processes.
+
+        Raises:
+            Cancelled: the client disconnected.
+            DeadlineExceeded: no slot became free in time.
+        """
+        deadline = time.monotonic() + self._settings.deadline_seconds
+        while not self._decoders.acquire(timeout=0.25):
+            if is_disconnected():
+                raise Cancelled("the client disconnected")
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded("too many samples wait to be decoded: try again later")
+        try:
+            yield
+        finally:
+            self._decoders.release()

@@ -1,0 +1,77 @@
+"""Files that are written completely or not at all."""
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY = ".tmp"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that, whenever the process or the machine stops, either the old or the new one is there.
+
+    What an interrupted write leaves behind is removed by `sweep`.
+
+    Raises:
+        OSError: it cannot be written; the old one is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(path.parent)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, which may be gone already.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    path.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what interrupted writes left behind. A write that is in progress in another process then fails."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def explain(error: OSError) -> str:
+    """Return the cause of a failed write for a client."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the server's disk is full"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "the server's folder for voices is read-only"
+    return "the server's disk failed"
+
+
+def reason(error: Exception) -> str:
+    """Return the cause of an error for the log, without a path."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk; Windows has no such call."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
