@@ -24,7 +24,9 @@ Serve = Callable[..., FakeServer]
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
     folder = tmp_path_factory.mktemp("backend")
-    server = start_server(folder, capacity=10, api_keys="", rate_limit="5 per hour", trusted_proxies=1)
+    server = start_server(
+        folder, capacity=10, api_keys="", rate_limit="5 per hour", trusted_proxies=1, metrics_key="for-prometheus"
+    )
     yield server
     server.stop()
 
@@ -73,6 +75,17 @@ def test_a_client_that_disconnects_from_the_proxy_stops_the_generation(proxy: Ng
         assert connection.recv(100)
     wait_until(lambda: backend.happened("end"))
     assert backend.health()["running"] == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/metrics/", "/metrics?x=1", "//metrics", "/%6detrics", "/x/../metrics", "/./metrics"]
+)
+def test_the_metrics_are_not_passed_on_even_with_their_key(proxy: NginxProxy, backend: FakeServer, path: str) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: t\r\nX-API-Key: for-prometheus\r\nConnection: close\r\n\r\n".encode()
+    assert backend.ask(b"GET /metrics HTTP/1.1\r\nHost: t\r\nX-API-Key: for-prometheus\r\n\r\n").status == 200
+    answer = proxy.ask(request, "127.0.0.6")
+    assert answer.status == 404
+    assert b"csm_" not in answer.raw
 
 
 def test_each_address_has_its_quota_whatever_it_claims_to_be(proxy: NginxProxy) -> None:
