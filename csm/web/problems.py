@@ -19,6 +19,8 @@ logger = logging.getLogger("csm.web")
 
 OPENAI_PREFIX = "/v1/"
 
+UNFORESEEN = "Something went wrong on our side; the request id finds it in the server's log."
+
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected; it appears only in the log."""
 
@@ -77,6 +79,10 @@ STATUS: dict[type[errors.CsmError], int] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     MissingField: HTTPStatus.BAD_REQUEST,
     ModelNotFound: HTTPStatus.NOT_FOUND,
+    errors.UnknownVoice: HTTPStatus.NOT_FOUND,
+    errors.NotAllowed: HTTPStatus.FORBIDDEN,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
@@ -138,6 +144,11 @@ def openai_error(status: int, detail: str, field: str | None = None, code: str |
     return {"error": {"message": detail, "type": kind, "param": field or None, "code": code or codes.get(status)}}
 
 
+def status_of(error: errors.CsmError) -> int:
+    """Return the HTTP status of an error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
 def code_of(error: Exception) -> str:
     """Return the name of an error's class as a word, such as `model_not_found`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
@@ -165,16 +176,18 @@ def _http(error: HTTPException) -> Response:
 
 
 def _ours(error: errors.CsmError) -> Response:
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    status = status_of(error)
     entry = access_log.current()
     entry.noted["error"] = type(error).__name__
     if status == CLIENT_CLOSED_REQUEST:
         entry.outcome = "disconnected"
     headers = {"Retry-After": seconds(error.retry_after)} if isinstance(error, errors.Unavailable) else None
     field = error.field if isinstance(error, InvalidField) else None
+    if isinstance(error, errors.UnknownVoice):
+        field = "voice"
     return problem(status, str(error), headers, field=field, code=code_of(error))
 
 
 def _unforeseen(error: Exception) -> Response:
     logger.error("request failed: %s", log.redacted_traceback(error))
-    return problem(500, "Something went wrong on our side; the request id finds it in the server's log.")
+    return problem(500, UNFORESEEN)

@@ -16,6 +16,7 @@ from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
 from csm.web.access_log import Access
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
+from csm.web.event_stream import MEDIA_TYPE, EventEncoder
 from csm.web.player import Player
 
 logger = logging.getLogger("csm.web")
@@ -39,15 +40,17 @@ HEADERS = {
 }
 
 
-def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ) -> Response:
-    """Return an answer that is sent while the audio is generated.
+def streamed(
+    speech: Speech, fmt: Format, entry: Access, environ: Environ, events: EventEncoder | None = None
+) -> Response:
+    """Return an answer that is sent while the audio is generated, or events with its audio.
 
     The first output is awaited here, for two reasons: an error before it can still be answered with its own status, and
     a generator that has been started is certain to run its clean-up when it is closed.
     """
     with contextlib.ExitStack() as resources:
         resources.callback(speech.close)
-        encoder = make_encoder(fmt, SAMPLE_RATE)
+        encoder = events or make_encoder(fmt, SAMPLE_RATE)
         resources.callback(encoder.close)
         pieces = _encoded(speech, encoder)
         # Header and first audio go out in one write, so that no client waits for audio after it got the header.
@@ -55,7 +58,7 @@ def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ) -> Re
         entry.noted["first_audio"] = entry.seconds
         entry.player = Player()
         pieces = _played(itertools.chain([first], pieces), entry.player)
-        response = _respond(pieces, fmt, entry, environ, _headers(speech))
+        response = _respond(pieces, fmt, entry, environ, _headers(speech), events)
         response.call_on_close(resources.pop_all().close)
     response.call_on_close(lambda: _note(speech, entry))
     return response
@@ -135,17 +138,28 @@ def _headers(speech: Speech) -> dict[str, str]:
 
 
 def _respond(
-    pieces: Iterable[Piece], fmt: Format, entry: Access, environ: Environ, headers: dict[str, str]
+    pieces: Iterable[Piece],
+    fmt: Format,
+    entry: Access,
+    environ: Environ,
+    headers: dict[str, str],
+    events: EventEncoder | None = None,
 ) -> Response:
     limit_writes(environ, WRITE_SECONDS)
     entry.noted["format"] = fmt.name
     entry.outcome = "disconnected"  # unless the body ends by itself
+    if events is not None:
+        return Response(_body(pieces, entry, environ, events), mimetype=MEDIA_TYPE, headers=headers)
     headers = {"Content-Disposition": f'attachment; filename="voice-clone{fmt.suffix}"'} | headers
     return Response(_body(pieces, entry, environ), mimetype=fmt.media_type, headers=headers)
 
 
-def _body(pieces: Iterable[Piece], entry: Access, environ: Environ) -> Iterator[bytes]:
+def _body(
+    pieces: Iterable[Piece], entry: Access, environ: Environ, events: EventEncoder | None = None
+) -> Iterator[bytes]:
     """Yield the body of an answer; cut it off if generation fails or the client reads too slowly.
+
+    Events end with one that tells the error, before they are cut off.
 
     Raises:
         ConnectionResetError: the body was cut off. Every server then closes the connection without a last chunk, so
@@ -168,5 +182,7 @@ def _body(pieces: Iterable[Piece], entry: Access, environ: Environ) -> Iterator[
         elif not isinstance(error, errors.Cancelled):
             entry.outcome = "cut"
             logger.error("stream cut: %s", log.redacted_traceback(error))
+            if events is not None:
+                yield events.failure(error)
         reset_http_1_0(environ)
         raise ConnectionResetError(errno.ECONNRESET, "the answer cannot be completed") from None

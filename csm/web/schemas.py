@@ -1,12 +1,24 @@
 """The bodies of requests, one class each: it validates the body, and describes it in the OpenAPI document."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from csm.audio.tempo import MAX_SPEED, MIN_SPEED
 from csm.speech import Utterance
 from csm.web.validation import Audio, Body, OptionalText, Text, refuse, settings_of
+
+MAX_VOICE_CHARS = 200
 
 Temperature = Annotated[float, Field(ge=0, le=2, description="Of sampling; 0 always takes the most likely code.")]
 TopK = Annotated[int, Field(ge=1, le=2051, description="Number of most likely codes that each draw chooses from.")]
@@ -26,6 +38,22 @@ Consent = Annotated[
     Annotated[bool, Field(json_schema_extra={"const": True})] | None,
     Field(description="True states that the speaker of the reference audio has agreed; some servers require it."),
 ]
+
+
+def _name_of_voice(value: Any) -> str | None:
+    name = value["id"] if isinstance(value, dict) and value.keys() == {"id"} else value
+    if not isinstance(name, str) or len(name) > MAX_VOICE_CHARS:
+        raise refuse('must be the name or the id of a voice, or {"id": "…"}')
+    return name.strip() or None
+
+
+_VOICE_NAME = {"type": "string", "maxLength": MAX_VOICE_CHARS}
+_VOICE_ID = {"type": "object", "properties": {"id": _VOICE_NAME}, "required": ["id"], "additionalProperties": False}
+
+OpenAIVoice = Annotated[
+    str | None, BeforeValidator(_name_of_voice), WithJsonSchema({"anyOf": [_VOICE_NAME, _VOICE_ID, {"type": "null"}]})
+]
+"""A voice as OpenAI's clients name it."""
 
 
 class CloneForm(Body):
@@ -59,6 +87,76 @@ class CloneForm(Body):
             seed=self.seed,
             max_seconds=self.max_seconds,
             stream=self.stream,
+            speed=self.speed,
+        )
+
+
+class SpeechRequest(Body):
+    """OpenAI's request for speech, with extensions for reference audio and sampling."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "tts-1", "input": "Good morning.", "voice": "default"}]}
+    )
+
+    model: str = Field(description="One of the models that `/v1/models` lists.")
+    input: Text = Field(description="What to say, in English.")
+    voice: OpenAIVoice = Field(
+        None, description='Name, alias or id of a stored voice, or `{"id": …}`. Not used where `ref_audio` is sent.'
+    )
+    response_format: FormatName | None = Field(None, description="Of the audio; absent, mp3 or what `Accept` names.")
+    speed: Speed = 1.0
+    stream_format: Literal["audio", "sse"] = Field(
+        "audio", description="Send the audio itself, or events with pieces of it in base64."
+    )
+    instructions: Annotated[str, Field(json_schema_extra={"pattern": r"^\s*$"})] | None = Field(
+        None, description="Must be absent or blank: CSM would speak them."
+    )
+    ref_audio: Audio | None = Field(
+        None, description="Extension: reference audio in base64, or as a data URI. Addresses are not fetched."
+    )
+    ref_text: OptionalText = Field(None, description="Extension: the words of the reference audio.")
+    temperature: Temperature = 0.9
+    top_k: TopK = 50
+    seed: Seed | None = None
+    max_seconds: MaxSeconds | None = None
+    consent: Consent = None
+
+    @field_validator("instructions")
+    @classmethod
+    def _no_instructions(cls, value: str | None) -> None:
+        if value:
+            raise refuse("must be absent: CSM takes no instructions on style, and would speak them")
+
+    @field_validator("speed", mode="wrap")
+    @classmethod
+    def _narrower_speed(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            rule = f"must be a number from {MIN_SPEED:g} to {MAX_SPEED:g}: this server has a narrower range than OpenAI"
+            raise refuse(rule) from None
+
+    @model_validator(mode="after")
+    def _has_one_voice(self, info: ValidationInfo) -> Self:
+        if self.ref_audio is not None:
+            require_consent(self.consent, info)
+        elif self.voice is None:
+            raise refuse("is missing: send the name or the id of a stored voice, or reference audio", "voice")
+        elif self.ref_text is not None:
+            raise refuse("belongs to reference audio, which is missing", "ref_text")
+        return self
+
+    def utterance(self) -> Utterance:
+        """Return what the request asks for."""
+        return Utterance(
+            text=self.input,
+            reference=self.ref_audio,
+            voice=self.voice if self.ref_audio is None else None,
+            transcript=self.ref_text,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            seed=self.seed,
+            max_seconds=self.max_seconds,
             speed=self.speed,
         )
 

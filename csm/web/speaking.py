@@ -1,10 +1,13 @@
 """What all routes that speak do once the body has been validated."""
 
+from dataclasses import replace
+
 from flask import request
 from flask_limiter import Limiter
 
 from csm.settings import Settings
 from csm.speech import Speech, Synthesizer, Utterance
+from csm.speech.voices.api import ANONYMOUS
 from csm.web import access_log, capacity, disconnect, rate_limit
 
 
@@ -19,4 +22,5 @@ def speak(utterance: Utterance, settings: Settings, synthesizer: Synthesizer, li
     access_log.current().noted.update(text_chars=len(utterance.text))
     if utterance.reference is not None:
         access_log.current().noted.update(reference_bytes=len(utterance.reference))
+    utterance = replace(utterance, owner=access_log.current().client or ANONYMOUS)
     return synthesizer.speak(utterance, capacity.current(), disconnect.watch(request.environ))

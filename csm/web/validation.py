@@ -108,7 +108,7 @@ def refuse(rule: str, field: str = "") -> PydanticCustomError:
 
 def _within_limit(text: str, info: ValidationInfo) -> str:
     most = settings_of(info).max_text_chars
-    if not 1 <= len(text) <= most:
+    if not text.strip() or len(text) > most:
         raise refuse(f"must have 1 to {most} characters")
     return text
 
@@ -135,7 +135,7 @@ def _from_base64(value: Any) -> Any:
 
 _Limited = Annotated[str, AfterValidator(_within_limit), Field(json_schema_extra={"format": TEXT_FORMAT})]
 
-Text = Annotated[_Limited, Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})]
+Text = Annotated[_Limited, Field(json_schema_extra={"minLength": 1, "pattern": r"[^\s\x1c-\x1f\x85]"})]
 """A text of 1 to `CSM_MAX_TEXT_CHARS` characters."""
 
 OptionalText = Annotated[_Limited | None, BeforeValidator(_blank_as_none)]

@@ -6,7 +6,8 @@ import pytest
 from tests.docs import readme
 
 EXECUTED = {
-    ("bash", "curl"), ("bash", "curl-stream"), ("python", "client"), ("ts", "app/api/voice-clone/route.ts"),
+    ("bash", "curl"), ("bash", "curl-stream"), ("python", "client"), ("python", "openai"),
+    ("ts", "app/api/voice-clone/route.ts"),
     ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
     ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),
 }  # fmt: skip

@@ -82,6 +82,13 @@ def test_python_says_what_is_wrong(served, checkout):
     assert "key" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_the_client_of_openai(served, checkout):
+    code = readme.block("python", "openai", served.address)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert seconds(checkout / "clone.wav") > 0.3
+
+
 def csm_command(folder) -> dict[str, str]:
     """Put `csm` on the path as an installation would; return the environment."""
     return {"PATH": program(folder, "csm", f'exec "{sys.executable}" -m csm "$@"'), "PYTHONPATH": str(readme.ROOT)}

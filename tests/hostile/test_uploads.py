@@ -1,4 +1,4 @@
-"""The whole corpus of hostile uploads over HTTP, against the real server with the demo model."""
+"""The whole corpus of hostile requests over HTTP, against the real server with the demo model."""
 
 import json
 import math
@@ -15,6 +15,7 @@ from csm.audio.encoders import wav
 from csm.audio.encoders.pcm import pcm16
 from tests import process_probes, summary_tables
 from tests.corpus import Bait, cases, mutants
+from tests.corpus.json_bodies import cases as json_cases
 from tests.corpus.multipart import cases as multipart_cases
 from tests.corpus.valid import valid
 from tests.polling import wait_until
@@ -32,6 +33,7 @@ MAX_MEMORY_MB = 300
 """Peak above what a warm worker has: a minute at 192 kHz takes 46 MB, its conditioning twice that."""
 
 EMPTY = frozenset({400})
+OPENAI_ERROR = {"message", "type", "param", "code"}
 PROBLEM = {"type", "title", "status", "detail", "request_id", "error"}
 
 
@@ -124,9 +126,12 @@ def fault(server, attempt: Attempt) -> str | None:
         return "incomplete"
     if answer.status == 200:
         return None if answer.body.startswith(b"RIFF") else "no WAV"
-    if answer.headers["content-type"] == "text/html" and attempt.group == "multipart":
+    if answer.headers["content-type"] == "text/html" and attempt.group in ("multipart", "json"):
         return None  # gunicorn's own answer to what is no HTTP
-    return None if json.loads(answer.body).keys() >= PROBLEM else "no problem document"
+    document = json.loads(answer.body)
+    if attempt.group == "json":
+        return None if document["error"].keys() == OPENAI_ERROR else "no error in OpenAI's shape"
+    return None if document.keys() >= PROBLEM else "no problem document"
 
 
 def send(config, title, server, attempts: Iterable[Attempt]) -> list[str]:
@@ -158,7 +163,9 @@ def test_every_upload_gets_an_expected_answer(pytestconfig, server, trap, folder
     attempts += [
         Attempt("multipart", f"multipart-{case.name}", case.raw, case.expect) for case in multipart_cases(SEED, KEY)
     ]
-    assert len({attempt.name for attempt in attempts}) >= 60
+    bait = f"http://127.0.0.1:{trap.listener.port}/"
+    attempts += [Attempt("json", f"json-{case.name}", case.raw, case.expect) for case in json_cases(SEED, KEY, bait)]
+    assert len({attempt.name for attempt in attempts}) >= 70
     with nothing_left(pytestconfig, server, trap, folders[1]):
         assert not send(pytestconfig, "Hostile uploads", server, attempts)
 

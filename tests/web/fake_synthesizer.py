@@ -126,6 +126,8 @@ class FakeSynthesizer:
         if script.warn:
             notes.reference_warnings = [f"{script.warn}: a sentence", "noisy: another"]
         with reservation:
+            if utterance.voice not in (None, "default"):
+                raise errors.UnknownVoice("There is no such voice.")
             with self.lock:
                 self.running += 1
             self.spoken.append(utterance)

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audio/speech": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Speak a text, as OpenAI's endpoint */
+        post: operations["create_speech"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -199,6 +216,76 @@ export interface components {
              * @constant
              */
             consent?: true;
+        };
+        /**
+         * SpeechRequest
+         * @description OpenAI's request for speech, with extensions for reference audio and sampling.
+         * @example {
+         *       "input": "Good morning.",
+         *       "model": "tts-1",
+         *       "voice": "default"
+         *     }
+         */
+        SpeechRequest: {
+            /** @description One of the models that `/v1/models` lists. */
+            model: string;
+            /** @description What to say, in English. */
+            input: string;
+            /** @description Name, alias or id of a stored voice, or `{"id": …}`. Not used where `ref_audio` is sent. */
+            voice?: string | {
+                id: string;
+            } | null;
+            /** @description Of the audio; absent, mp3 or what `Accept` names. */
+            response_format?: ("wav" | "mp3" | "opus" | "aac" | "flac" | "pcm") | null;
+            /**
+             * @description Of the speech, with the pitch kept; 2 halves the duration.
+             * @default 1
+             */
+            speed: number | null;
+            /**
+             * @description Send the audio itself, or events with pieces of it in base64.
+             * @default audio
+             */
+            stream_format: ("audio" | "sse") | null;
+            /** @description Must be absent or blank: CSM would speak them. */
+            instructions?: string | null;
+            /** @description Extension: reference audio in base64, or as a data URI. Addresses are not fetched. */
+            ref_audio?: string | null;
+            /** @description Extension: the words of the reference audio. */
+            ref_text?: string | null;
+            /**
+             * @description Of sampling; 0 always takes the most likely code.
+             * @default 0.9
+             */
+            temperature: number | null;
+            /**
+             * @description Number of most likely codes that each draw chooses from.
+             * @default 50
+             */
+            top_k: number | null;
+            /** @description Makes the result repeatable; absent, it is random. */
+            seed?: number | null;
+            /** @description Maximum length of the audio; absent, as long as the text needs. */
+            max_seconds?: number | null;
+            /** @description True states that the speaker of the reference audio has agreed; some servers require it. */
+            consent?: true | null;
+        };
+        /**
+         * Event
+         * @description One server-sent event.
+         *
+         *     `data` is JSON with the member `type`, equal to `event`, and: `audio`, a piece of the file in base64; or `usage`,
+         *     with `input_tokens` (characters of the text), `output_tokens` (frames of 80 ms) and `total_tokens`; or `error`, as
+         *     in the answer to a request that fails before the audio begins.
+         */
+        Event: {
+            /**
+             * Event
+             * @enum {string}
+             */
+            event: "speech.audio.delta" | "speech.audio.done" | "speech.audio.error";
+            /** Data */
+            data: string;
         };
         /**
          * Model
@@ -480,6 +567,26 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description A field is unknown or out of range. */
+        OpenAIError400: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "A part is repeated: each may be sent once.",
+                 *         "type": "invalid_request_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
         /** @description The key is missing or wrong. */
         OpenAIError401: {
             headers: {
@@ -521,6 +628,87 @@ export interface components {
                 "application/json": components["schemas"]["OpenAIErrors"];
             };
         };
+        /** @description There is nothing of this name. */
+        OpenAIError404: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "There is no such voice.",
+                 *         "type": "invalid_request_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
+        /** @description The body is too large. */
+        OpenAIError413: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "The upload is too large: at most 10 MB and a few fields.",
+                 *         "type": "invalid_request_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
+        /** @description The body has the wrong type, or the audio cannot be decoded. */
+        OpenAIError415: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "The reference audio cannot be decoded.",
+                 *         "type": "invalid_request_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
+        /** @description Your quota is used up. */
+        OpenAIError429: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "Your quota of 10 per 1 minute is used up; try again in 20 seconds.",
+                 *         "type": "rate_limit_error",
+                 *         "param": null,
+                 *         "code": "rate_limit_exceeded"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
         /** @description The server failed. */
         OpenAIError500: {
             headers: {
@@ -541,8 +729,29 @@ export interface components {
                 "application/json": components["schemas"]["OpenAIErrors"];
             };
         };
-        /** @description There is nothing of this name. */
-        OpenAIError404: {
+        /** @description The server is loading, draining, or busy. */
+        OpenAIError503: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "All slots are busy and the queue is full; try again later.",
+                 *         "type": "server_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
+        /** @description The speech did not begin in time. */
+        OpenAIError504: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
                 [name: string]: unknown;
@@ -551,8 +760,8 @@ export interface components {
                 /**
                  * @example {
                  *       "error": {
-                 *         "message": "There is no such voice.",
-                 *         "type": "invalid_request_error",
+                 *         "message": "No audio was generated in time; try again later.",
+                 *         "type": "server_error",
                  *         "param": null,
                  *         "code": null
                  *       }
@@ -629,6 +838,52 @@ export interface operations {
             500: components["responses"]["Problem500"];
             503: components["responses"]["Problem503"];
             504: components["responses"]["Problem504"];
+        };
+    };
+    create_speech: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SpeechRequest"];
+            };
+        };
+        responses: {
+            /** @description The speech. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "X-Finish-Reason": components["headers"]["X-Finish-Reason"];
+                    "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
+                    "X-Text-Language": components["headers"]["X-Text-Language"];
+                    "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/wav": string;
+                    "audio/mpeg": string;
+                    "audio/ogg": string;
+                    "audio/aac": string;
+                    "audio/flac": string;
+                    "audio/pcm": string;
+                    "text/event-stream": components["schemas"]["Event"];
+                };
+            };
+            400: components["responses"]["OpenAIError400"];
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            404: components["responses"]["OpenAIError404"];
+            413: components["responses"]["OpenAIError413"];
+            415: components["responses"]["OpenAIError415"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            504: components["responses"]["OpenAIError504"];
         };
     };
     list_models: {

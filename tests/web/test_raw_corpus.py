@@ -1,0 +1,33 @@
+"""Malformed multipart, JSON and HTTP against the real server: every answer is an expected one, the worker survives."""
+
+import pytest
+
+from tests import raw_http
+from tests.corpus import json_bodies, multipart
+from tests.web.requests import KEY
+
+ACCEPTED = 200
+"""The fake synthesizer accepts any reference audio, where a real decoder would refuse it."""
+
+
+@pytest.mark.parametrize("corpus", [multipart, json_bodies], ids=["multipart", "json"])
+def test_the_same_seed_makes_the_same_cases(corpus):
+    assert corpus.cases(7) == corpus.cases(7) != corpus.cases(8)
+    assert len({case.name for case in corpus.cases(7)}) >= 15
+
+
+@pytest.mark.parametrize("corpus", [multipart, json_bodies], ids=["multipart", "json"])
+def test_every_malformed_request_gets_an_expected_status(serve, corpus):
+    server = serve(capacity=10)
+    pid = server.worker_pid
+    wrong = []
+    for case in corpus.cases(1, KEY):
+        status = raw_http.ask(server.port, case.raw, timeout=60).status
+        allowed = case.expect | ({ACCEPTED} if 415 in case.expect else set())
+        if status not in allowed:
+            wrong.append((case.name, status, sorted(case.expect), case.raw[-100:]))
+    assert not wrong
+    assert server.ask(raw_http.clone_request()).is_complete
+    assert server.worker_pid == pid
+    assert server.health()["running"] == 0
+    assert "ERROR" not in server.log.read_text()
