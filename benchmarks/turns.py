@@ -45,14 +45,14 @@ class CountedPrefill:
     """A runtime that counts the positions it prefills."""
 
     def __init__(self, runtime: Any) -> None:
-        self._runtime, self.positions = runtime, 0
+        self._runtime, self.prefilled = runtime, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)
 
     def prefill(self, x: torch.Tensor, start: int) -> None:
         """Count, then prefill."""
-        self.positions += len(x)
+        self.prefilled += len(x)
         self._runtime.prefill(x, start)
 
 
@@ -92,10 +92,10 @@ def compare(engine: CsmEngine, runtime: CountedPrefill, seconds: int, turns: int
     # The first turn is not measured: it fills the cache of the conversation, and that of the voice.
     for number in range(-1, turns):
         for result, used in zip(measured, (None, cache), strict=True):
-            runtime.positions, target = 0, Turn("0", f"{number} {TEXT}")
+            runtime.prefilled, target = 0, Turn("0", f"{number} {TEXT}")
             seconds_taken = generate(engine, Conversation((context, *said, target), len(said)), used)
             if number >= 0:
-                result.positions += runtime.positions
+                result.positions += runtime.prefilled
                 result.seconds += seconds_taken
     return measured
 
