@@ -21,6 +21,9 @@ from csm.errors import UnusableReference
 SAMPLE_RATE = 24_000
 MIN_SECONDS = 1.0
 
+LOUDNESS_SECONDS = 0.4
+"""Length of the blocks of ITU-R BS.1770-4: the loudness of less audio is not defined."""
+
 LOUDNESS = -20.0
 """Loudness of close speech in LUFS by ITU-R BS.1770-4, as `torchaudio.functional.loudness` measures it."""
 PEAK = 10 ** (-1 / 20)
@@ -52,21 +55,22 @@ class Conditioned(Waveform):
     dropped_seconds: float = 0.0
 
 
-def condition(waveform: Waveform, max_seconds: float) -> Conditioned:
+def condition(waveform: Waveform, max_seconds: float, min_seconds: float = MIN_SECONDS) -> Conditioned:
     """Make reference audio of a recording.
 
     Args:
         waveform: mono, at any rate and level.
         max_seconds: longest result; a longer recording is cut at the quietest point of its last quarter.
+        min_seconds: least sound in the recording, at least `LOUDNESS_SECONDS`.
 
     Returns:
         Float32 at 24 kHz and `LOUDNESS`, with peaks below `PEAK` and 100 ms of silence at either end.
 
     Raises:
-        UnusableReference: the recording is not finite, silent, clipped, or has less than `MIN_SECONDS` of sound.
+        UnusableReference: the recording is not finite, silent, clipped, or has less than `min_seconds` of sound.
     """
     level = Level.from_samples(waveform.samples)
-    signal = _trimmed(_resampled(waveform, level))
+    signal = _trimmed(_resampled(waveform, level), min_seconds)
     _refuse_clipped(signal)
     kept = _cut_at_pause(signal, max_seconds)
     samples = np.ascontiguousarray(_levelled(kept).numpy(), dtype=np.float32)
@@ -153,17 +157,17 @@ def _active(levels: Tensor) -> Tensor:
     return nn.pad(near.float(), (2, 2)).unfold(0, 5, 1).median(dim=1).values > 0
 
 
-def _trimmed(signal: Tensor) -> Tensor:
+def _trimmed(signal: Tensor, min_seconds: float) -> Tensor:
     frames = _active(_decibels(signal)).nonzero().flatten().tolist() if len(signal) >= _FRAME else []
     first, end = (frames[0], frames[-1] + 1) if frames else (0, 0)
-    _refuse_short((end - first) / _FRAMES_PER_SECOND)
+    _refuse_short((end - first) / _FRAMES_PER_SECOND, min_seconds)
     return signal[max(first - _MARGIN_FRAMES, 0) * _FRAME : (end + _MARGIN_FRAMES) * _FRAME]
 
 
-def _refuse_short(sounding: float) -> None:
-    if sounding < MIN_SECONDS:
+def _refuse_short(sounding: float, min_seconds: float) -> None:
+    if sounding < min_seconds:
         raise UnusableReference(
-            f"The reference audio has {sounding:.2f} s of sound; at least {MIN_SECONDS:g} s is needed, "
+            f"The reference audio has {sounding:.2f} s of sound; at least {min_seconds:g} s is needed, "
             "5 to 15 s is best."
         )
 

@@ -1,10 +1,23 @@
 """Synthesize speech: a text and a voice in, PCM out."""
 
-from csm.speech.api import SAMPLE_RATE, Notes, Speech, State, Status, Synthesizer, Utterance
+from csm.speech.api import (
+    SAMPLE_RATE,
+    Dialogue,
+    DialogueTurn,
+    Notes,
+    Speech,
+    State,
+    Status,
+    Synthesizer,
+    Utterance,
+    VoiceSource,
+)
 from csm.speech.voices.api import VoiceDraft, VoiceInfo, Voices
 
 __all__ = [
     "SAMPLE_RATE",
+    "Dialogue",
+    "DialogueTurn",
     "Notes",
     "Speech",
     "State",
@@ -13,5 +26,6 @@ __all__ = [
     "Utterance",
     "VoiceDraft",
     "VoiceInfo",
+    "VoiceSource",
     "Voices",
 ]

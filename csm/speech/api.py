@@ -1,7 +1,7 @@
 """What the HTTP layer sees of speech synthesis: plain data and one protocol; does not import torch."""
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from csm.engine.stats import EngineStats
@@ -14,16 +14,12 @@ SAMPLE_RATE = 24_000
 """Sample rate of all PCM, in Hz."""
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """One request to speak.
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """How to speak.
 
     Attributes:
-        text: what to say, as the client wrote it.
-        reference: the file of the reference audio, in any format that ffmpeg reads; or None for a stored voice.
-        voice: id, name or alias of a stored voice; or None for reference audio. Exactly one of both is given.
         owner: whose stored voices are meant, beside the shared ones.
-        transcript: the words of the reference audio, or None when the client does not know them.
         temperature: of sampling; 0 is greedy.
         top_k: number of most likely codes that each draw chooses from.
         seed: makes the result repeatable; None chooses a random one.
@@ -32,17 +28,81 @@ class Utterance:
         speed: of the audio, with the pitch kept; 2 halves the duration.
     """
 
-    text: str
-    reference: bytes | None = None
-    voice: str | None = None
     owner: str = ANONYMOUS
-    transcript: str | None = None
     temperature: float = 0.9
     top_k: int = 50
     seed: int | None = None
     max_seconds: float | None = None
     stream: bool = True
     speed: float = 1.0
+
+
+@dataclass(frozen=True)
+class VoiceSource:
+    """Where a voice comes from: exactly one of `reference` and `voice` is given.
+
+    Attributes:
+        reference: the file of the reference audio, in any format that ffmpeg reads; or None for a stored voice.
+        voice: id, name or alias of a stored voice; or None for reference audio.
+        transcript: the words of the reference audio, or None when the client does not know them.
+    """
+
+    reference: bytes | None = None
+    voice: str | None = None
+    transcript: str | None = None
+
+
+@dataclass(frozen=True)
+class Utterance(Delivery):
+    """One request to speak a text.
+
+    Attributes:
+        text: what to say, as the client wrote it.
+        reference, voice, transcript: see `VoiceSource`.
+    """
+
+    text: str
+    reference: bytes | None = None
+    voice: str | None = None
+    transcript: str | None = None
+
+
+@dataclass(frozen=True)
+class DialogueTurn:
+    """One turn of a dialogue.
+
+    Attributes:
+        speaker: number of the speaker; see `Dialogue`.
+        text: what is said: by the model, or in `audio`; in the latter case, None if the client does not know it.
+        audio: the file of a turn that was heard; None if the turn is to be spoken.
+    """
+
+    speaker: int
+    text: str | None
+    audio: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue(Delivery):
+    """One request to speak turns of a dialogue, each with all turns before as context.
+
+    Speakers are numbered from 0, in the order of their first turns. A speaker without an entry in `voices` speaks in
+    the voice of their first turn that was heard, which must come before their first turn that is spoken.
+
+    Attributes:
+        turns: at least one of them is to be spoken.
+        voices: of speakers.
+    """
+
+    turns: Sequence[DialogueTurn]
+    voices: Mapping[int, VoiceSource] = field(default_factory=dict)
+
+    @classmethod
+    def from_utterance(cls, utterance: Utterance) -> "Dialogue":
+        """Return the dialogue of one turn and one voice that an utterance is."""
+        delivery = {part.name: getattr(utterance, part.name) for part in fields(Delivery)}
+        voice = VoiceSource(utterance.reference, utterance.voice, utterance.transcript)
+        return cls([DialogueTurn(0, utterance.text)], {0: voice}, **delivery)
 
 
 @dataclass(frozen=True)
@@ -74,7 +134,8 @@ class Notes:
 
     Attributes:
         finish_reason: stop, length, silence or repeat (`csm.speech.endings`); None before the end.
-        segments: number of segments of the text.
+        segments: number of segments of all texts.
+        turn: index of the turn that the latest audio belongs to.
         retries: number of times that a segment ended badly and was generated again.
         language: ISO 639-1 code of the text's language; None before it is detected.
         transcript_source: where the transcript comes from: `given`, `recognized` or `none`; None before that is known.
@@ -83,6 +144,7 @@ class Notes:
 
     finish_reason: str | None = None
     segments: int = 0
+    turn: int = 0
     retries: int = 0
     language: str | None = None
     transcript_source: TranscriptSource | None = None
@@ -149,6 +211,9 @@ class Synthesizer(Protocol):
             GenerationFailed, DeadlineExceeded, StorageFailed: the server failed.
             Cancelled: the client disconnected.
         """
+
+    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """Return the audio of those turns of a dialogue that are to be spoken, one after the other; see `speak`."""
 
     def drain(self) -> None:
         """Accept no new requests; let the running ones finish."""

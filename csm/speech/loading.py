@@ -16,7 +16,7 @@ from csm.engine.stats import EngineStats
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
-from csm.speech.api import Speech, State, Status, Synthesizer, Utterance
+from csm.speech.api import Dialogue, Speech, State, Status, Synthesizer, Utterance
 from csm.speech.voices.api import Voices
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,10 @@ class LoadingSynthesizer:
     def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.speak`."""
         return self._loaded().speak(utterance, reservation, is_disconnected)
+
+    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """See `Synthesizer.converse`."""
+        return self._loaded().converse(dialogue, reservation, is_disconnected)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from csm.asr.transcriber import Transcriber
-from csm.audio.condition import condition
+from csm.audio.condition import MIN_SECONDS, condition
 from csm.audio.decode import decode
 from csm.audio.report import Report, examine
 from csm.audio.waveform import Waveform
@@ -47,13 +47,20 @@ class ReferenceReader:
         self._transcriber = Transcriber.from_settings(settings)
         self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 
-    def read(self, content: bytes, transcript: str | None, is_disconnected: Callable[[], bool]) -> Reference:
+    def read(
+        self,
+        content: bytes,
+        transcript: str | None,
+        is_disconnected: Callable[[], bool],
+        min_seconds: float = MIN_SECONDS,
+    ) -> Reference:
         """Read one file.
 
         Args:
             content: of the file, in any format that ffmpeg reads.
             transcript: the words, or None to recognise them if a recogniser is configured.
             is_disconnected: polled while this waits.
+            min_seconds: see `condition`.
 
         Raises:
             UndecodableAudio, UnusableReference: the file cannot be used.
@@ -64,7 +71,7 @@ class ReferenceReader:
         with self._decoding_slot(is_disconnected):
             # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
             recording = decode(content, max_seconds=2 * max_seconds)
-            waveform = condition(recording, max_seconds=max_seconds)
+            waveform = condition(recording, max_seconds, min_seconds)
             report = examine(recording, waveform)
         source: TranscriptSource = "given"
         words = clean(transcript or "")

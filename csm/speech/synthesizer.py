@@ -2,30 +2,31 @@
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 from csm.audio.encoders.pcm import pcm16
-from csm.audio.report import warnings
 from csm.audio.tempo import changed
 from csm.engine.api import Engine
 from csm.engine.prefix_cache import ConversationCache
 from csm.engine.stats import EngineStats
 from csm.errors import NotReady
+from csm.model.conversation import Turn
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
-from csm.speech.api import Notes, Speech, State, Status, Utterance
+from csm.speech.api import Delivery, Dialogue, Notes, Speech, State, Status, Utterance
+from csm.speech.casting import CastReader
 from csm.speech.frontend import TextFrontend
 from csm.speech.history import History
 from csm.speech.narration import Manner, Narration
 from csm.speech.reference import ReferenceReader
-from csm.speech.voice import ROLE, Voice, reference_turn
 from csm.speech.voices.stored import StoredVoices
 
 HISTORY_SECONDS = 45.0
 """Maximum audio of earlier segments of a text in the context of the next one: about three segments. The longer it is,
-the more rarely keys and values are computed again, but the more memory they take, and the more time each frame."""
+the more rarely keys and values are computed again, but the more memory they take, and the more time each frame. The
+turns of a dialogue are dropped only when the model's context is full."""
 
 
 class CsmSynthesizer:
@@ -46,6 +47,7 @@ class CsmSynthesizer:
         self._frontend = TextFrontend(settings)
         self._reader = ReferenceReader(settings)
         self.voices = StoredVoices(settings, engine, self._reader)
+        self._cast_reader = CastReader(engine, self._frontend, self._reader, self.voices)
         self._draining = False
 
     def status(self) -> Status:
@@ -70,29 +72,35 @@ class CsmSynthesizer:
 
     def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.speak`."""
-        notes = Notes()
-        return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
+        return self.converse(Dialogue.from_utterance(utterance), reservation, is_disconnected)
 
-    def _speak(
-        self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
+    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """See `Synthesizer.converse`."""
+        notes = Notes()
+        return Speech(self._converse(dialogue, reservation, is_disconnected, notes), notes)
+
+    def _converse(
+        self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
     ) -> Generator[bytes, None, None]:
         started = time.monotonic()
         # An answer that is not streamed takes memory until it has been sent, so the HTTP layer holds the
         # reservation until then.
-        with (
-            reservation if utterance.stream else nullcontext(),
-            self._voice(utterance, is_disconnected, notes) as voice,
-        ):
-            # The request may run for minutes, and the file is no longer needed: free its memory.
-            utterance = replace(utterance, reference=None)
-            script = self._frontend.prepare(utterance.text)
-            notes.segments, notes.language = len(script.segments), script.language.code
-            cache = ConversationCache() if len(script.segments) > 1 else None
-            history = History([reference_turn(voice, ROLE)], HISTORY_SECONDS)
-            narration = Narration(self._engine, history, self._manner(utterance), is_disconnected, cache)
+        with reservation if dialogue.stream else nullcontext(), ExitStack() as lent:
+            cast = self._cast_reader.read(dialogue, is_disconnected, notes, lent)
+            # The request may run for minutes, and the files are no longer needed: free their memory.
+            dialogue = replace(dialogue, turns=(), voices={})
+            history = History(cast.context, HISTORY_SECONDS if len(cast.turns) == 1 else float("inf"))
+            cache = ConversationCache() if notes.segments > 1 else None
+            narration = Narration(self._engine, history, self._manner(dialogue), is_disconnected, cache)
             try:
-                for samples in changed(narration.speak(script), utterance.speed):
-                    yield pcm16(samples)
+                for notes.turn, turn in cast.turns.items():
+                    if isinstance(turn, Turn):
+                        narration.hear(turn)
+                        continue
+                    for samples in changed(narration.speak(turn.script, turn.role), dialogue.speed):
+                        yield pcm16(samples)
+                    if narration.is_over:
+                        break
                 notes.finish_reason = narration.finish_reason
             finally:
                 notes.retries = narration.retries
@@ -108,28 +116,13 @@ class CsmSynthesizer:
         self._engine.close()
         self._reader.close()
 
-    @contextmanager
-    def _voice(self, utterance: Utterance, is_disconnected: Callable[[], bool], notes: Notes) -> Iterator[Voice]:
-        """Provide the voice of an utterance, encoded."""
-        if utterance.reference is None:
-            with self.voices.lend(utterance.owner, utterance.voice or "", is_disconnected) as (info, voice):
-                notes.transcript_source = info.transcript_source
-                yield voice
-            return
-        reference = self._reader.read(utterance.reference, utterance.transcript, is_disconnected)
-        del utterance  # with its file; see `_speak`
-        notes.transcript_source, notes.reference_warnings = reference.transcript_source, warnings(reference.report)
-        voice = Voice(reference.waveform, reference.transcript)
-        # Once for all segments: with a small cache, each of them would be encoded again.
-        yield replace(voice, codes=self._engine.encode(reference_turn(voice, ROLE), is_disconnected))
-
-    def _manner(self, utterance: Utterance) -> Manner:
+    def _manner(self, delivery: Delivery) -> Manner:
         return Manner(
-            seed=secrets.randbits(63) if utterance.seed is None else utterance.seed,
-            temperature=utterance.temperature,
-            top_k=utterance.top_k,
-            max_seconds=None if utterance.max_seconds is None else utterance.max_seconds * utterance.speed,
+            seed=secrets.randbits(63) if delivery.seed is None else delivery.seed,
+            temperature=delivery.temperature,
+            top_k=delivery.top_k,
+            max_seconds=None if delivery.max_seconds is None else delivery.max_seconds * delivery.speed,
             max_segment_seconds=self._settings.max_audio_seconds,
-            streamed=utterance.stream,
-            speed=utterance.speed,
+            streamed=delivery.stream,
+            speed=delivery.speed,
         )

@@ -385,6 +385,14 @@ def test_the_history_is_left_out_where_the_context_has_no_room_for_it() -> None:
     assert max(len(conversation.said) for conversation, _, _ in engine.asked) == 1
 
 
+def test_old_turns_are_dropped_in_blocks_where_the_context_is_full_but_never_the_voice() -> None:
+    engine = Scripted(refuses=lambda conversation: len(conversation.said) > 5)
+    narration = Narration(engine, History([REFERENCE]), MANNER, lambda: False)
+    list(narration.speak(script(SEGMENTS)))
+    assert [len(conversation.said) for conversation, _, _ in engine.asked] == [0, 1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5]
+    assert all(conversation.context == (REFERENCE,) for conversation, _, _ in engine.asked)
+
+
 def test_a_text_that_does_not_fit_at_all_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         narrate(Scripted(refuses=lambda conversation: True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from csm import errors
 from csm.engine.stats import EngineStats
-from csm.speech import Notes, Speech, State, Status, Utterance
+from csm.speech import Dialogue, Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 
 CHUNK = b"\x01\x02" * 960
@@ -88,6 +88,7 @@ class FakeSynthesizer:
     state: State = "healthy"
     details: dict[str, Any] = field(default_factory=dict)
     spoken: list[Utterance] = field(default_factory=list)
+    conversed: list[Dialogue] = field(default_factory=list)
     journal: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
     engine_stats: EngineStats | None = None
@@ -147,6 +148,28 @@ class FakeSynthesizer:
                 with self.lock:
                     self.running -= 1
                 self.note("end", said=said)
+
+    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+        """See `Synthesizer.converse`."""
+        notes = Notes(language="en", transcript_source="none")
+        return Speech(self._converse(dialogue, reservation, is_disconnected, notes), notes)
+
+    def _converse(
+        self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
+    ) -> Generator[bytes, None, None]:
+        self.conversed.append(dialogue)
+        with reservation:
+            for notes.turn, turn in enumerate(dialogue.turns):
+                if turn.audio is not None:
+                    continue
+                script = Script.parse(turn.text or "")
+                notes.segments += 1
+                for said in range(script.chunks):
+                    if script.fail and said == script.after:
+                        raise script.error()
+                    self._pause(script.pace, said == script.hold, is_disconnected)
+                    yield script.chunk()
+                notes.finish_reason = script.finish
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

@@ -1,0 +1,183 @@
+"""Read what a dialogue is made of: the voices of those who speak, what was heard, and the texts."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from csm.audio.condition import LOUDNESS_SECONDS, MIN_SECONDS
+from csm.audio.report import warnings
+from csm.engine.api import Engine
+from csm.errors import InvalidRequest, UndecodableAudio, UnknownVoice, UnusableReference
+from csm.model.conversation import Turn
+from csm.speech.api import Dialogue, DialogueTurn, Notes
+from csm.speech.frontend import Script, TextFrontend
+from csm.speech.reference import Reference, ReferenceReader
+from csm.speech.voice import Voice, reference_turn
+from csm.speech.voices.api import TranscriptSource
+from csm.speech.voices.stored import StoredVoices
+
+MAX_HEARD_SECONDS = 180.0
+"""Maximum audio of all turns that were heard. The model's context holds 164 s."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A turn that is to be spoken.
+
+    Attributes:
+        role: of its speaker.
+        script: what to say.
+    """
+
+    role: str
+    script: Script
+
+
+@dataclass(frozen=True, eq=False)
+class Cast:
+    """A dialogue that can be performed.
+
+    Attributes:
+        context: the turns of the reference audio of those who speak, encoded.
+        turns: by their index in the dialogue: `Turn` if it was heard, `Line` if it is to be spoken. A turn that serves
+            as reference audio is in the context instead.
+    """
+
+    context: Sequence[Turn]
+    turns: Mapping[int, Turn | Line]
+
+
+class CastReader:
+    """Reads dialogues.
+
+    Args:
+        engine: encodes audio.
+        frontend: prepares texts.
+        reader: decodes reference audio and turns that were heard.
+        voices: that are stored.
+    """
+
+    def __init__(self, engine: Engine, frontend: TextFrontend, reader: ReferenceReader, voices: StoredVoices) -> None:
+        self._engine, self._frontend, self._reader, self._voices = engine, frontend, reader, voices
+
+    def read(self, dialogue: Dialogue, is_disconnected: Callable[[], bool], notes: Notes, lent: ExitStack) -> Cast:
+        """Return the cast of a dialogue. Texts are read first, since that is fast and fails most often.
+
+        Args:
+            dialogue: to read.
+            is_disconnected: polled while this waits.
+            notes: to fill in.
+            lent: to be closed when the stored voices are no longer needed.
+
+        Raises:
+            InvalidRequest: a speaker has no voice, or there is nothing to say.
+            UndecodableAudio, UnusableReference, UnknownVoice: a voice or a turn that was heard cannot be used.
+            DeadlineExceeded, GenerationFailed, StorageFailed: the server failed.
+            Cancelled: the client disconnected.
+        """
+        _check(dialogue)
+        turns: dict[int, Turn | Line] = {**self._lines(dialogue, notes)}
+        speaking = {turn.speaker for turn in dialogue.turns if turn.audio is None}
+        context: dict[int, Turn] = {}
+        for speaker in sorted(speaking & dialogue.voices.keys()):
+            with _locating(dialogue, f"the voice of speaker {speaker}"):
+                context[speaker] = self._reference(dialogue, speaker, is_disconnected, notes, lent)
+        seconds = 0.0
+        for index, turn in enumerate(dialogue.turns):
+            if turn.audio is None:
+                continue
+            is_reference = turn.speaker in speaking and turn.speaker not in context
+            with _locating(dialogue, f"turns[{index}].audio"):
+                heard = self._heard(turn, is_reference, is_disconnected)
+                seconds += heard.waveform.seconds
+                if seconds > MAX_HEARD_SECONDS:
+                    raise UnusableReference(
+                        f"the turns have more than {MAX_HEARD_SECONDS:g} s of audio in total: leave out the oldest"
+                    )
+                said = self._encoded(Turn(str(turn.speaker), heard.transcript, heard.waveform), is_disconnected)
+            if is_reference:
+                context[turn.speaker] = said
+                _note(notes, heard.transcript_source)
+            else:
+                turns[index] = said
+        return Cast([turn for _, turn in sorted(context.items())], dict(sorted(turns.items())))
+
+    def _lines(self, dialogue: Dialogue, notes: Notes) -> dict[int, Line]:
+        lines: dict[int, Line] = {}
+        for index, turn in enumerate(dialogue.turns):
+            if turn.audio is None:
+                with _locating(dialogue, f"turns[{index}]", "."):
+                    lines[index] = Line(str(turn.speaker), self._frontend.prepare(turn.text or ""))
+        scripts = [line.script for line in lines.values()]
+        notes.segments = sum(len(script.segments) for script in scripts)
+        languages = [script.language.code for script in scripts]
+        notes.language = next((code for code in languages if code != "en"), "en")
+        return lines
+
+    def _reference(
+        self, dialogue: Dialogue, speaker: int, is_disconnected: Callable[[], bool], notes: Notes, lent: ExitStack
+    ) -> Turn:
+        """Return the turn of a speaker's reference audio, encoded."""
+        source = dialogue.voices[speaker]
+        if source.reference is None:
+            info, voice = lent.enter_context(self._voices.lend(dialogue.owner, source.voice or "", is_disconnected))
+            _note(notes, info.transcript_source)
+            return reference_turn(voice, str(speaker))
+        reference = self._reader.read(source.reference, source.transcript, is_disconnected)
+        _note(notes, reference.transcript_source)
+        suffix = f" (speaker {speaker})" if len(dialogue.turns) > 1 else ""
+        notes.reference_warnings += [line + suffix for line in warnings(reference.report)]
+        return self._encoded(
+            reference_turn(Voice(reference.waveform, reference.transcript), str(speaker)), is_disconnected
+        )
+
+    def _heard(self, turn: DialogueTurn, is_reference: bool, is_disconnected: Callable[[], bool]) -> Reference:
+        """Read a turn that was heard. Unlike reference audio, it may be short, and is not cut."""
+        min_seconds = MIN_SECONDS if is_reference else LOUDNESS_SECONDS
+        heard = self._reader.read(turn.audio or b"", turn.text, is_disconnected, min_seconds)
+        if heard.report.dropped_seconds:
+            longest = heard.report.seconds + heard.report.dropped_seconds
+            raise UnusableReference(
+                f"the turn has {longest:.1f} s of audio, more than CSM_MAX_REFERENCE_SECONDS: divide it into several"
+            )
+        return heard
+
+    def _encoded(self, turn: Turn, is_disconnected: Callable[[], bool]) -> Turn:
+        # Once for all segments: with a small cache, each of them would be encoded again.
+        return replace(turn, codes=self._engine.encode(turn, is_disconnected))
+
+
+def _check(dialogue: Dialogue) -> None:
+    """Check that somebody speaks, and that everybody who speaks has a voice.
+
+    Raises:
+        InvalidRequest: nobody speaks, or a speaker has no voice.
+    """
+    if all(turn.audio is not None for turn in dialogue.turns):
+        raise InvalidRequest("turns: there is nothing to say; leave out the audio of the turns that are to be spoken")
+    known = set(dialogue.voices)
+    for index, turn in enumerate(dialogue.turns):
+        if turn.audio is not None:
+            known.add(turn.speaker)
+        elif turn.speaker not in known:
+            raise InvalidRequest(
+                f"turns[{index}]: its speaker (number {turn.speaker}, counted from 0) has no voice: give them an entry "
+                "in voices, or audio in an earlier turn"
+            )
+
+
+@contextmanager
+def _locating(dialogue: Dialogue, place: str, separator: str = ": ") -> Iterator[None]:
+    """Put the place in a dialogue before the message of an error; a single text is no dialogue."""
+    try:
+        yield
+    except (InvalidRequest, UndecodableAudio, UnusableReference, UnknownVoice) as error:
+        if len(dialogue.turns) == 1:
+            raise
+        raise type(error)(f"{place}{separator}{error}") from None
+
+
+def _note(notes: Notes, source: TranscriptSource) -> None:
+    """Note where a transcript comes from; of several, the least certain counts."""
+    certainty: list[TranscriptSource | None] = ["none", "recognized", "given", None]
+    notes.transcript_source = min(notes.transcript_source, source, key=certainty.index)
