@@ -1,7 +1,9 @@
 // Runs in the page before its own scripts: keeps every answer, and every sample played through the Web Audio API.
 window.answers = []; // promises of the bodies
 window.heard = []; // Float32Arrays of 128 samples each
-window.closings = []; // seconds of audio that had left the device when a context was closed
+window.firstFrame = undefined; // of `heard`, counted from the start of the audio context
+window.context = undefined; // the last audio context
+window.closings = []; // frames that had left the device when a context was closed
 
 const { fetch } = window;
 window.fetch = async function (...request) {
@@ -14,7 +16,7 @@ window.fetch = async function (...request) {
 
 const tap = `registerProcessor("tap", class extends AudioWorkletProcessor {
   process([[samples]]) {
-    if (samples) this.port.postMessage(samples.slice());
+    if (samples) this.port.postMessage({ frame: currentFrame, samples: samples.slice() });
     return true;
   }
 });`;
@@ -29,8 +31,12 @@ if (window.AudioWorklet) {
   const { connect } = AudioNode.prototype;
   AudioNode.prototype.connect = function (target, ...rest) {
     if (target instanceof AudioDestinationNode) {
+      window.context = this.context;
       const node = new AudioWorkletNode(this.context, "tap", { numberOfOutputs: 0 });
-      node.port.onmessage = ({ data }) => window.heard.push(data);
+      node.port.onmessage = ({ data }) => {
+        window.firstFrame ??= data.frame;
+        window.heard.push(data.samples);
+      };
       connect.call(this, node);
     }
     return connect.call(this, target, ...rest);
@@ -38,7 +44,7 @@ if (window.AudioWorklet) {
 
   const { close } = AudioContext.prototype;
   AudioContext.prototype.close = function () {
-    window.closings.push(this.getOutputTimestamp().contextTime);
+    window.closings.push(this.getOutputTimestamp().contextTime * this.sampleRate);
     return close.call(this);
   };
 }

@@ -36,7 +36,7 @@ def test_a_recording_is_cloned_and_every_sample_heard(visitor, tmp_path):
     heard = visitor.heard()
     assert np.array_equal(heard[heard != 0], sent[sent != 0])
     [closed_at] = visitor.page.evaluate("window.closings")
-    assert closed_at >= np.flatnonzero(heard)[-1] / 24_000
+    assert closed_at > visitor.page.evaluate("window.firstFrame") + np.flatnonzero(heard)[-1]
 
 
 def test_audio_is_heard_while_it_is_generated_and_cancelling_frees_the_slot(visitor, server):
@@ -48,6 +48,19 @@ def test_audio_is_heard_while_it_is_generated_and_cancelling_frees_the_slot(visi
     visitor.page.get_by_role("button", name="Cancel").click()
     visitor.expect_status("Cancelled.")
     server.await_idle()
+
+
+def test_cancelling_before_the_first_audio_leaves_the_queue(visitor, context, app, server):
+    visitor.choose_file()
+    visitor.speak(LONG)
+    visitor.await_sound()
+    second = Visitor(context.new_page(), app)
+    second.choose_file()
+    second.speak()
+    wait_until(lambda: server.health()["waiting"] == 1)
+    assert "status=499" not in server.log.read_text()
+    second.page.get_by_role("button", name="Cancel").click()
+    wait_until(lambda: "status=499" in server.log.read_text())
 
 
 def test_leaving_the_page_frees_the_slot(visitor, server):
@@ -74,6 +87,27 @@ def test_the_speech_can_be_replayed_and_searched(visitor):
             audio.play();
         })"""
     )
+
+
+def test_warnings_about_the_recording_are_shown(visitor):
+    visitor.choose_file({"name": "voice.wav", "mimeType": "audio/wav", "buffer": synthetic_speech(seconds=2)})
+    with visitor.page.expect_response("**/api/voice-clone") as answer:
+        visitor.speak()
+    visitor.expect_status("The speech is complete.")
+    warnings = answer.value.headers["x-reference-warnings"]
+    assert "short" in warnings
+    expect(visitor.page.get_by_text(warnings)).to_be_visible()
+
+
+def test_replaying_stops_the_live_sound(visitor):
+    visitor.choose_file()
+    visitor.speak()
+    visitor.await_sound()
+    visitor.page.evaluate("window.context.suspend()")  # or the sound might end first
+    visitor.expect_status("The speech is complete and still playing.")
+    visitor.page.get_by_label("Speech", exact=True).locator("audio").evaluate("(audio) => audio.play()")
+    visitor.expect_status("The speech is complete.")
+    assert visitor.page.evaluate("window.context.state") == "closed"
 
 
 def test_a_wrong_key_is_shown(context, built, server, tmp_path):

@@ -23,7 +23,7 @@ export function ReferenceInput({ reference, onChange }: Props) {
             Stop recording
           </button>
         ) : (
-          <button type="button" onClick={recorder.start} disabled={!hasMicrophone}>
+          <button type="button" onClick={recorder.start} disabled={!hasMicrophone || recorder.asking}>
             Record
           </button>
         )}

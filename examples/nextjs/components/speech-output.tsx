@@ -31,6 +31,7 @@ export function SpeechOutput({ state, onReplay }: Props) {
           <Figure name="Speed" value={`${(speech.seconds / speech.total).toFixed(1)} × real time`} />
         </dl>
       )}
+      {speech?.warnings && <p className="hint">About the recording: {speech.warnings}</p>}
       {url && (
         <div className="row">
           <audio controls src={url} onPlay={onReplay} aria-label="Speech" />

@@ -54,7 +54,7 @@ export function VoiceCloner() {
           {!reference && <span className="hint">Record a voice or choose a file first.</span>}
         </div>
       </form>
-      <SpeechOutput state={state} onReplay={playing ? stop : () => {}} />
+      <SpeechOutput state={state} onReplay={stop} />
     </>
   );
 }

@@ -2,12 +2,17 @@ import { PcmPlayer } from "./pcm-player";
 import type { components } from "./voice-server";
 import { readWav, wavFile } from "./wav";
 
-/** Speech that has arrived completely. Times are in seconds since the form was sent. */
+/**
+ * Speech that has arrived completely.
+ *
+ * `firstAudio` and `total` are in seconds since the form was sent; `warnings` are the server's, about the recording.
+ */
 export interface Speech {
   file: Blob;
   seconds: number;
   firstAudio: number;
   total: number;
+  warnings: string | null;
 }
 
 /** Where a request is. `received` is in seconds of audio. */
@@ -16,16 +21,13 @@ export type Progress =
   | { phase: "streaming"; firstAudio: number; received: number }
   | { phase: "complete"; speech: Speech; playing: boolean };
 
-/** The server's own sentence about what went wrong. */
-export class ServerError extends Error {}
-
 /**
  * Send the form and play the answer while it arrives.
  *
  * Call this in the handler of a click. Aborting the signal stops the request, the generation and the sound. Where the
  * browser has no AudioWorklet (plain HTTP), nothing is played, and the speech is reported once it is complete.
  *
- * @throws ServerError if the server refuses; another error if the connection breaks.
+ * @throws Error with the server's sentence if it refuses; TypeError if the connection breaks.
  */
 export async function cloneVoice(form: FormData, signal: AbortSignal, report: (progress: Progress) => void) {
   const player = window.isSecureContext ? await PcmPlayer.open() : undefined;
@@ -53,7 +55,7 @@ async function receive(
   const sent = performance.now();
   const elapsed = () => (performance.now() - sent) / 1000;
   const response = await fetch("/api/voice-clone", { method: "POST", body: form, signal });
-  if (!response.ok || !response.body) throw new ServerError(await sentence(response));
+  if (!response.ok || !response.body) throw new Error(await sentence(response));
 
   const chunks: Int16Array<ArrayBuffer>[] = [];
   let [firstAudio, received, rate] = [0, 0, 0];
@@ -65,8 +67,9 @@ async function receive(
     player?.push(samples);
     report({ phase: "streaming", firstAudio, received });
   }
-  if (!received) throw new ServerError("The server sent no audio. Try another text.");
-  return { file: wavFile(chunks, rate), seconds: received, firstAudio, total: elapsed() };
+  if (!received) throw new Error("The server sent no audio. Try another text.");
+  const warnings = response.headers.get("x-reference-warnings");
+  return { file: wavFile(chunks, rate), seconds: received, firstAudio, total: elapsed(), warnings };
 }
 
 async function sentence(response: Response): Promise<string> {

@@ -1,5 +1,5 @@
 /** CSM's sample rate. The audio context runs at this rate, so nothing is resampled in JavaScript. */
-export const SAMPLE_RATE = 24_000;
+const SAMPLE_RATE = 24_000;
 
 /** Plays samples while they arrive. Needs a secure context (HTTPS or localhost), as AudioWorklet does. */
 export class PcmPlayer {
@@ -29,9 +29,7 @@ export class PcmPlayer {
       this.context.addEventListener("statechange", () => {
         if (this.context.state === "closed") resolve();
       });
-      // The last samples have left the queue but still have to pass the browser's and the system's buffers.
-      const latency = 1000 * (this.context.baseLatency + (this.context.outputLatency || 0));
-      this.node.port.onmessage = () => setTimeout(resolve, latency);
+      this.node.port.onmessage = () => resolve();
       this.node.port.postMessage("end");
     });
   }

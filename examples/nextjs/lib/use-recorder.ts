@@ -12,6 +12,7 @@ const FORMATS = [
 /** Record the microphone into a file; stops by itself after `MAX_SECONDS`. */
 export function useRecorder(onRecorded: (file: File) => void) {
   const [recorder, setRecorder] = useState<MediaRecorder>();
+  const [asking, setAsking] = useState(false); // the visitor, for permission
   const [seconds, setSeconds] = useState(0);
   const [error, setError] = useState("");
 
@@ -27,6 +28,7 @@ export function useRecorder(onRecorded: (file: File) => void) {
   }, [recorder]);
 
   async function start() {
+    setAsking(true);
     setError("");
     setSeconds(0);
     try {
@@ -42,9 +44,10 @@ export function useRecorder(onRecorded: (file: File) => void) {
     } catch (reason) {
       setError(explain(reason));
     }
+    setAsking(false);
   }
 
-  return { recording: recorder !== undefined, seconds, error, start, stop: () => recorder?.stop() };
+  return { asking, recording: recorder !== undefined, seconds, error, start, stop: () => recorder?.stop() };
 }
 
 function explain(reason: unknown): string {

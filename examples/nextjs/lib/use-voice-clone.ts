@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "react";
-import { cloneVoice, type Progress, ServerError } from "./clone-voice";
+import { cloneVoice, type Progress } from "./clone-voice";
 
 export type CloneState = { phase: "idle" } | { phase: "cancelled" } | { phase: "failed"; message: string } | Progress;
 
@@ -21,7 +21,8 @@ export function useVoiceClone() {
     try {
       await cloneVoice(form, current.signal, report);
     } catch (error) {
-      report({ phase: "failed", message: error instanceof ServerError ? error.message : BROKEN });
+      // `fetch` and the reader of its body throw TypeErrors, whose messages differ from browser to browser.
+      report({ phase: "failed", message: error instanceof TypeError ? BROKEN : (error as Error).message });
     }
   }
 

@@ -3,6 +3,9 @@
 
 const START_SECONDS = 0.2;
 
+// Silence after the last sample, which still has to pass the buffers of the browser, the system and the headphones.
+const END_SECONDS = 0.5;
+
 class PcmQueue extends AudioWorkletProcessor {
   chunks = [];
   position = 0; // in the first chunk
@@ -10,6 +13,7 @@ class PcmQueue extends AudioWorkletProcessor {
   needed = START_SECONDS * sampleRate; // samples to queue before playing
   playing = false;
   ended = false;
+  silence = END_SECONDS * sampleRate; // samples left to play after the end
 
   constructor() {
     super();
@@ -36,6 +40,8 @@ class PcmQueue extends AudioWorkletProcessor {
     }
     if (this.queued) return true;
     if (this.ended) {
+      this.silence -= output.length;
+      if (this.silence > 0) return true;
       this.port.postMessage("played");
       return false;
     }
