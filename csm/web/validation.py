@@ -5,7 +5,7 @@ import binascii
 import difflib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -191,39 +191,48 @@ def _explain(body: type[Body], found: list[ErrorDetails]) -> InvalidField:
     error = min(found, key=lambda error: order.index(error["type"]) if error["type"] in order else len(order))
     *outer, last = error["loc"] or ("",)
     if error["type"] == "extra_forbidden":
-        known = list(_at(_schema(body), outer)["properties"])
+        name, schema = _locate(_schema(body), outer)
+        known = list(schema["properties"])
         close = difflib.get_close_matches(str(last).lower()[:64], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
-        return InvalidField(_path([*outer, close[0]]) if close else "", f"There is an unknown field: {hint}")
-    name = _path([*error["loc"], error.get("ctx", {}).get("field", "")]).rstrip(".")
+        return InvalidField(f"{name}.{close[0]}".lstrip(".") if close else "", f"There is an unknown field: {hint}")
+    name, schema = _locate(_schema(body), error["loc"])
+    if field := error.get("ctx", {}).get("field"):
+        name = f"{name}.{field}".lstrip(".")
     if error["type"] == "missing":
         return MissingField(name, f"The field '{name}' is missing.")
     if error["type"] == "rule":
         return InvalidField(name, f"{name} {error['msg']}.".lstrip())
     if error["type"] == "string_unicode":
         return InvalidField(name, f"{name} contains half of a surrogate pair, which is no character.")
-    return InvalidField(name, f"{name or 'The body'} must be {_expected(_at(_schema(body), error['loc']))}.")
+    return InvalidField(name, f"{name or 'The body'} must be {_expected(schema)}.")
 
 
-def _at(schema: dict[str, Any], loc: "list[str | int] | tuple[str | int, ...]") -> dict[str, Any]:
-    """Return the schema of the field at a location within a body."""
+def _locate(schema: dict[str, Any], loc: Iterable[str | int]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a field within a body, such as `turns[1].text`, and its schema."""
+    name = ""
     for step in loc:
         schema = _unwrap(schema)
-        schema = schema["items"] if isinstance(step, int) else schema["properties"][step]
-    return _unwrap(schema)
-
-
-def _path(loc: "list[str | int] | tuple[str | int, ...]") -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).lstrip(".")
+        if isinstance(step, int):
+            name, schema = f"{name}[{step}]", schema.get("items", {})
+        elif step in schema.get("properties", {}):
+            name, schema = f"{name}.{step}", schema["properties"][step]
+        else:  # a name that the client made up
+            name, schema = f"{name}.*", schema.get("additionalProperties", {})
+    return name.lstrip("."), _unwrap(schema)
 
 
 def _expected(schema: dict[str, Any]) -> str:
     """Describe the values that a schema allows."""
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
-    kinds = {"boolean": "true or false", "string": "text", "array": "a list", "object": "an object"}
-    if (kind := schema.get("type", "")) in kinds:
-        return kinds[kind]
-    if kind == "integer":
-        return f"a whole number from {schema['minimum']} to {schema['maximum']}"
-    return f"a number from {schema['minimum']:g} to {schema['maximum']:g}"
+    kinds = {"number": "a number", "integer": "a whole number", "boolean": "true or false"}
+    kinds |= {"string": "text", "array": "a list", "object": "an object"}
+    kind = kinds.get(schema.get("type", ""), "valid")
+    if "maximum" in schema:
+        low, high = (str(schema[name]).removesuffix(".0") for name in ("minimum", "maximum"))
+        return f"{kind} from {low} to {high}"
+    for unit, least, most in (("items", "minItems", "maxItems"), ("characters", "minLength", "maxLength")):
+        if most in schema:
+            return f"{kind} of {schema.get(least, 0)} to {schema[most]} {unit}"
+    return kind

@@ -23,12 +23,12 @@ from csm.web import json_body
         (b'{"a": ' + b"9" * 5000 + b"}", "malformed"),
         (b'{"a": 1, "a": 2}', "repeated"),
         (b'{"b": {"a": 1, "\\u0061": 2}}', "repeated"),
-        (b"[" * 30_000 + b"]" * 30_000, "too deeply"),
+        (b"[" * 100_000 + b"]" * 100_000, "too deeply"),
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "too deeply"),
         (b"[" * 1_000_000, "too many values"),
-        (b"[" + b'"",' * 70_000 + b'""]', "too many values"),
-        (b'"' + b'\\"' * 500_000, "malformed"),
-        (b'"' + b'\\"' * 500_000 + b"\\", "malformed"),
+        (b"[" + b'"",' * 300_000 + b'""]', "too many values"),
+        (b'"' + b'\\"' * 500_000 + b'"', "too many values"),
+        (b'"' + b'\\"' * 100_000, "malformed"),
     ],
 )
 def test_an_invalid_document_is_refused(data, reason):
@@ -37,8 +37,8 @@ def test_an_invalid_document_is_refused(data, reason):
 
 
 def test_a_long_text_with_many_brackets_is_accepted():
-    text = r"[pause:1s] {\"} \\" * 100_000
-    assert len(json_body.parse(b'{"text": "%s"}' % text.encode())["text"]) > 1_000_000
+    text = '[pause:1s] {"one", "two"}\n' * 10_000
+    assert json_body.parse(json.dumps({"text": text}).encode())["text"] == text
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(-1e9, 1e9) | st.text()

@@ -20,7 +20,9 @@ class Outer(Body):
     note: OptionalText = None
     is_loud: bool = False
     count: int | None = Field(None, ge=0, le=9)
-    parts: list[Inner] | None = None
+    parts: list[Inner] | None = Field(None, max_length=3)
+    code: str | None = Field(None, min_length=2, max_length=4)
+    roles: dict[str, Inner] | None = None
 
 
 def parse(**values):
@@ -74,6 +76,17 @@ def test_errors_inside_of_a_list_say_where():
         parse(parts=[{}])
 
 
+def test_lengths_are_explained():
+    assert refusal(parts=[{"text": "x"}] * 4)[1] == "parts must be a list of 0 to 3 items."
+    assert refusal(code="x")[1] == "code must be text of 2 to 4 characters."
+
+
+def test_names_that_a_client_makes_up_are_not_repeated():
+    assert refusal(roles={"canary": {"text": ""}})[0] == "roles.*.text"
+    assert refusal(roles={"canary": 1}) == ("roles.*", "roles.* must be an object.")
+    assert "canary" not in refusal(canary=1)[1]
+
+
 def test_half_of_a_surrogate_pair_is_refused():
     assert "surrogate" in refusal(name="\ud800")[1]
 
@@ -115,7 +128,3 @@ def test_a_list_in_a_form_is_json():
     form = {"name": "x", "parts": '[{"text": "hello", "weight": 2}]'}
     parts = Outer.from_form(form, app_settings()).parts
     assert [(part.text, part.weight) for part in parts or ()] == [("hello", 2.0)]
-
-
-def test_the_name_of_an_unknown_field_is_not_repeated():
-    assert "canary" not in refusal(canary=1)[1]
