@@ -101,7 +101,7 @@ def start_server(folder: Path, capacity: int = 4, program: Sequence[str] = PROGR
         program: what to run; see `serve_fake_synthesizer`.
         given: settings.
     """
-    port = free_port()
+    port = given.get("port") or free_port()
     journal, log = folder / f"journal-{port}", folder / f"log-{port}"
     options = {"port": port, "api_keys": "secret", "rate_limit": "1000 per minute", "log_level": "DEBUG", **given}
     command = [sys.executable, "-W", "error", *program, str(journal), str(capacity), json.dumps(options)]
