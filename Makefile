@@ -70,8 +70,11 @@ check: $(DEV_STAMP)  ## check lint, format, types, import rules and Dockerfile
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint Dockerfile
 
-docs: $(SERVE_STAMP)  ## write .env.example and the README's settings table from csm/settings.py
+docs: $(NEXTJS_STAMP)  ## write .env.example, the README's settings table, and the types of the Next.js example
 	$(RUN) -m docs.settings --write
+	mkdir -p build
+	$(RUN) -m docs.openapi > build/openapi.json
+	$(NPM) --prefix $(NEXTJS) run generate -- ../../build/openapi.json
 
 vendor: $(DEV_STAMP)  ## fetch the third-party files in csm/web/static/vendor again
 	mkdir -p build/vendor

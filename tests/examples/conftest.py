@@ -7,8 +7,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.examples import nextjs_app
-from tests.examples.visitor import VOICE, Visitor
+from tests.examples.visitor import Visitor
 from tests.real_server import RealServer, real_server
+from tests.reference_audio import VOICE
 
 SECRET = "secret"
 

@@ -36,9 +36,9 @@ def build() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def generate(document: str, target: Path) -> None:
-    """Write the TypeScript types of the API that an OpenAPI document describes, given its address."""
-    command = [str(NODE), str(OPENAPI_TYPESCRIPT), document, "--output", str(target)]
+def generate(document: Path, target: Path) -> None:
+    """Write the TypeScript types of the API that an OpenAPI document describes."""
+    command = [str(NODE), str(OPENAPI_TYPESCRIPT), str(document), "--output", str(target)]
     subprocess.run(command, cwd=APP, env=environment(), check=True, capture_output=True)
 
 
@@ -69,4 +69,4 @@ def running(folder: Path, voice_server: str, key: str) -> Iterator[str]:
 
 
 def _may_unshare() -> bool:
-    return subprocess.run(["unshare", "--net", "ip", "link"], capture_output=True).returncode == 0
+    return subprocess.run(["sh", "-c", "unshare --net ip link"], capture_output=True).returncode == 0

@@ -1,5 +1,6 @@
 """The Next.js example as visitors use it: the built app and the real server, in a real browser."""
 
+import json
 import os
 import signal
 import wave
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from docs import openapi
 from tests.examples import nextjs_app
-from tests.examples.visitor import LONG, VOICE, Visitor
+from tests.examples.visitor import LONG, Visitor
 from tests.polling import wait_until
 from tests.ports import free_port
 from tests.real_server import clone_request, real_server
@@ -175,7 +177,7 @@ def test_the_page_is_accessible_and_fits_a_phone(browser, app, scheme):
 
 
 def test_the_voice_can_be_cloned_with_the_keyboard_alone(visitor):
-    visitor.choose_file(VOICE)
+    visitor.choose_file()
     focused = "document.activeElement.name || document.activeElement.textContent"
     visitor.page.get_by_label("What is said in the recording").focus()
     visitor.page.keyboard.press("Tab")
@@ -190,9 +192,12 @@ def test_the_voice_can_be_cloned_with_the_keyboard_alone(visitor):
 
 
 def test_the_types_are_those_of_the_server(built, server, tmp_path):
-    nextjs_app.generate(f"http://127.0.0.1:{server.port}/openapi.json", tmp_path / "voice-server.d.ts")
+    document = server.get("/openapi.json").body
+    assert json.loads(document) == openapi.document()
+    (tmp_path / "openapi.json").write_bytes(document)
+    nextjs_app.generate(tmp_path / "openapi.json", tmp_path / "voice-server.d.ts")
     committed = nextjs_app.APP / "lib" / "voice-server.d.ts"
-    assert (tmp_path / "voice-server.d.ts").read_text() == committed.read_text(), "run `npm run generate`"
+    assert (tmp_path / "voice-server.d.ts").read_text() == committed.read_text(), "run `make docs`"
 
 
 def test_a_quota_that_is_used_up_is_shown(context, built, tmp_path):

@@ -10,9 +10,9 @@ from playwright.sync_api import Page, expect
 
 from tests.paths import ROOT
 from tests.polling import wait_until
+from tests.reference_audio import VOICE
 
 TAP = Path(__file__).with_name("audio_tap.js")
-VOICE = ROOT / "examples" / "voice.webm"
 TRANSCRIPT = (ROOT / "examples" / "voice.txt").read_text()
 LONG = "One, two, three, four, five, six, seven. " * 100
 TIMEOUT_MS = 120_000
