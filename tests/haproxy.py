@@ -58,6 +58,16 @@ class HaProxy:
         """Whether a server gets requests."""
         return self.servers()[name]["status"] == "UP"
 
+    @contextlib.contextmanager
+    def only(self, names: str) -> Iterator[None]:
+        """Send new requests to these servers only."""
+        others = [name for name in NAMES if name not in names]
+        for name in others:
+            self.command(f"set server csm/{name} state drain")
+        yield
+        for name in others:
+            self.command(f"set server csm/{name} state ready")
+
 
 @contextlib.contextmanager
 def haproxy(folder: Path, servers: Sequence[int], maxconn: int) -> Iterator[HaProxy]:
