@@ -24,6 +24,7 @@ from csm.web.access_log import Access
 FIRST_AUDIO_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120)
 LATENCY_BUCKETS = (0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200)
 AUDIO_BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200)
+FINISHED_REASONS = ("stop", "length", "silence", "repeat", "abort")
 GAP_BUCKETS = (0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
@@ -53,6 +54,9 @@ class Metrics:
             ["finished_reason"],
             registry=registry,
         )
+        for reason in FINISHED_REASONS:
+            # From zero on, because Prometheus does not see an increase in the first value of a series.
+            self._finished.labels(reason)
         # The detector's codes are a fixed list of about a hundred.
         self._languages = Counter(
             "csm_text_language",
@@ -147,7 +151,9 @@ def _of_engine(engine: stats.EngineStats) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "csm_prefix_cache_queries", "Look-ups of voices in the cache, one for each segment.", engine.voice_queries
     )
-    yield CounterMetricFamily("csm_prefix_cache_hits", "Look-ups that found the voice.", engine.voice_hits)
+    yield CounterMetricFamily(
+        "csm_prefix_cache_hits", "Look-ups that found the keys and values of the voice.", engine.voice_hits
+    )
     yield GaugeMetricFamily("csm_kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1.", engine.kv_usage)
     if (memory := engine.device_memory) is not None:
         yield GaugeMetricFamily("csm_gpu_memory_allocated_bytes", "GPU memory of tensors.", memory.allocated)
