@@ -9,7 +9,7 @@ from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
 from csm.web.metrics import Metrics
-from csm.web.routes import clone, docs, health, models, page, speech
+from csm.web.routes import clone, docs, health, models, page, speech, voices
 from csm.web.routes import metrics as metrics_route
 
 SYNTHESIZER, METRICS = "csm.synthesizer", "csm.metrics"
@@ -38,13 +38,16 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     problems.install(app, settings)
     cors.install(app, settings)
     auth.install(app, Keyring.from_settings(settings), Keyring.for_metrics(settings))
-    capacity.install(app, synthesizer, frozenset({clone.NAME, speech.NAME}))
+    capacity.install(app, synthesizer, voices.RESERVING | {clone.NAME, speech.NAME})
     limiter = rate_limit.install(app, settings)
 
     for route in (clone, speech):
         speaking = route.blueprint(settings, synthesizer, limiter)
         limiter.limit(settings.rate_limit)(speaking)
         app.register_blueprint(speaking)
+    storing = voices.blueprint(settings, synthesizer)
+    limiter.limit(settings.rate_limit)(storing)
+    app.register_blueprint(storing)
     app.register_blueprint(models.blueprint(synthesizer))
     app.register_blueprint(health.blueprint(synthesizer))
     app.register_blueprint(page.blueprint(settings))

@@ -5,10 +5,11 @@
 
 from collections.abc import Iterator
 
-from flask import Flask, request
+from flask import Flask, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from csm.speech.voices.api import ANONYMOUS
 from csm.web import access_log
 from csm.web.keys import Keyring
 
@@ -35,12 +36,19 @@ def install(app: Flask, keys: Keyring, metrics_keys: Keyring) -> None:
         if request.blueprint in PUBLIC or not required.is_needed:
             return
         presented = _presented(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
-        name = next(filter(None, map(required.name_of, presented)), None)
-        if name is None:
+        key = next(filter(None, map(required.find, presented)), None)
+        if key is None:
             raise Unauthorized(HELP, www_authenticate=CHALLENGE)
-        access_log.current().client = name
+        access_log.current().client = key.name
+        g.owner = key.owner
 
     app.before_request(guard)
+
+
+def owner() -> str:
+    """Return who owns the voices that the current request stores and finds."""
+    found: str = g.get("owner", ANONYMOUS)
+    return found
 
 
 def _presented(authorization: str, api_key: str) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
-"""Reserve capacity for each request that generates speech, before its body is read or its quota is charged."""
+"""Reserve capacity for each request that uses the model, before its body is read or its quota is charged."""
 
-from collections.abc import Container
+from collections.abc import Set
 
 from flask import Flask, Response, g, request
 
@@ -8,11 +8,11 @@ from csm.speech import Synthesizer
 from csm.speech.admission import Reservation
 
 
-def install(app: Flask, synthesizer: Synthesizer, blueprints: Container[str | None]) -> None:
-    """Hold a reservation for each request to the blueprints, until its response is closed."""
+def install(app: Flask, synthesizer: Synthesizer, names: Set[str | None]) -> None:
+    """Hold a reservation for each request to these blueprints and endpoints, until its response is closed."""
 
     def reserve() -> None:
-        if request.blueprint in blueprints:
+        if names & {request.blueprint, request.endpoint}:
             g.reservation = synthesizer.reserve()
 
     def pass_on(response: Response) -> Response:

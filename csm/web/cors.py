@@ -14,7 +14,7 @@ from werkzeug.exceptions import Forbidden
 from csm.settings import Settings
 
 ALLOWED = {
-    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }

@@ -10,15 +10,19 @@ from csm.web.problems import OpenAIErrors, Problem, openai_error, problem_docume
 ERRORS = {
     400: ("The body is malformed, or a part is missing or repeated.", "A part is repeated: each may be sent once."),
     401: ("The key is missing or wrong.", "A valid key is needed: send it as 'Authorization: Bearer KEY'."),
-    403: ("A page of a site that CSM_CORS_ORIGINS does not allow.", "This server takes no requests from such pages."),
+    403: (
+        "The server's settings do not allow this, or a page of another site sent it.",
+        "This server stores no voices: its operator can set CSM_VOICES_DIR to a folder for them.",
+    ),
     404: ("There is nothing of this name.", "There is no such voice."),
-    409: ("The name is taken.", "There is a voice of this name already."),
+    409: ("The name is taken, or there are too many voices.", "There is a voice of this name: choose another one."),
     413: ("The body is too large.", "The upload is too large: at most 10 MB and a few fields."),
     415: ("The body has the wrong type, or the audio cannot be decoded.", "The reference audio cannot be decoded."),
     422: ("A field is unknown or out of range, or the audio cannot be used.", "speed must be a number from 0.5 to 2."),
     429: ("Your quota is used up.", "Your quota of 10 per 1 minute is used up; try again in 20 seconds."),
     500: ("The server failed.", "Something went wrong on our side; the request id finds it in the server's log."),
     503: ("The server is loading, draining, or busy.", "All slots are busy and the queue is full; try again later."),
+    507: ("The voice cannot be read or written.", "The voice cannot be stored: the server's disk is full."),
     504: ("The speech did not begin in time.", "No audio was generated in time; try again later."),
 }
 """What each status means, and an example of what the client is told."""

@@ -66,16 +66,15 @@ def read(request: flask.Request, body: type[AnyBody], settings: Settings) -> Any
         raise UnsupportedMediaType(f"Send multipart/form-data; its parts are {', '.join(body.model_fields)}.")
     with _deadline(request):
         _ = request.form
-    files = body.files()
-    _refuse_misplaced(request, body.model_fields.keys() - files.keys(), files)
-    parts: dict[str, Any] = {name: _once(request.form.getlist(name)) for name in request.form}
-    if any("\N{REPLACEMENT CHARACTER}" in text for pair in parts.items() for text in pair):
+    files, repeatable = body.files(), body.repeatable()
+    _refuse_misplaced(request, body.model_fields.keys() - set(files), files)
+    if any("\N{REPLACEMENT CHARACTER}" in text for name, texts in request.form.lists() for text in (name, *texts)):
         raise BadRequest("A field is not valid UTF-8.")
-    for name, is_repeatable in files.items():
-        contents = [_content(name, file) for file in request.files.getlist(name)]
-        if contents:
-            parts[name] = contents if is_repeatable else _once(contents)
-    return body.from_form(parts, settings)
+    parts: dict[str, list[Any]] = dict(request.form.lists())
+    parts |= {name: [_content(name, file) for file in sent] for name, sent in request.files.lists()}
+    return body.from_form(
+        {name: values if name in repeatable else _once(values) for name, values in parts.items()}, settings
+    )
 
 
 def read_json(request: flask.Request, body: type[AnyBody], settings: Settings) -> AnyBody:

@@ -31,11 +31,21 @@ class Key:
         name: for logs and quotas; keys of one name share a quota, so that a key can be replaced.
         digest: SHA-256 of the key.
         expires: Unix time from which the key is refused, or None.
+        is_named: whether the name is the operator's choice; otherwise it is the number of the key in a list.
     """
 
     name: str
     digest: bytes
     expires: float | None = None
+    is_named: bool = True
+
+    @property
+    def owner(self) -> str:
+        """Who owns the voices that are stored with this key: its name, so that the key can be replaced.
+
+        The numbers of keys change with their list, so these are told apart by their digests. No name has a colon.
+        """
+        return self.name if self.is_named else f"sha256:{self.digest.hex()}"
 
     @classmethod
     def parse(cls, line: str) -> "Key":
@@ -73,8 +83,9 @@ class Keyring:
     def from_settings(cls, settings: Settings) -> "Keyring":
         """Return the keyring that the settings describe; plain keys are named key-1, key-2, ..."""
         plain = (key.get_secret_value().encode() for key in settings.api_keys)
-        named = (Key(f"key-{number}", hashlib.sha256(key).digest()) for number, key in enumerate(plain, 1))
-        return cls(named, settings.api_keys_file)
+        digests = (hashlib.sha256(key).digest() for key in plain)
+        numbered = (Key(f"key-{number}", digest, is_named=False) for number, digest in enumerate(digests, 1))
+        return cls(numbered, settings.api_keys_file)
 
     @classmethod
     def for_metrics(cls, settings: Settings) -> "Keyring":
@@ -86,7 +97,7 @@ class Keyring:
         if settings.metrics_key is None:
             return cls()
         secret = settings.metrics_key.get_secret_value().encode()
-        if cls.from_settings(settings).name_of(secret) is not None:
+        if cls.from_settings(settings).find(secret) is not None:
             raise SettingsError("CSM_METRICS_KEY is one of the API keys: choose a key of its own")
         return cls([Key("metrics", hashlib.sha256(secret).digest())])
 
@@ -95,15 +106,15 @@ class Keyring:
         """Whether clients must present a key; with an empty keys file, no client has access."""
         return bool(self._fixed) or self._path is not None
 
-    def name_of(self, presented: bytes) -> str | None:
-        """Return the name of a valid key, else None; takes the same time whichever key matches, and if none does."""
+    def find(self, presented: bytes) -> Key | None:
+        """Return the key if it is valid; takes the same time whichever key matches, and if none does."""
         if self._path is not None:
             self._refresh(self._path)
-        digest, now, name = hashlib.sha256(presented).digest(), time.time(), None
+        digest, now, found = hashlib.sha256(presented).digest(), time.time(), None
         for key in self._fixed + self._from_file:
             if hmac.compare_digest(key.digest, digest) and (key.expires is None or now < key.expires):
-                name = key.name
-        return name
+                found = key
+        return found
 
     def _refresh(self, path: Path) -> None:
         """Read the file again if it changed; while it is missing or unreadable, the keys last read stay valid."""

@@ -82,7 +82,7 @@ STATUS: dict[type[errors.CsmError], int] = {
     errors.UnknownVoice: HTTPStatus.NOT_FOUND,
     errors.NotAllowed: HTTPStatus.FORBIDDEN,
     errors.Conflict: HTTPStatus.CONFLICT,
-    errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StorageFailed: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,

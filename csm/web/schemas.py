@@ -16,7 +16,7 @@ from pydantic import (
 
 from csm.audio.tempo import MAX_SPEED, MIN_SPEED
 from csm.speech import Utterance
-from csm.web.validation import Audio, Body, OptionalText, Text, refuse, settings_of
+from csm.web.validation import Audio, Body, OptionalText, Text, missing, refuse, settings_of
 
 MAX_VOICE_CHARS = 200
 
@@ -55,13 +55,23 @@ OpenAIVoice = Annotated[
 ]
 """A voice as OpenAI's clients name it."""
 
+VoiceWord = Annotated[
+    str | None,
+    BeforeValidator(_name_of_voice),
+    WithJsonSchema({"anyOf": [_VOICE_NAME | {"pattern": r"\S"}, {"type": "null"}]}),
+]
+"""A voice as the other routes name it."""
+
 
 class CloneForm(Body):
-    """Reference audio, and a text to speak in its voice."""
+    """Reference audio or a stored voice, and a text to speak in it."""
 
-    audio: Audio = Field(description="Reference audio in any common format; 5 to 15 seconds are best.")
+    audio: Audio | None = Field(
+        None, description="Reference audio in any common format; 5 to 15 seconds are best. Required without `voice`."
+    )
+    voice: VoiceWord = Field(None, description="Id or name of a stored voice, in place of `audio`.")
     text: Text = Field(description="What to say, in English.")
-    transcript: OptionalText = Field(None, description="The words of the reference audio.")
+    transcript: OptionalText = Field(None, description="The words of the reference audio; not used with `voice`.")
     temperature: Temperature = 0.9
     top_k: TopK = 50
     seed: Seed | None = None
@@ -72,8 +82,15 @@ class CloneForm(Body):
     consent: Consent = None
 
     @model_validator(mode="after")
-    def _speaker_has_agreed(self, info: ValidationInfo) -> Self:
-        require_consent(self.consent, info)
+    def _has_one_voice(self, info: ValidationInfo) -> Self:
+        if self.audio is None and self.voice is None:
+            raise missing("audio")
+        if self.audio is not None and self.voice is not None:
+            raise refuse("must not be sent together with audio", "voice")
+        if self.voice is not None and self.transcript is not None:
+            raise refuse("belongs to audio; a stored voice has its own", "transcript")
+        if self.audio is not None or self.consent is False:
+            require_consent(self.consent, info)
         return self
 
     def utterance(self) -> Utterance:
@@ -81,6 +98,7 @@ class CloneForm(Body):
         return Utterance(
             text=self.text,
             reference=self.audio,
+            voice=self.voice,
             transcript=self.transcript,
             temperature=self.temperature,
             top_k=self.top_k,

@@ -7,12 +7,11 @@ from flask_limiter import Limiter
 
 from csm.settings import Settings
 from csm.speech import Speech, Synthesizer, Utterance
-from csm.speech.voices.api import ANONYMOUS
-from csm.web import access_log, capacity, disconnect, rate_limit
+from csm.web import access_log, auth, capacity, disconnect, rate_limit
 
 
 def speak(utterance: Utterance, settings: Settings, synthesizer: Synthesizer, limiter: Limiter) -> Speech:
-    """Charge the client's quota of characters and return the speech.
+    """Charge the client's quota of characters and return the speech; stored voices are those of the client's key.
 
     Raises:
         TooManyRequests, InvalidField: the quota does not allow so many characters.
@@ -22,5 +21,5 @@ def speak(utterance: Utterance, settings: Settings, synthesizer: Synthesizer, li
     access_log.current().noted.update(text_chars=len(utterance.text))
     if utterance.reference is not None:
         access_log.current().noted.update(reference_bytes=len(utterance.reference))
-    utterance = replace(utterance, owner=access_log.current().client or ANONYMOUS)
+    utterance = replace(utterance, owner=auth.owner())
     return synthesizer.speak(utterance, capacity.current(), disconnect.watch(request.environ))

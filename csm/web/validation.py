@@ -72,11 +72,16 @@ class Body(BaseModel):
             raise _explain(cls, error.errors(include_url=False, include_input=False)) from None
 
     @classmethod
-    def files(cls) -> dict[str, bool]:
-        """Return the names of the fields that are files in a form, and whether each may be sent several times."""
+    def files(cls) -> list[str]:
+        """Return the names of the fields that are files in a form."""
         kinds = {name: _unwrap(schema) for name, schema in _schema(cls)["properties"].items()}
-        found = {name: kind.get("items", kind).get("format") == "binary" for name, kind in kinds.items()}
-        return {name: "items" in kinds[name] for name, is_file in found.items() if is_file}
+        return [name for name, kind in kinds.items() if kind.get("items", kind).get("format") == "binary"]
+
+    @classmethod
+    def repeatable(cls) -> set[str]:
+        """Return the names of the fields that may be sent several times in a form: lists of files or of texts."""
+        kinds = {name: _unwrap(schema) for name, schema in _schema(cls)["properties"].items()}
+        return {name for name, kind in kinds.items() if kind.get("items", {}).get("type") == "string"}
 
     @model_validator(mode="before")
     @classmethod
@@ -104,6 +109,11 @@ def refuse(rule: str, field: str = "") -> PydanticCustomError:
         field: name of the field; not needed in the validator of a field.
     """
     return PydanticCustomError("rule", rule, {"field": field})
+
+
+def missing(field: str) -> PydanticCustomError:
+    """Return the error to raise in a validator: a field is needed because of the others."""
+    return PydanticCustomError("missing", "missing", {"field": field})
 
 
 def _within_limit(text: str, info: ValidationInfo) -> str:

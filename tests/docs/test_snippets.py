@@ -146,8 +146,8 @@ def test_the_keys_file_accepts_its_key(checkout, monkeypatch):
     assert done.returncode == 0, done.stderr
     key = done.stdout.split(": ")[1].strip()
     keys = Keyring.from_settings(load(None, api_keys_file=checkout / "keys.txt"))
-    assert keys.name_of(key.encode()) == "alice"
-    assert keys.name_of(b"another") is None
+    assert keys.find(key.encode()).name == "alice"
+    assert keys.find(b"another") is None
     assert key not in (checkout / "keys.txt").read_text()
 
 

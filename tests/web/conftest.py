@@ -13,6 +13,7 @@ from tests.polling import wait_until
 from tests.web.app_settings import app_settings
 from tests.web.fake_server import FakeServer, start_server
 from tests.web.fake_synthesizer import FakeSynthesizer
+from tests.web.fake_voices import FakeVoices
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,13 @@ def fake() -> FakeSynthesizer:
 @pytest.fixture
 def make_app(fake: FakeSynthesizer) -> Callable[..., Flask]:
     """Make an application with the settings given."""
-    return lambda **given: web.create_app(app_settings(**given), fake)
+
+    def make(**given: Any) -> Flask:
+        settings = app_settings(**given)
+        fake.voices = FakeVoices(settings)
+        return web.create_app(settings, fake)
+
+    return make
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from typing import Any
 
 from csm import errors
 from csm.engine.stats import EngineStats
+from csm.settings import load
 from csm.speech import Dialogue, Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
+from tests.web.fake_voices import FakeVoices
 
 CHUNK = b"\x01\x02" * 960
 """40 ms of audio."""
@@ -80,7 +82,7 @@ class FakeSynthesizer:
     Attributes:
         capacity: requests served at once; more are `Busy`.
         path: file that the journal is written to as well, for tests in another process.
-        voices: none; the routes of stored voices are tested with the real library.
+        voices: for its own routes, and to look up the voices of utterances.
     """
 
     capacity: int = 100
@@ -92,7 +94,7 @@ class FakeSynthesizer:
     journal: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
     engine_stats: EngineStats | None = None
-    voices: Any = None
+    voices: FakeVoices = field(default_factory=lambda: FakeVoices(load(None)))
     admission: Admission = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -127,8 +129,8 @@ class FakeSynthesizer:
         if script.warn:
             notes.reference_warnings = [f"{script.warn}: a sentence", "noisy: another"]
         with reservation:
-            if utterance.voice not in (None, "default"):
-                raise errors.UnknownVoice("There is no such voice.")
+            if utterance.voice is not None:
+                self.voices.library.resolve(utterance.owner, utterance.voice)
             with self.lock:
                 self.running += 1
             self.spoken.append(utterance)

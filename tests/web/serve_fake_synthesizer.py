@@ -13,6 +13,7 @@ from csm import log, web
 from csm.server import serve
 from csm.settings import load
 from tests.web.fake_synthesizer import FakeSynthesizer
+from tests.web.fake_voices import FakeVoices
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
 
     def create() -> Flask:
-        app = web.create_app(settings, FakeSynthesizer(int(capacity), Path(journal)))
+        app = web.create_app(settings, FakeSynthesizer(int(capacity), Path(journal), voices=FakeVoices(settings)))
         web.serve_metrics(app, settings)
         return app
 

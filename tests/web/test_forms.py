@@ -33,7 +33,7 @@ def test_a_valid_body_is_accepted(post):
         (AUDIO + TEXT, 400, "final boundary"),
         ((AUDIO + TEXT + END)[: len(AUDIO) + 20], 400, "final boundary"),
         (b"nothing like a form", 400, "final boundary"),
-        (END, 400, "'audio' is missing"),
+        (END, 400, "'text' is missing"),
         (AUDIO + END, 400, "'text' is missing"),
         (TEXT + END, 400, "'audio' is missing"),
         (AUDIO + AUDIO + TEXT + END, 400, "repeated"),

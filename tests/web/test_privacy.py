@@ -33,6 +33,11 @@ def requests():
     yield post(form(), Content_Type=CANARY)
     yield post(form(), path=f"/clone-voice?text={CANARY}")
     yield post(form(), path=f"/{CANARY}")
+    yield post(voice_form(), path="/v1/audio/voices")
+    yield post(voice_form(consent=b"no"), path="/v1/audio/voices")
+    yield post(form(voice=CANARY))
+    yield post(form(), path=f"/v1/audio/voices/{CANARY}").replace(b"POST", b"DELETE")
+    yield post(b"", path=f"/v1/audio/voices/{CANARY}/sample").replace(b"POST", b"GET")
     yield post(form(), Content_Length=CANARY)
     yield post(form(), Transfer_Encoding=CANARY)
     yield post(form()).replace(b"POST", CANARY.encode())
@@ -41,11 +46,18 @@ def requests():
     yield post(form(), X_Null=f"{CANARY}\0")
 
 
+def voice_form(**given):
+    """A form that would make a voice, if the server stored any."""
+    texts = {"name": CANARY.encode(), "transcript": CANARY.encode(), "consent": CANARY.encode(), **given}
+    parts = [raw_http.part("audio_sample", CANARY.encode(), "a.wav"), *(raw_http.part(*text) for text in texts.items())]
+    return b"".join(parts) + f"--{raw_http.BOUNDARY}--\r\n".encode()
+
+
 def test_what_a_client_sends_is_in_no_log_and_no_error(server):
     """The shared server logs at DEBUG."""
     for request in requests():
         answer = server.ask(request)
-        if b"application/problem+json" in answer.raw or answer.status == 200:
+        if b"json" in answer.raw or answer.status == 200:
             assert CANARY.encode() not in answer.raw, request[:300]
     log = server.log.read_text()
     assert "csm.web request" in log

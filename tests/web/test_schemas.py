@@ -88,7 +88,7 @@ def test_a_misspelt_field_is_refused_with_the_right_spelling(typo, meant):
 
 
 def test_an_unknown_field_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidField, match="audio, text, transcript"):
+    with pytest.raises(InvalidField, match="audio, voice, text, transcript"):
         utterance(zzz="")
 
 

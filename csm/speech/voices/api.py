@@ -127,17 +127,22 @@ class Voices(Protocol):
         """
 
 
+NAME_RULE = f"must have 1 to {MAX_NAME_CHARS} printable characters, no slash, and not look like an id"
+CONSENT_RULE = (
+    "must be a statement that the speaker of the recordings agrees, of at most "
+    f"{MAX_CONSENT_CHARS} printable characters"
+)
+
+
 def clean_name(name: str) -> str:
-    """Return a name in Unicode's normal form C.
+    """Return the name of a voice in Unicode's normal form C.
 
     Raises:
-        InvalidRequest: it is empty or too long, has a slash or a character that cannot be printed, or looks like an id.
+        InvalidRequest: it breaks `NAME_RULE`.
     """
     name = unicodedata.normalize("NFC", name.strip())
-    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or "/" in name:
-        raise InvalidRequest(f"name must have 1 to {MAX_NAME_CHARS} printable characters, and no slash.")
-    if PRIVATE_ID.fullmatch(name):
-        raise InvalidRequest("name must not look like the id of a voice.")
+    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or "/" in name or PRIVATE_ID.fullmatch(name):
+        raise InvalidRequest(f"The name {NAME_RULE}.")
     return name
 
 
@@ -145,13 +150,10 @@ def clean_consent(statement: str) -> str:
     """Return a consent statement on one line.
 
     Raises:
-        InvalidRequest: it is empty, too long, or says no.
+        InvalidRequest: it breaks `CONSENT_RULE`; one that says no counts as none.
     """
     statement = " ".join(unicodedata.normalize("NFC", statement).split())
-    refused = statement.lower() in ("", "false", "no", "off", "0")
-    if refused or len(statement) > MAX_CONSENT_CHARS or not statement.isprintable():
-        raise InvalidRequest(
-            "consent must be a statement that the speaker of the recordings agrees, of at most "
-            f"{MAX_CONSENT_CHARS} printable characters."
-        )
+    is_refusal = statement.lower() in ("", "false", "no", "off", "0")
+    if is_refusal or len(statement) > MAX_CONSENT_CHARS or not statement.isprintable():
+        raise InvalidRequest(f"The consent {CONSENT_RULE}.")
     return statement

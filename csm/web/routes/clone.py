@@ -1,4 +1,4 @@
-"""POST /clone-voice: takes reference audio and a text, and answers with the text spoken in that voice."""
+"""POST /clone-voice: takes reference audio or the name of a stored voice, and answers with a text spoken in it."""
 
 from flask import Blueprint, Response, request
 from flask_limiter import Limiter
@@ -18,7 +18,7 @@ def blueprint(settings: Settings, synthesizer: Synthesizer, limiter: Limiter) ->
     routes = Blueprint(NAME, __name__)
 
     @routes.post("/clone-voice")
-    @describe(Operation("Speak a text in the voice of reference audio", {200: AUDIO}, CloneForm, errors=SPEECH_ERRORS))
+    @describe(Operation("Speak a text in a voice", {200: AUDIO}, CloneForm, errors=(404, *SPEECH_ERRORS)))
     def clone_voice() -> Response:
         if request.args:
             # Proxies and browsers log URLs; and a field in the URL would be ignored silently.

@@ -13,7 +13,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Speak a text in the voice of reference audio */
+        /** Speak a text in a voice */
         post: operations["clone_voice"];
         delete?: never;
         options?: never;
@@ -32,6 +32,94 @@ export interface paths {
         put?: never;
         /** Speak a text, as OpenAI's endpoint */
         post: operations["create_speech"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/voices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the voices of this key, then the shared ones */
+        get: operations["list_voices"];
+        put?: never;
+        /** Make a voice of one or several recordings */
+        post: operations["create_voice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/voices/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Store a voice that was exported */
+        post: operations["import_voice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/voices/{voice_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Look up a voice */
+        get: operations["get_voice"];
+        put?: never;
+        post?: never;
+        /** Delete a voice, with all that was made of it */
+        delete: operations["delete_voice"];
+        options?: never;
+        head?: never;
+        /** Rename a voice */
+        patch: operations["rename_voice"];
+        trace?: never;
+    };
+    "/v1/audio/voices/{voice_id}/sample": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Hear the audio of a voice */
+        get: operations["sample_voice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/voices/{voice_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Export a voice as a file */
+        get: operations["export_voice"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -170,17 +258,19 @@ export interface components {
         };
         /**
          * CloneForm
-         * @description Reference audio, and a text to speak in its voice.
+         * @description Reference audio or a stored voice, and a text to speak in it.
          */
         CloneForm: {
             /**
              * Format: binary
-             * @description Reference audio in any common format; 5 to 15 seconds are best.
+             * @description Reference audio in any common format; 5 to 15 seconds are best. Required without `voice`.
              */
-            audio: string;
+            audio?: string;
+            /** @description Id or name of a stored voice, in place of `audio`. */
+            voice?: string;
             /** @description What to say, in English. */
             text: string;
-            /** @description The words of the reference audio. */
+            /** @description The words of the reference audio; not used with `voice`. */
             transcript?: string;
             /**
              * @description Of sampling; 0 always takes the most likely code.
@@ -286,6 +376,101 @@ export interface components {
             event: "speech.audio.delta" | "speech.audio.done" | "speech.audio.error";
             /** Data */
             data: string;
+        };
+        /**
+         * Voice
+         * @description A stored voice.
+         */
+        Voice: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @constant
+             */
+            object: "audio.voice";
+            /** Name */
+            name: string;
+            /** Created At */
+            created_at: number;
+            /** Shared */
+            shared: boolean;
+            /** Seconds */
+            seconds: number;
+            /** Transcript */
+            transcript: string;
+            /**
+             * Transcript Source
+             * @enum {string}
+             */
+            transcript_source: "given" | "recognized" | "none";
+            /** Consent */
+            consent: string;
+            /** Consented At */
+            consented_at: number;
+            /** Report */
+            report: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * VoiceList
+         * @description The voices that a key can use.
+         */
+        VoiceList: {
+            /**
+             * Object
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["Voice"][];
+        };
+        /**
+         * VoiceForm
+         * @description A voice to be stored.
+         */
+        VoiceForm: {
+            /** @description Of the voice, unique among those of a key. */
+            name: string;
+            /** @description 1 to 8 recordings of one speaker, which are joined; 5 to 15 seconds are best. */
+            audio_sample: string[];
+            /**
+             * @description The words of each recording, in the same order, or one text for all of them.
+             * @default []
+             */
+            transcript: string[];
+            /** @description A statement that the speaker agrees; it is stored with the voice, and its time. */
+            consent: string;
+        };
+        /**
+         * VoiceImportForm
+         * @description A voice that was exported.
+         */
+        VoiceImportForm: {
+            /**
+             * Format: binary
+             * @description The file, as it was exported.
+             */
+            file: string;
+            /** @description Of the voice, in place of that in the file. */
+            name?: string;
+        };
+        /**
+         * VoiceRename
+         * @description The changes to a voice.
+         */
+        VoiceRename: {
+            /** @description Of the voice, unique among those of a key. */
+            name: string;
+        };
+        /**
+         * VoiceRename
+         * @description The changes to a voice.
+         */
+        VoiceRenameForm: {
+            /** @description Of the voice, unique among those of a key. */
+            name: string;
         };
         /**
          * Model
@@ -405,7 +590,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A page of a site that CSM_CORS_ORIGINS does not allow. */
+        /** @description The server's settings do not allow this, or a page of another site sent it. */
         Problem403: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -417,8 +602,28 @@ export interface components {
                  *       "type": "about:blank",
                  *       "title": "Forbidden",
                  *       "status": 403,
-                 *       "detail": "This server takes no requests from such pages.",
-                 *       "error": "This server takes no requests from such pages.",
+                 *       "detail": "This server stores no voices: its operator can set CSM_VOICES_DIR to a folder for them.",
+                 *       "error": "This server stores no voices: its operator can set CSM_VOICES_DIR to a folder for them.",
+                 *       "request_id": "4f2c9d1be07a6835"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is nothing of this name. */
+        Problem404: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "about:blank",
+                 *       "title": "Not Found",
+                 *       "status": 404,
+                 *       "detail": "There is no such voice.",
+                 *       "error": "There is no such voice.",
                  *       "request_id": "4f2c9d1be07a6835"
                  *     }
                  */
@@ -608,7 +813,7 @@ export interface components {
                 "application/json": components["schemas"]["OpenAIErrors"];
             };
         };
-        /** @description A page of a site that CSM_CORS_ORIGINS does not allow. */
+        /** @description The server's settings do not allow this, or a page of another site sent it. */
         OpenAIError403: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -618,7 +823,7 @@ export interface components {
                 /**
                  * @example {
                  *       "error": {
-                 *         "message": "This server takes no requests from such pages.",
+                 *         "message": "This server stores no voices: its operator can set CSM_VOICES_DIR to a folder for them.",
                  *         "type": "permission_error",
                  *         "param": null,
                  *         "code": null
@@ -770,6 +975,46 @@ export interface components {
                 "application/json": components["schemas"]["OpenAIErrors"];
             };
         };
+        /** @description The name is taken, or there are too many voices. */
+        OpenAIError409: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "There is a voice of this name: choose another one.",
+                 *         "type": "invalid_request_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
+        /** @description The voice cannot be read or written. */
+        OpenAIError507: {
+            headers: {
+                "X-Request-ID": components["headers"]["X-Request-ID"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": {
+                 *         "message": "The voice cannot be stored: the server's disk is full.",
+                 *         "type": "server_error",
+                 *         "param": null,
+                 *         "code": null
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["OpenAIErrors"];
+            };
+        };
     };
     parameters: never;
     requestBodies: never;
@@ -831,6 +1076,7 @@ export interface operations {
             400: components["responses"]["Problem400"];
             401: components["responses"]["Problem401"];
             403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
             413: components["responses"]["Problem413"];
             415: components["responses"]["Problem415"];
             422: components["responses"]["Problem422"];
@@ -884,6 +1130,263 @@ export interface operations {
             500: components["responses"]["OpenAIError500"];
             503: components["responses"]["OpenAIError503"];
             504: components["responses"]["OpenAIError504"];
+        };
+    };
+    list_voices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The voices. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoiceList"];
+                };
+            };
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+        };
+    };
+    create_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["VoiceForm"];
+            };
+        };
+        responses: {
+            /** @description The voice. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Voice"];
+                };
+            };
+            400: components["responses"]["OpenAIError400"];
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            409: components["responses"]["OpenAIError409"];
+            413: components["responses"]["OpenAIError413"];
+            415: components["responses"]["OpenAIError415"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            504: components["responses"]["OpenAIError504"];
+            507: components["responses"]["OpenAIError507"];
+        };
+    };
+    import_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["VoiceImportForm"];
+            };
+        };
+        responses: {
+            /** @description The voice. */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Voice"];
+                };
+            };
+            400: components["responses"]["OpenAIError400"];
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            409: components["responses"]["OpenAIError409"];
+            413: components["responses"]["OpenAIError413"];
+            415: components["responses"]["OpenAIError415"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            504: components["responses"]["OpenAIError504"];
+            507: components["responses"]["OpenAIError507"];
+        };
+    };
+    get_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The voice. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Voice"];
+                };
+            };
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            404: components["responses"]["OpenAIError404"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+        };
+    };
+    delete_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            404: components["responses"]["OpenAIError404"];
+            409: components["responses"]["OpenAIError409"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            507: components["responses"]["OpenAIError507"];
+        };
+    };
+    rename_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoiceRename"];
+                "multipart/form-data": components["schemas"]["VoiceRenameForm"];
+            };
+        };
+        responses: {
+            /** @description The voice. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Voice"];
+                };
+            };
+            400: components["responses"]["OpenAIError400"];
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            404: components["responses"]["OpenAIError404"];
+            409: components["responses"]["OpenAIError409"];
+            413: components["responses"]["OpenAIError413"];
+            415: components["responses"]["OpenAIError415"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            507: components["responses"]["OpenAIError507"];
+        };
+    };
+    sample_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The audio that the model hears. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/wav": string;
+                };
+            };
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            404: components["responses"]["OpenAIError404"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            507: components["responses"]["OpenAIError507"];
+        };
+    };
+    export_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file, for import. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.safetensors": string;
+                };
+            };
+            401: components["responses"]["OpenAIError401"];
+            403: components["responses"]["OpenAIError403"];
+            404: components["responses"]["OpenAIError404"];
+            429: components["responses"]["OpenAIError429"];
+            500: components["responses"]["OpenAIError500"];
+            503: components["responses"]["OpenAIError503"];
+            507: components["responses"]["OpenAIError507"];
         };
     };
     list_models: {
