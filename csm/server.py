@@ -17,6 +17,7 @@ from typing import Any
 from flask import Flask
 
 from csm import asr, log, memory_tuning, web
+from csm.audio.watermark import weights
 from csm.errors import ModelUnavailable
 from csm.model import hub
 from csm.settings import Settings, SettingsError, load
@@ -63,6 +64,7 @@ def main() -> int:
         check_files(settings)
         hub.check(settings)
         asr.check(settings.transcriber)
+        weights.check(settings.watermark)
         check_ports(settings)
     except (SettingsError, ModelUnavailable, OSError) as error:
         sys.stderr.write(f"sesame_server: {error}\n")

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
         10_000, ge=1, description="Maximum length of the text, and of the transcript, in characters."
     )
     normalize: bool = Field(True, description="Replace numbers, dates, addresses and markup in English text by words.")
+    watermark: bool = Field(True, description="Mark all speech as synthetic, with Perth's watermark: `on` or `off`.")
     lexicon: Path | None = Field(None, description="File with a line `word = respelling` for each mispronounced word.")
     max_audio_seconds: float = Field(
         90.0, gt=0, le=150, description="Maximum length of the audio of one segment of a text, in seconds."

@@ -17,11 +17,15 @@ PREFIXES = ("CSM_", "HF_")
 
 @pytest.fixture(autouse=True)
 def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the settings of the environment, and keep the Hub's client offline."""
+    """Remove the settings of the environment, keep the Hub's client offline, and leave speech unmarked.
+
+    Many tests know the exact samples; those of the watermark turn it on.
+    """
     for name in list(os.environ):
         if name.startswith(PREFIXES) or name == "PORT":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CSM_WATERMARK", "off")
 
 
 @pytest.fixture

@@ -114,7 +114,8 @@ def real_server(
         settings: of the server, by the names of `Settings`.
     """
     port = free_port()
-    given = {"model": "demo", "port": port, "api_keys": "secret", "rate_limit": "1000000 per minute", **settings}
+    given = {"model": "demo", "port": port, "api_keys": "secret", "rate_limit": "1000000 per minute"}
+    given |= {"watermark": "off", **settings}
     ours = {f"CSM_{name.upper()}": str(value) for name, value in given.items()}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **ours, **(environment or {})}
     log = folder / "server.log"

@@ -11,6 +11,7 @@ COMMANDS = {
     "serve": ("csm.cli.serve", "run the HTTP server"),
     "say": ("csm.cli.say", "say a text in the voice of a recording, here or on a server"),
     "prepare": ("csm.cli.prepare", "download the model, and prepare it for this machine"),
+    "watermark": ("csm.cli.watermark", "tell whether recordings carry the mark of synthetic speech"),
     "doctor": ("csm.cli.doctor", "check whether the server can run here, and say what to do"),
     "verify": ("csm.verify.__main__", "compare the installed model with known values; measure its speed"),
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csm import asr
+from csm.audio.watermark import weights
 from csm.cli import machine
 from csm.cli.audio import is_usable
 from csm.cli.remote import RemoteError, health
@@ -83,6 +84,7 @@ class Doctor:
             "settings": self.settings,
             "device": self.device,
             "ffmpeg": self.ffmpeg,
+            "watermark": self.watermark,
             "transcriber": self.transcriber,
             "model": self.model,
             "disk": self.disk,
@@ -155,6 +157,11 @@ class Doctor:
         path = ffmpeg_path()
         told = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
         return f"{told.stdout.split()[2]}, {path}"
+
+    def watermark(self) -> str:
+        """Check the weights of the watermark, if it is on."""
+        weights.check(self._known_settings().watermark)
+        return "on" if self._known_settings().watermark else "off"
 
     def transcriber(self) -> str:
         """Check the recogniser of reference audio without a transcript."""

@@ -2,6 +2,7 @@
 
 from csm.speech.api import (
     SAMPLE_RATE,
+    Detection,
     Dialogue,
     DialogueTurn,
     Notes,
@@ -16,6 +17,7 @@ from csm.speech.voices.api import VoiceDraft, VoiceInfo, Voices
 
 __all__ = [
     "SAMPLE_RATE",
+    "Detection",
     "Dialogue",
     "DialogueTurn",
     "Notes",

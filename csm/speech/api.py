@@ -13,6 +13,9 @@ State = Literal["loading", "healthy", "draining", "unhealthy"]
 SAMPLE_RATE = 24_000
 """Sample rate of all PCM, in Hz."""
 
+MAX_EXAMINED_SECONDS = 60.0
+"""Length of a recording in which a watermark is looked for; what follows is ignored."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -140,6 +143,7 @@ class Notes:
         language: ISO 639-1 code of the text's language; None before it is detected.
         transcript_source: where the transcript comes from: `given`, `recognized` or `none`; None before that is known.
         reference_warnings: shortcomings of the reference audio, one line each (`csm.audio.report`).
+        watermark: that the audio carries; None if it carries none.
     """
 
     finish_reason: str | None = None
@@ -149,6 +153,22 @@ class Notes:
     language: str | None = None
     transcript_source: TranscriptSource | None = None
     reference_warnings: list[str] = field(default_factory=list)
+    watermark: Literal["perth"] | None = None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Whether a recording carries a watermark.
+
+    Attributes:
+        marked: whether it does.
+        confidence: from 0 to 1; the output of a network, not a probability.
+        seconds: length of the audio that was examined, at most `MAX_EXAMINED_SECONDS`.
+    """
+
+    marked: bool
+    confidence: float
+    seconds: float
 
 
 class Speech(Iterator[bytes]):
@@ -214,6 +234,18 @@ class Synthesizer(Protocol):
 
     def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """Return the audio of those turns of a dialogue that are to be spoken, one after the other; see `speak`."""
+
+    def detect_watermark(self, recording: bytes) -> Detection:
+        """Return whether a recording carries the watermark, also if this server does not mark speech.
+
+        Args:
+            recording: a file in any format that ffmpeg reads.
+
+        Raises:
+            UndecodableAudio, UnusableReference: no mark can be looked for in this file.
+            NotReady: the model is not loaded yet.
+            ModelUnavailable: this server does not mark speech, and the watermark's weights are not installed.
+        """
 
     def drain(self) -> None:
         """Accept no new requests; let the running ones finish."""

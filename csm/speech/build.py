@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from csm.audio.decode import ffmpeg_path
+from csm.audio.watermark.perth import Perth
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine, EngineInfo, Sampling
 from csm.engine.csm_engine import CsmEngine
@@ -32,14 +33,15 @@ def build(settings: Settings) -> CsmSynthesizer:
     """Fetch, load and warm up the model.
 
     Raises:
-        ModelUnavailable: the model cannot be fetched, read or run here, or ffmpeg is missing; the message names the
-            remedy.
+        ModelUnavailable: the model cannot be fetched, read or run here, or ffmpeg or the watermark's weights are
+            missing; the message names the remedy.
     """
     ffmpeg_path()  # raises here, so that a server that cannot decode reference audio never becomes healthy
+    perth = Perth.load() if settings.watermark else None
     folder = hub.fetch(settings)
     engine = make_engine(settings, folder)
     warm_up(engine)
-    return CsmSynthesizer(settings, engine, _details(settings, engine, folder))
+    return CsmSynthesizer(settings, engine, _details(settings, engine, folder), perth)
 
 
 def make_engine(settings: Settings, folder: Path) -> Engine:
@@ -102,6 +104,7 @@ def warm_up(engine: Engine) -> None:
 def _details(settings: Settings, engine: Engine, folder: Path) -> dict[str, object]:
     info = engine.info
     details: dict[str, object] = {"engine": info.name, "precision": info.precision, "slots": info.slots}
+    details["watermark"] = "perth" if settings.watermark else "none"
     notices = [*info.notices]
     if settings.is_demo:
         details["demo"] = True

@@ -16,7 +16,7 @@ from csm.engine.stats import EngineStats
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
-from csm.speech.api import Dialogue, Speech, State, Status, Synthesizer, Utterance
+from csm.speech.api import Detection, Dialogue, Speech, State, Status, Synthesizer, Utterance
 from csm.speech.voices.api import Voices
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,10 @@ class LoadingSynthesizer:
     def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.converse`."""
         return self._loaded().converse(dialogue, reservation, is_disconnected)
+
+    def detect_watermark(self, recording: bytes) -> Detection:
+        """See `Synthesizer.detect_watermark`."""
+        return self._loaded().detect_watermark(recording)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

@@ -1,13 +1,18 @@
 """Turn reference audio and text into PCM: everything between the HTTP layer and the engine."""
 
+import functools
 import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
+from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
 from csm.audio.tempo import changed
+from csm.audio.watermark.detect import THRESHOLD, detect
+from csm.audio.watermark.marker import Marker
+from csm.audio.watermark.perth import Perth
 from csm.engine.api import Engine
 from csm.engine.prefix_cache import ConversationCache
 from csm.engine.stats import EngineStats
@@ -15,7 +20,7 @@ from csm.errors import NotReady
 from csm.model.conversation import Turn
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
-from csm.speech.api import Delivery, Dialogue, Notes, Speech, State, Status, Utterance
+from csm.speech.api import MAX_EXAMINED_SECONDS, Delivery, Detection, Dialogue, Notes, Speech, State, Status, Utterance
 from csm.speech.casting import CastReader
 from csm.speech.frontend import TextFrontend
 from csm.speech.history import History
@@ -36,18 +41,23 @@ class CsmSynthesizer:
         settings: of the server.
         engine: loaded and warmed up.
         details: shown in `/health`.
+        perth: marks the speech; None for speech without a mark.
 
     Raises:
         SettingsError: a file or folder that the settings name cannot be used.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, details: dict[str, object]) -> None:
-        self._settings, self._engine, self._details = settings, engine, details
+    def __init__(
+        self, settings: Settings, engine: Engine, details: dict[str, object], perth: Perth | None = None
+    ) -> None:
+        self._settings, self._engine, self._details, self._perth = settings, engine, details, perth
         self._admission = Admission(engine.info.slots, settings.queue)
         self._frontend = TextFrontend(settings)
         self._reader = ReferenceReader(settings)
         self.voices = StoredVoices(settings, engine, self._reader)
         self._cast_reader = CastReader(engine, self._frontend, self._reader, self.voices)
+        # Where speech is not marked, the mark can still be looked for.
+        self._unused_perth = functools.cache(Perth.load)
         self._draining = False
 
     def status(self) -> Status:
@@ -76,7 +86,7 @@ class CsmSynthesizer:
 
     def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
         """See `Synthesizer.converse`."""
-        notes = Notes()
+        notes = Notes(watermark=None if self._perth is None else "perth")
         return Speech(self._converse(dialogue, reservation, is_disconnected, notes), notes)
 
     def _converse(
@@ -92,19 +102,26 @@ class CsmSynthesizer:
             history = History(cast.context, HISTORY_SECONDS if len(cast.turns) == 1 else float("inf"))
             cache = ConversationCache() if notes.segments > 1 else None
             narration = Narration(self._engine, history, self._manner(dialogue), is_disconnected, cache)
+            marker = None if self._perth is None else Marker(self._perth)
             try:
                 for notes.turn, turn in cast.turns.items():
                     if isinstance(turn, Turn):
                         narration.hear(turn)
                         continue
                     for samples in changed(narration.speak(turn.script, turn.role), dialogue.speed):
-                        yield pcm16(samples)
+                        yield pcm16(samples if marker is None else marker.process(samples))
                     if narration.is_over:
                         break
                 notes.finish_reason = narration.finish_reason
             finally:
                 notes.retries = narration.retries
                 self._admission.observe(time.monotonic() - started)
+
+    def detect_watermark(self, recording: bytes) -> Detection:
+        """See `Synthesizer.detect_watermark`."""
+        waveform = decode(recording, MAX_EXAMINED_SECONDS)
+        confidence = detect(waveform, self._perth or self._unused_perth())
+        return Detection(confidence >= THRESHOLD, confidence, waveform.seconds)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

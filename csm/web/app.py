@@ -9,7 +9,7 @@ from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
 from csm.web.metrics import Metrics
-from csm.web.routes import clone, docs, health, models, page, speech, voices
+from csm.web.routes import clone, docs, health, models, page, speech, voices, watermark
 from csm.web.routes import metrics as metrics_route
 
 SYNTHESIZER, METRICS = "csm.synthesizer", "csm.metrics"
@@ -45,9 +45,10 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
         speaking = route.blueprint(settings, synthesizer, limiter)
         limiter.limit(settings.rate_limit)(speaking)
         app.register_blueprint(speaking)
-    storing = voices.blueprint(settings, synthesizer)
-    limiter.limit(settings.rate_limit)(storing)
-    app.register_blueprint(storing)
+    for other in (voices, watermark):
+        limited = other.blueprint(settings, synthesizer)
+        limiter.limit(settings.rate_limit)(limited)
+        app.register_blueprint(limited)
     app.register_blueprint(models.blueprint(synthesizer))
     app.register_blueprint(health.blueprint(synthesizer))
     app.register_blueprint(page.blueprint(settings))

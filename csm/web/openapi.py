@@ -28,6 +28,7 @@ HEADERS = {
     "X-Finish-Reason": "How the speech ended: stop, length, silence or repeat. Not known while an answer is streamed.",
     "X-Reference-Warnings": "What is wrong with the reference audio, separated by semicolons.",
     "X-Text-Language": "ISO 639-1 code of the text's language, if that is not English.",
+    "X-Watermark": "The watermark that the speech carries: perth. Absent if it carries none.",
     "X-Transcript-Source": "Where the transcript of the reference audio comes from: given, recognized or none.",
 }
 
@@ -77,6 +78,7 @@ AUDIO = Answer(
         "X-Reference-Warnings",
         "X-Text-Language",
         "X-Transcript-Source",
+        "X-Watermark",
     ),
 )
 

@@ -130,6 +130,7 @@ def _headers(speech: Speech) -> dict[str, str]:
     known = {
         "X-Finish-Reason": notes.finish_reason,
         "X-Transcript-Source": notes.transcript_source,
+        "X-Watermark": notes.watermark,
         # CSM reads any other language as if it were English; this warns the client.
         "X-Reference-Warnings": "; ".join(notes.reference_warnings) or None,
         "X-Text-Language": None if notes.language == "en" else notes.language,

@@ -179,6 +179,12 @@ class SpeechRequest(Body):
         )
 
 
+class WatermarkForm(Body):
+    """A recording in which a watermark is looked for."""
+
+    audio: Audio = Field(description="The recording, in any common format.")
+
+
 def require_consent(consent: bool | None, info: ValidationInfo) -> None:
     """Refuse reference audio whose speaker has not agreed: consent=false, or none where the server requires one."""
     if consent is False or (consent is None and settings_of(info).require_consent):

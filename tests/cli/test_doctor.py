@@ -21,7 +21,19 @@ from tests.model import fake_hub
 from tests.paths import ROOT
 from tests.ports import free_port
 
-CHECKS = ["python", "torch", "settings", "device", "ffmpeg", "transcriber", "model", "disk", "memory", "port"]
+CHECKS = [
+    "python",
+    "torch",
+    "settings",
+    "device",
+    "ffmpeg",
+    "watermark",
+    "transcriber",
+    "model",
+    "disk",
+    "memory",
+    "port",
+]
 
 
 @pytest.fixture(autouse=True)

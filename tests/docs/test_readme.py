@@ -10,6 +10,7 @@ EXECUTED = {
     ("ts", "app/api/voice-clone/route.ts"),
     ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
     ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),
+    ("bash", "watermark"),
 }  # fmt: skip
 TARGETS = {("bash", "demo"), ("bash", "real"), ("bash", "bench"), ("bash", "serve"), ("bash", "cpu")}
 INSTALLS = {("bash", "install"), ("bash", "cpu")}

@@ -52,6 +52,14 @@ def test_curl(served, checkout):
     assert seconds(checkout / "clone.wav") > 0.3
 
 
+def test_curl_finds_the_mark(served, checkout):
+    assert bash(readme.block("bash", "curl", served.address), checkout).returncode == 0
+    done = bash(readme.block("bash", "watermark", served.address), checkout, VOICE_SERVER_KEY=served.key)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["marked"] is True and found["confidence"] >= 0.7
+
+
 def test_curl_says_what_is_wrong(served, checkout):
     done = bash(readme.block("bash", "curl", served.address).replace("change-me", "wrong"), checkout)
     assert done.returncode != 0

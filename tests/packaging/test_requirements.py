@@ -9,8 +9,9 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-# Used without an import of ours: limits loads redis when the storage says so, transformers loads safetensors.
-INDIRECT = {"redis", "safetensors"}
+# Used without an import of ours: limits loads redis when the storage says so, transformers loads safetensors; of
+# resemble-perth only a file is read.
+INDIRECT = {"redis", "safetensors", "resemble-perth"}
 LOCK = (ROOT / "requirements.lock").read_text()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from csm import errors
 from csm.engine.stats import EngineStats
 from csm.settings import load
-from csm.speech import Dialogue, Notes, Speech, State, Status, Utterance
+from csm.speech import Detection, Dialogue, Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 from tests.web.fake_voices import FakeVoices
 
@@ -172,6 +172,15 @@ class FakeSynthesizer:
                     self._pause(script.pace, said == script.hold, is_disconnected)
                     yield script.chunk()
                 notes.finish_reason = script.finish
+
+    def detect_watermark(self, recording: bytes) -> Detection:
+        """See `Synthesizer.detect_watermark`; the recording is a script too."""
+        script = Script.parse(recording.decode())
+        self.note("detect")
+        if script.fail:
+            raise script.error()
+        self._pause(script.pace, script.hold == 0, lambda: False)
+        return Detection(script.mark > 0, script.mark / 255, 1.25)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

@@ -126,6 +126,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/watermark": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tell whether a recording is marked */
+        post: operations["detect_watermark"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -471,6 +488,29 @@ export interface components {
         VoiceRenameForm: {
             /** @description Of the voice, unique among those of a key. */
             name: string;
+        };
+        /**
+         * WatermarkForm
+         * @description A recording in which a watermark is looked for.
+         */
+        WatermarkForm: {
+            /**
+             * Format: binary
+             * @description The recording, in any common format.
+             */
+            audio: string;
+        };
+        /**
+         * WatermarkReport
+         * @description Whether a recording is marked, how certain that is (0 to 1), and how many seconds of it were examined.
+         */
+        WatermarkReport: {
+            /** Marked */
+            marked: boolean;
+            /** Confidence */
+            confidence: number;
+            /** Seconds */
+            seconds: number;
         };
         /**
          * Model
@@ -1033,6 +1073,8 @@ export interface components {
         "X-Reference-Warnings": string;
         /** @description ISO 639-1 code of the text's language, if that is not English. */
         "X-Text-Language": string;
+        /** @description The watermark that the speech carries: perth. Absent if it carries none. */
+        "X-Watermark": string;
         /** @description Where the transcript of the reference audio comes from: given, recognized or none. */
         "X-Transcript-Source": string;
     };
@@ -1062,6 +1104,7 @@ export interface operations {
                     "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
                     "X-Text-Language": components["headers"]["X-Text-Language"];
                     "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
+                    "X-Watermark": components["headers"]["X-Watermark"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1108,6 +1151,7 @@ export interface operations {
                     "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
                     "X-Text-Language": components["headers"]["X-Text-Language"];
                     "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
+                    "X-Watermark": components["headers"]["X-Watermark"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1387,6 +1431,41 @@ export interface operations {
             500: components["responses"]["OpenAIError500"];
             503: components["responses"]["OpenAIError503"];
             507: components["responses"]["OpenAIError507"];
+        };
+    };
+    detect_watermark: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["WatermarkForm"];
+            };
+        };
+        responses: {
+            /** @description Whether the recording is marked. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WatermarkReport"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+            504: components["responses"]["Problem504"];
         };
     };
     list_models: {
