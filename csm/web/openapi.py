@@ -70,7 +70,7 @@ class Operation:
 
 
 AUDIO = Answer(
-    "The speech.",
+    "The speech, sent while it is generated. If that fails, the connection is cut, so that the file is incomplete.",
     {fmt.media_type: {"type": "string", "format": "binary"} for fmt in FORMATS.values()},
     (
         "Content-Disposition",

@@ -66,6 +66,8 @@ VoiceWord = Annotated[
 class CloneForm(Body):
     """Reference audio or a stored voice, and a text to speak in it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"voice": "default", "text": "Good morning."}]})
+
     audio: Audio | None = Field(
         None, description="Reference audio in any common format; 5 to 15 seconds are best. Required without `voice`."
     )

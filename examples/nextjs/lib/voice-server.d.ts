@@ -276,6 +276,10 @@ export interface components {
         /**
          * CloneForm
          * @description Reference audio or a stored voice, and a text to speak in it.
+         * @example {
+         *       "text": "Good morning.",
+         *       "voice": "default"
+         *     }
          */
         CloneForm: {
             /**
@@ -1095,7 +1099,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The speech. */
+            /** @description The speech, sent while it is generated. If that fails, the connection is cut, so that the file is incomplete. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
@@ -1142,7 +1146,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The speech. */
+            /** @description The speech, sent while it is generated. If that fails, the connection is cut, so that the file is incomplete. */
             200: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
