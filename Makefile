@@ -29,10 +29,10 @@ BESIDE_SLOW := --numprocesses 3 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve nextjs test test-slow test-floor fuzz soak check docs vendor lock bench bench-gpu bench-load audit clean
+.PHONY: help demo serve nextjs test test-slow test-floor fuzz soak check docs vendor lock bench bench-gpu bench-load audit screenshots clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(SERVE_STAMP)  ## start a server with the demo model, clone a voice into clone.wav, stop the server
 	$(RUN) examples/demo.py
@@ -95,6 +95,9 @@ bench-gpu: $(DEV_STAMP)  ## measure everything that needs a CUDA device, in eigh
 bench-load: $(DEV_STAMP)  ## find the highest request rate at which a running server streams without gaps (URL, KEY, RATES, SECONDS)
 	$(RUN) -m benchmarks.load --url $(or $(URL),http://127.0.0.1:5000) --key "$(KEY)" --seconds $(or $(SECONDS),30) \
 		$(if $(RATES),--rates $(RATES))
+
+screenshots: $(DEV_STAMP)  ## make pictures of each state of the page in build/screenshots, and three in docs/
+	$(RUN) -m tests.page.screenshots build/screenshots
 
 audit: $(DEV_STAMP)  ## look for known vulnerabilities in the installed packages
 	$(VENV)/bin/pip-audit --skip-editable

@@ -76,6 +76,7 @@ def test_the_page_is_told_what_it_must_know(make_client):
         "max_upload_bytes": 2_000_000,
         "max_reference_seconds": 30,
         "recognizes_transcripts": True,
+        "stores_voices": False,
     }
     assert make_client(api_keys="").get("/page.json").json["key_required"] is False
 

@@ -45,7 +45,6 @@ HEADERS = {
     "Content-Security-Policy": policy(POLICY),
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     # Browsers keep each file, but ask whether it has changed: the files of two versions never meet in one page.
     "Cache-Control": "no-cache",
@@ -108,6 +107,7 @@ def blueprint(settings: Settings) -> Blueprint:
             "max_upload_bytes": settings.max_upload_bytes,
             "max_reference_seconds": settings.max_reference_seconds,
             "recognizes_transcripts": settings.transcriber != "none",
+            "stores_voices": settings.voices_dir is not None,
         }
 
     return routes

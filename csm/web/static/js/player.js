@@ -9,7 +9,7 @@ const RESUME_SECONDS = 1;
 const TAIL_SECONDS = 0.1;
 
 /** Whether this page may play audio while it arrives: browsers allow it only over HTTPS and on localhost. */
-export const canStream = typeof AudioWorkletNode !== "undefined";
+export const canStream = isSecureContext && typeof AudioWorkletNode !== "undefined";
 
 export class Player {
   /** @type {(state: "playing" | "waiting" | "done", played: number, underruns: number) => void} */

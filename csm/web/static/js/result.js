@@ -1,6 +1,7 @@
 // One result: plays while it is generated, and afterwards from a file in which one can seek.
 
 import { announce, button, download, element } from "./dom.js";
+import { downloads } from "./downloads.js";
 import { duration } from "./estimate.js";
 import { Player, canStream } from "./player.js";
 import { formOf } from "./request.js";
@@ -39,13 +40,12 @@ export class Result {
     this.wave = new Waveform(canvas, "Waveform of the result");
     this.wave.clear(request.seconds * (SAMPLE_RATE / PEAK_SAMPLES));
     canvas.onclick = (event) => this.#seek(event.offsetX / canvas.clientWidth);
-    this.actions = element("div", { className: "row", hidden: true },
-      button("Download WAV", () => download(this.file, "voice-clone.wav")),
-      button("Remove", () => this.#remove(onremove)));
+    this.downloads = element("div");
+    this.remove = button("Remove", () => this.#remove(onremove), { hidden: true });
     this.root = element("li", { className: "card result" },
       element("h3", {}, request.title),
       element("p", { className: "hint" }, request.voice),
-      canvas, this.facts, this.pause, this.audio, this.warnings, this.actions, this.#code(needsKey));
+      canvas, this.facts, this.pause, this.audio, this.warnings, this.downloads, this.#code(needsKey), this.remove);
     this.#followAudio();
   }
 
@@ -111,7 +111,8 @@ export class Result {
     this.#chunks = [];
     this.audio.src = URL.createObjectURL(this.file);
     this.audio.hidden = false;
-    this.actions.hidden = false;
+    this.downloads.append(downloads(this.request, this.server, this.file));
+    this.remove.hidden = false;
     if (fault) this.#warn(fault);
     else if (!this.#player) this.audio.play().catch(() => {}); // refused if the visitor has left the page meanwhile
     announce(`${fault} ${this.facts.textContent}`);

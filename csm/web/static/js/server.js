@@ -17,7 +17,7 @@ export class ServerError extends Error {
 /**
  * What the page must know before it sends a request; see `page` in csm/web/routes/page.py.
  * @typedef {{key_required: boolean, consent_required: boolean, max_text_chars: number, max_upload_bytes: number,
- *   max_reference_seconds: number, recognizes_transcripts: boolean}} Limits
+ *   max_reference_seconds: number, recognizes_transcripts: boolean, stores_voices: boolean}} Limits
  */
 
 /** @typedef {{status: string, model?: string, device?: string, reason?: string, running?: number, waiting?: number,
@@ -29,7 +29,17 @@ export class Server {
 
   /** @returns {Promise<Limits>} */
   async limits() {
-    return (await this.#request("page.json")).json();
+    return (await this.get("page.json")).json();
+  }
+
+  /** @param {string} path */
+  get(path) {
+    return this.#request(path);
+  }
+
+  /** @param {string} path */
+  delete(path) {
+    return this.#request(path, { method: "DELETE" });
   }
 
   /** Return the server's state; "unreachable" if it does not answer. @returns {Promise<Health>} */

@@ -7,18 +7,23 @@ const UNTIL_READY_MILLISECONDS = 1_500;
 
 /** @typedef {import("./server.js").Health} Health */
 
-/** Ask for the state again and again while the page is visible. @param {import("./server.js").Server} server */
-export async function watchStatus(server) {
-  let health = { status: "asking" };
+/**
+ * Ask for the state again and again while the page is visible.
+ * @param {import("./server.js").Server} server
+ * @param {() => void} onready called whenever the server has become ready
+ */
+export async function watchStatus(server, onready) {
+  const place = byId("status");
   if (!document.hidden) {
-    health = await server.health();
-    const place = byId("status");
+    const health = await server.health();
+    if (health.status === "healthy" && place.dataset.state !== "healthy") onready();
     place.dataset.state = health.status;
     const sentence = describe(health);
     if (place.textContent !== sentence) place.textContent = sentence;
     show(byId("notice"), health.demo ? `${capitalised(health.notice)}.` : "");
   }
-  setTimeout(() => watchStatus(server), health.status === "healthy" ? EVERY_MILLISECONDS : UNTIL_READY_MILLISECONDS);
+  const wait = place.dataset.state === "healthy" ? EVERY_MILLISECONDS : UNTIL_READY_MILLISECONDS;
+  setTimeout(() => watchStatus(server, onready), wait);
 }
 
 /** @param {Health} health */

@@ -1,0 +1,180 @@
+// A voice of one's own: records or takes a file, and shows its waveform, its faults, and its words.
+
+import { announce, element, show } from "./dom.js";
+import { duration } from "./estimate.js";
+import { SAMPLE_RATE, decode, judge, measure } from "./measure.js";
+import { Recorder, obstacle } from "./recorder.js";
+import { toPcm, wavFile } from "./wav.js";
+import { Peaks, Waveform } from "./waveform.js";
+
+/** What to read aloud: about ten seconds, with most sounds of English. */
+const WORDS =
+  "The morning train was late again, so I bought a cup of coffee, found a seat by the window, and watched the rain " +
+  "run down the glass until the whole city was far behind us.";
+
+const METER_MILLISECONDS = 50;
+const METER_SECONDS = 15; // of room for the waveform
+const PEAK_SAMPLES = SAMPLE_RATE / 100;
+
+/** @typedef {import("./server.js").Limits} Limits */
+/** @typedef {(name: string) => any} Parts finds an element of the picker by the name of its part */
+
+export class Recording {
+  /** @type {File | null} */
+  file = null;
+  #isUsable = false;
+  /** @type {Recorder | null} */
+  #recorder = null;
+  #timer = 0;
+  #count = 0;
+  #loads = 0;
+  #url = "";
+
+  /**
+   * @param {Parts} part
+   * @param {Limits} limits
+   * @param {(sentence: string) => void} fail shows an error, or removes it
+   */
+  constructor(part, limits, fail) {
+    this.part = part;
+    this.limits = limits;
+    this.fail = fail;
+    this.wave = new Waveform(part("wave"), "Waveform of the recording");
+    part("words").textContent = WORDS;
+    part("transcript-hint").textContent =
+      "The exact words make the voice much more alike." +
+      (limits.recognizes_transcripts ? " If you leave this empty, the server recognises them." : "");
+    show(part("obstacle"), obstacle());
+    part("record").disabled = part("prompt").hidden = Boolean(obstacle());
+    part("record").onclick = () => (this.#recorder ? this.#stop() : this.#start());
+    this.#takeFiles();
+  }
+
+  /** The words of the recording; empty if they are not known. */
+  get transcript() {
+    return this.part("transcript").value.trim();
+  }
+
+  get name() {
+    return this.part("name").textContent;
+  }
+
+  /** Why this cannot be sent, or an empty string. */
+  get fault() {
+    if (this.#recorder) return "Stop the recording first.";
+    if (!this.file) return "Record a voice first, or choose a file.";
+    return this.#isUsable ? "" : "This recording cannot be used: record again, or choose another file.";
+  }
+
+  #takeFiles() {
+    const [drop, input] = [this.part("drop"), this.part("file")];
+    this.part("choose").onclick = () => input.click();
+    input.onchange = () => {
+      if (input.files.length) this.#load(input.files[0]);
+      input.value = ""; // so that the same file can be chosen again
+    };
+    drop.ondragover = (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    };
+    drop.ondragleave = () => drop.classList.remove("over");
+    drop.ondrop = (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+      if (event.dataTransfer.files.length) this.#load(event.dataTransfer.files[0]);
+    };
+  }
+
+  async #start() {
+    this.fail("");
+    const record = this.part("record");
+    record.disabled = true;
+    try {
+      this.#recorder = await Recorder.start();
+    } catch (error) {
+      return this.fail(error.message);
+    } finally {
+      record.disabled = false;
+      record.focus();
+    }
+    record.textContent = "Stop";
+    record.classList.add("recording");
+    this.#show({ recording: true, wave: true, details: false, prompt: true });
+    this.wave.clear((1000 * METER_SECONDS) / METER_MILLISECONDS);
+    const began = performance.now();
+    this.#timer = setInterval(() => this.#meter((performance.now() - began) / 1000), METER_MILLISECONDS);
+    announce("Recording.");
+  }
+
+  #meter(seconds) {
+    const { peak } = this.#recorder;
+    this.wave.push(peak);
+    this.part("level").value = peak;
+    const [minutes, rest] = [Math.floor(seconds / 60), Math.floor(seconds % 60)];
+    this.part("time").textContent = `${minutes}:${String(rest).padStart(2, "0")}`;
+    if (seconds >= this.limits.max_reference_seconds) this.#stop();
+  }
+
+  async #stop() {
+    clearInterval(this.#timer);
+    const recorder = this.#recorder;
+    this.#recorder = null;
+    this.part("record").classList.remove("recording");
+    this.part("record").textContent = "Record again";
+    this.#show({ recording: false });
+    this.#count += 1;
+    this.#load(await recorder.stop(), `Recording ${this.#count}`, WORDS);
+  }
+
+  /**
+   * Take a file, and show what it is like.
+   * @param {File} file
+   * @param {string} [name] to show
+   * @param {string} [words] that it probably has
+   */
+  async #load(file, name = file.name, words = "") {
+    const load = ++this.#loads;
+    this.fail("");
+    const most = this.limits.max_upload_bytes;
+    if (file.size > most) {
+      return this.fail(`This file is too large: at most ${Math.floor(most / 1e6)} MB. Cut out 5 to 15 seconds of speech.`);
+    }
+    const samples = await decode(file);
+    if (load !== this.#loads) return; // another file was chosen meanwhile
+    this.file = file;
+    this.part("name").textContent = name;
+    const transcript = this.part("transcript");
+    if (!transcript.value || transcript.value === WORDS) transcript.value = words;
+    this.#show({ details: true, prompt: false, wave: Boolean(samples), audio: Boolean(samples), facts: Boolean(samples) });
+    const { usable, advice } = samples ? this.#examine(samples) : unknown(file);
+    this.#isUsable = usable;
+    const kind = usable ? "warning" : "error";
+    this.part("advice").replaceChildren(...advice.map((sentence) => element("li", { className: kind }, sentence)));
+    announce([`${name} is ready.`, ...advice].join(" "));
+  }
+
+  /** @param {Float32Array} samples */
+  #examine(samples) {
+    const measured = measure(samples);
+    this.part("facts").textContent = `${duration(measured.seconds)} · level ${measured.levelDb.toFixed(0)} dB`;
+    this.wave.clear();
+    const peaks = new Peaks(PEAK_SAMPLES);
+    peaks.feed(samples, 1, (peak) => this.wave.push(peak));
+    peaks.flush((peak) => this.wave.push(peak));
+    // What browsers record has no length in its header, so that no player could seek in it.
+    URL.revokeObjectURL(this.#url);
+    this.#url = URL.createObjectURL(wavFile([toPcm(samples)], SAMPLE_RATE));
+    this.part("audio").src = this.#url;
+    return judge(measured, this.limits.max_reference_seconds);
+  }
+
+  /** @param {Record<string, boolean>} parts whether each is visible */
+  #show(parts) {
+    for (const [name, isVisible] of Object.entries(parts)) this.part(name).hidden = !isVisible;
+  }
+}
+
+function unknown(file) {
+  if (!file.size) return { usable: false, advice: ["This file is empty. Choose another one."] };
+  return { usable: true, advice: ["This browser cannot show this file, but the server knows more formats: try it."] };
+}

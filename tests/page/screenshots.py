@@ -1,0 +1,96 @@
+"""`make screenshots`: pictures of each state of the page, on a phone and on a desktop, in light and dark."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.browser import chromium
+from tests.page.visitor import LONG, Visitor
+from tests.paths import ROOT
+from tests.real_server import RealServer, real_server
+
+SCREENS = {"phone": 390, "desktop": 1280}
+
+IN_README = {
+    "phone-light-2-recording": "page-recording.png",
+    "desktop-light-5-result": "page-result.png",
+    "desktop-dark-4-speaking": "page-speaking.png",
+}
+
+
+def main() -> None:
+    """Make all pictures; copy those of the README to docs/."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where to write them")
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        with real_server(place, slots=1, queue=0, max_audio_seconds=6) as server, chromium(place) as browser:
+            for screen in SCREENS:
+                for scheme in ("light", "dark"):
+                    photograph(browser, server, screen, scheme, folder)
+    for name, target in IN_README.items():
+        (ROOT / "docs" / target).write_bytes((folder / f"{name}.png").read_bytes())
+
+
+def photograph(browser: Browser, server: RealServer, screen: str, scheme: str, folder: Path) -> None:
+    """Walk through the page as a visitor, and make a picture of each state."""
+    context = browser.new_context(
+        viewport={"width": SCREENS[screen], "height": 800},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        permissions=["microphone", "clipboard-read", "clipboard-write"],
+    )
+    visitor = Visitor(context.new_page(), f"http://localhost:{server.port}/")
+    page = visitor.page
+    take = camera(visitor, folder, f"{screen}-{scheme}")
+    expect(page.locator("#status")).to_contain_text("Ready")
+    take("1-start")
+    visitor.enter_key("wrong")
+    expect(page.get_by_text("A valid key is needed")).to_be_visible()
+    take("1-wrong-key")
+    visitor.enter_key()
+    visitor.button("Speak").click()
+    take("1-no-voice")
+    visitor.button("Record").click()
+    visitor.await_recorded(4)
+    take("2-recording")
+    visitor.button("Stop").click()
+    expect(page.get_by_text("Recording 1", exact=True)).to_be_visible()
+    visitor.button("Speak").click()
+    take("3-recorded-short-without-consent")
+    visitor.choose_file()
+    page.get_by_text("Advanced settings").click()
+    take("3-file")
+    page.get_by_text("Advanced settings").click()
+    visitor.speak("Hello! This is my voice, and I have never said this sentence before.")
+    visitor.await_audio()
+    take("4-speaking")
+    visitor.await_end()
+    take("5-result")
+    page.get_by_text("Code", exact=True).click()
+    visitor.button("Copy as Python").click()
+    take("6-code")
+    visitor.speak(LONG)
+    expect(page.locator(".result").first).to_contain_text("First audio after")
+    visitor.button("Cancel").click()
+    expect(page.get_by_text("Cancelled.").first).to_be_visible()
+    take("7-cancelled-history")
+    server.await_idle()
+    context.close()
+
+
+def camera(visitor: Visitor, folder: Path, prefix: str) -> Callable[[str], None]:
+    """Return a function that makes a picture of the whole page."""
+
+    def take(state: str) -> None:
+        visitor.page.screenshot(path=folder / f"{prefix}-{state}.png", full_page=True, animations="disabled")
+
+    return take
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""From a recording to speech that is heard: the page in a real browser, before the real server."""
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import heard
+from tests.page.visitor import LONG, TRANSCRIPT
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_recording_is_cloned_and_every_sample_is_heard(visit):
+    visitor = visit(ears=True)
+    visitor.enter_key()
+    visitor.record()
+    visitor.speak()
+    visitor.await_end()
+    file, played = visitor.downloaded(), heard(visitor.page)
+    assert np.abs(file).max() > 500
+    # Silence is left out: there is some before the first sample, and where the server fell behind.
+    assert np.array_equal(played[played != 0], file[file != 0])
+    last = visitor.page.evaluate("window.firstFrame") + np.flatnonzero(played)[-1]
+    assert visitor.page.evaluate("window.closings.at(-1)") > last, "the last samples did not leave the device"
+
+
+def test_it_is_heard_before_the_answer_is_complete(visit, server):
+    visitor = visit(ears=True)
+    visitor.clone(LONG)
+    visitor.await_sound()
+    assert server.health()["running"] == 1
+    visitor.button("Cancel").click()
+    expect(visitor.page.get_by_text("Cancelled.").first).to_be_visible()
+    server.await_idle()
+    assert len(visitor.downloaded()) > 0, "what was heard before is kept"
+
+
+def test_cancelling_before_the_first_audio_frees_the_server(visitor, server):
+    visitor.enter_key()
+    visitor.choose_file()
+    visitor.speak(LONG)
+    visitor.button("Cancel").click()
+    server.await_idle()
+    expect(visitor.button("Cancel")).to_be_hidden()
+
+
+def test_one_can_seek_in_the_result(visitor):
+    visitor.clone()
+    visitor.await_end()
+    seconds = len(visitor.downloaded()) / 24_000
+    audio = visitor.page.locator(".result audio")
+    assert audio.evaluate("audio => audio.duration") == pytest.approx(seconds, abs=1e-3)
+    assert audio.evaluate("audio => audio.seekable.end(0)") == pytest.approx(seconds, abs=1e-3)
+    audio.evaluate("""audio => new Promise((resolve) => {
+        audio.onended = resolve;
+        audio.currentTime = audio.duration - 0.3;
+        audio.play();
+    })""")
+    assert audio.evaluate("audio => audio.currentTime") == pytest.approx(seconds, abs=1e-3)
+
+
+def test_playing_the_file_ends_the_stream(visit, server):
+    visitor = visit(ears=True)
+    visitor.clone(LONG)
+    visitor.await_sound()
+    visitor.button("Cancel").click()
+    audio = visitor.page.locator(".result audio")
+    expect(audio).to_be_visible()
+    audio.evaluate("audio => audio.play()")
+    expect(visitor.button("Pause")).to_be_hidden()
+    assert visitor.page.evaluate("window.closings.length") == 1
+    server.await_idle()
+
+
+def test_results_are_listed_newest_first_and_can_be_removed(visitor):
+    visitor.clone("The first.")
+    visitor.await_end()
+    visitor.speak("The second.")
+    visitor.await_end()
+    titles = visitor.page.locator(".result h3")
+    expect(titles).to_have_text(["The second.", "The first."])
+    visitor.button("Remove").first.click()
+    expect(titles).to_have_text(["The first."])
+    visitor.button("Remove").click()
+    expect(visitor.page.get_by_text("What you generate appears here")).to_be_visible()
+
+
+def test_the_same_seed_gives_the_same_samples(visitor):
+    visitor.enter_key()
+    visitor.choose_file()
+    visitor.page.get_by_text("Advanced settings").click()
+    visitor.field("Seed").fill("7")
+    visitor.field("Temperature").fill("0.6")
+    visitor.speak("Again.")
+    visitor.await_end()
+    first = visitor.downloaded()
+    visitor.speak("Again.")
+    visitor.await_end()
+    expect(visitor.page.locator(".result")).to_have_count(2)
+    assert np.array_equal(visitor.downloaded(), first)
+
+
+def test_the_words_to_read_aloud_become_the_transcript_which_can_be_edited(visitor):
+    visitor.record(2)
+    words = visitor.field("Words of the recording")
+    assert words.input_value().startswith("The morning train")
+    words.fill(TRANSCRIPT)
+    visitor.button("Record again").click()
+    visitor.button("Stop").click()
+    expect(visitor.page.get_by_text("Recording 2", exact=True)).to_be_visible()
+    assert words.input_value() == TRANSCRIPT
+
+
+def test_an_insecure_address_has_no_microphone_but_speaks_from_a_file(visit):
+    visitor = visit("plain.test")
+    expect(visitor.text("Browsers allow the microphone only over HTTPS")).to_be_visible()
+    expect(visitor.button("Record")).to_be_disabled()
+    visitor.clone()
+    visitor.await_end()
+    expect(visitor.page.locator(".result audio")).to_be_visible()
+    assert len(visitor.downloaded()) > 0
