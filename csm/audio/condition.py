@@ -55,23 +55,25 @@ class Conditioned(Waveform):
     dropped_seconds: float = 0.0
 
 
-def condition(waveform: Waveform, max_seconds: float, min_seconds: float = MIN_SECONDS) -> Conditioned:
+def condition(waveform: Waveform, max_seconds: float, *, is_reference: bool = True) -> Conditioned:
     """Make reference audio of a recording.
 
     Args:
         waveform: mono, at any rate and level.
         max_seconds: longest result; a longer recording is cut at the quietest point of its last quarter.
-        min_seconds: least sound in the recording, at least `LOUDNESS_SECONDS`.
+        is_reference: whether a voice is to be cloned from it. Other speech may be clipped, and as short as
+            `LOUDNESS_SECONDS`.
 
     Returns:
         Float32 at 24 kHz and `LOUDNESS`, with peaks below `PEAK` and 100 ms of silence at either end.
 
     Raises:
-        UnusableReference: the recording is not finite, silent, clipped, or has less than `min_seconds` of sound.
+        UnusableReference: the recording is not finite, silent, clipped, or has less than `MIN_SECONDS` of sound.
     """
     level = Level.from_samples(waveform.samples)
-    signal = _trimmed(_resampled(waveform, level), min_seconds)
-    _refuse_clipped(signal)
+    signal = _trimmed(_resampled(waveform, level), MIN_SECONDS if is_reference else LOUDNESS_SECONDS)
+    if is_reference:
+        _refuse_clipped(signal)
     kept = _cut_at_pause(signal, max_seconds)
     samples = np.ascontiguousarray(_levelled(kept).numpy(), dtype=np.float32)
     return Conditioned(samples, SAMPLE_RATE, (len(signal) - len(kept)) / SAMPLE_RATE)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from csm.engine.stats import EngineStats
+from csm.errors import InvalidRequest
 from csm.speech.admission import Reservation
 from csm.speech.voices.api import ANONYMOUS, TranscriptSource, Voices
 
@@ -95,10 +96,26 @@ class Dialogue(Delivery):
     Attributes:
         turns: at least one of them is to be spoken.
         voices: of speakers.
+
+    Raises:
+        InvalidRequest: nobody speaks, or somebody speaks who has no voice.
     """
 
     turns: Sequence[DialogueTurn]
     voices: Mapping[int, VoiceSource] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if all(turn.audio is not None for turn in self.turns):
+            raise InvalidRequest("turns: nobody speaks; leave out the audio of the turns that are to be spoken")
+        known = set(self.voices)
+        for index, turn in enumerate(self.turns):
+            if turn.audio is not None:
+                known.add(turn.speaker)
+            elif turn.speaker not in known:
+                raise InvalidRequest(
+                    f"turns[{index}]: its speaker (number {turn.speaker}, counted from 0) has no voice: add them to "
+                    "'voices', or send audio in an earlier turn of theirs"
+                )
 
     @classmethod
     def from_utterance(cls, utterance: Utterance) -> "Dialogue":

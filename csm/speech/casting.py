@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from csm.audio.condition import LOUDNESS_SECONDS, MIN_SECONDS
 from csm.audio.report import warnings
 from csm.engine.api import Engine
 from csm.errors import InvalidRequest, UndecodableAudio, UnknownVoice, UnusableReference
 from csm.model.conversation import Turn
 from csm.speech.api import Dialogue, DialogueTurn, Notes
 from csm.speech.frontend import Script, TextFrontend
-from csm.speech.reference import Reference, ReferenceReader
+from csm.speech.reference import MAX_TURN_SECONDS, Reference, ReferenceReader
 from csm.speech.voice import Voice, reference_turn
 from csm.speech.voices.api import TranscriptSource
 from csm.speech.voices.stored import StoredVoices
@@ -70,12 +69,11 @@ class CastReader:
             lent: to be closed when the stored voices are no longer needed.
 
         Raises:
-            InvalidRequest: a speaker has no voice, or there is nothing to say.
+            InvalidRequest: there is nothing to say in a turn.
             UndecodableAudio, UnusableReference, UnknownVoice: a voice or a turn that was heard cannot be used.
             DeadlineExceeded, GenerationFailed, StorageFailed: the server failed.
             Cancelled: the client disconnected.
         """
-        _check(dialogue)
         turns: dict[int, Turn | Line] = {**self._lines(dialogue, notes)}
         speaking = {turn.speaker for turn in dialogue.turns if turn.audio is None}
         context: dict[int, Turn] = {}
@@ -132,38 +130,19 @@ class CastReader:
         )
 
     def _heard(self, turn: DialogueTurn, is_reference: bool, is_disconnected: Callable[[], bool]) -> Reference:
-        """Read a turn that was heard. Unlike reference audio, it may be short, and is not cut."""
-        min_seconds = MIN_SECONDS if is_reference else LOUDNESS_SECONDS
-        heard = self._reader.read(turn.audio or b"", turn.text, is_disconnected, min_seconds)
+        """Read a turn that was heard. Unlike reference audio, it is not cut: all of its words were said."""
+        heard = self._reader.read(turn.audio or b"", turn.text, is_disconnected, is_reference=is_reference)
         if heard.report.dropped_seconds:
-            longest = heard.report.seconds + heard.report.dropped_seconds
             raise UnusableReference(
-                f"the turn has {longest:.1f} s of audio, more than CSM_MAX_REFERENCE_SECONDS: divide it into several"
+                f"the turn has {heard.report.seconds + heard.report.dropped_seconds:.0f} s of audio, but may have at "
+                f"most {MAX_TURN_SECONDS:g}, or CSM_MAX_REFERENCE_SECONDS if it is the only sample of a voice that "
+                "speaks: divide it into several turns"
             )
         return heard
 
     def _encoded(self, turn: Turn, is_disconnected: Callable[[], bool]) -> Turn:
         # Once for all segments: with a small cache, each of them would be encoded again.
         return replace(turn, codes=self._engine.encode(turn, is_disconnected))
-
-
-def _check(dialogue: Dialogue) -> None:
-    """Check that somebody speaks, and that everybody who speaks has a voice.
-
-    Raises:
-        InvalidRequest: nobody speaks, or a speaker has no voice.
-    """
-    if all(turn.audio is not None for turn in dialogue.turns):
-        raise InvalidRequest("turns: there is nothing to say; leave out the audio of the turns that are to be spoken")
-    known = set(dialogue.voices)
-    for index, turn in enumerate(dialogue.turns):
-        if turn.audio is not None:
-            known.add(turn.speaker)
-        elif turn.speaker not in known:
-            raise InvalidRequest(
-                f"turns[{index}]: its speaker (number {turn.speaker}, counted from 0) has no voice: give them an entry "
-                "in voices, or audio in an earlier turn"
-            )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from csm.asr.transcriber import Transcriber
-from csm.audio.condition import MIN_SECONDS, condition
+from csm.audio.condition import condition
 from csm.audio.decode import decode
 from csm.audio.report import Report, examine
 from csm.audio.waveform import Waveform
@@ -16,6 +16,9 @@ from csm.errors import Cancelled, DeadlineExceeded
 from csm.settings import Settings
 from csm.speech.text import clean
 from csm.speech.voices.api import TranscriptSource
+
+MAX_TURN_SECONDS = 60.0
+"""Maximum length of a turn of a dialogue that was heard."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,8 @@ class ReferenceReader:
         content: bytes,
         transcript: str | None,
         is_disconnected: Callable[[], bool],
-        min_seconds: float = MIN_SECONDS,
+        *,
+        is_reference: bool = True,
     ) -> Reference:
         """Read one file.
 
@@ -60,18 +64,18 @@ class ReferenceReader:
             content: of the file, in any format that ffmpeg reads.
             transcript: the words, or None to recognise them if a recogniser is configured.
             is_disconnected: polled while this waits.
-            min_seconds: see `condition`.
+            is_reference: see `condition`; other speech may have up to `MAX_TURN_SECONDS`.
 
         Raises:
             UndecodableAudio, UnusableReference: the file cannot be used.
             DeadlineExceeded: the server is too busy to decode it.
             Cancelled: the client disconnected.
         """
-        max_seconds = self._settings.max_reference_seconds
+        max_seconds = self._settings.max_reference_seconds if is_reference else MAX_TURN_SECONDS
         with self._decoding_slot(is_disconnected):
             # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
             recording = decode(content, max_seconds=2 * max_seconds)
-            waveform = condition(recording, max_seconds, min_seconds)
+            waveform = condition(recording, max_seconds, is_reference=is_reference)
             report = examine(recording, waveform)
         source: TranscriptSource = "given"
         words = clean(transcript or "")

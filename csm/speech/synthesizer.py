@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 
 from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
@@ -97,18 +96,19 @@ class CsmSynthesizer:
         # reservation until then.
         with reservation if dialogue.stream else nullcontext(), ExitStack() as lent:
             cast = self._cast_reader.read(dialogue, is_disconnected, notes, lent)
+            manner = self._manner(dialogue)
             # The request may run for minutes, and the files are no longer needed: free their memory.
-            dialogue = replace(dialogue, turns=(), voices={})
+            del dialogue
             history = History(cast.context, HISTORY_SECONDS if len(cast.turns) == 1 else float("inf"))
             cache = ConversationCache() if notes.segments > 1 else None
-            narration = Narration(self._engine, history, self._manner(dialogue), is_disconnected, cache)
+            narration = Narration(self._engine, history, manner, is_disconnected, cache)
             marker = None if self._perth is None else Marker(self._perth)
             try:
                 for notes.turn, turn in cast.turns.items():
                     if isinstance(turn, Turn):
                         narration.hear(turn)
                         continue
-                    for samples in changed(narration.speak(turn.script, turn.role), dialogue.speed):
+                    for samples in changed(narration.speak(turn.script, turn.role), manner.speed):
                         yield pcm16(samples if marker is None else marker.process(samples))
                     if narration.is_over:
                         break

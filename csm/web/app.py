@@ -9,7 +9,7 @@ from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
 from csm.web.keys import Keyring
 from csm.web.metrics import Metrics
-from csm.web.routes import clone, docs, health, models, page, speech, voices, watermark
+from csm.web.routes import clone, conversations, docs, health, models, page, speech, voices, watermark
 from csm.web.routes import metrics as metrics_route
 
 SYNTHESIZER, METRICS = "csm.synthesizer", "csm.metrics"
@@ -38,10 +38,10 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     problems.install(app, settings)
     cors.install(app, settings)
     auth.install(app, Keyring.from_settings(settings), Keyring.for_metrics(settings))
-    capacity.install(app, synthesizer, voices.RESERVING | {clone.NAME, speech.NAME})
+    capacity.install(app, synthesizer, voices.RESERVING | {clone.NAME, conversations.NAME, speech.NAME})
     limiter = rate_limit.install(app, settings)
 
-    for route in (clone, speech):
+    for route in (clone, conversations, speech):
         speaking = route.blueprint(settings, synthesizer, limiter)
         limiter.limit(settings.rate_limit)(speaking)
         app.register_blueprint(speaking)

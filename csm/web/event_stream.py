@@ -35,7 +35,12 @@ class EventEncoder:
     Args:
         encoder: of the audio.
         characters: length of the text.
+
+    Attributes:
+        media_type: of the answer.
     """
+
+    media_type = MEDIA_TYPE
 
     def __init__(self, encoder: Encoder, characters: int) -> None:
         self._encoder, self._characters, self._bytes = encoder, characters, 0

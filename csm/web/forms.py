@@ -24,6 +24,8 @@ DRAIN_BYTES, DRAIN_SECONDS = 64_000_000, 5.0
 
 SLOW = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
 
+REPEATED = "A part is repeated: each may be sent once."
+
 BROKEN = (
     "The body is malformed or ends before its end or its final boundary; "
     "let your HTTP client build it, and do not set its Content-Type by hand."
@@ -67,11 +69,13 @@ def read(request: flask.Request, body: type[AnyBody], settings: Settings) -> Any
     with _deadline(request):
         _ = request.form
     files, repeatable = body.files(), body.repeatable()
-    _refuse_misplaced(request, body.model_fields.keys() - set(files), files)
+    _refuse_misplaced(request, body.model_fields.keys() - set(files), files, any_file=body.HAS_NAMED_FILES)
     if any("\N{REPLACEMENT CHARACTER}" in text for name, texts in request.form.lists() for text in (name, *texts)):
         raise BadRequest("A field is not valid UTF-8.")
     parts: dict[str, list[Any]] = dict(request.form.lists())
-    parts |= {name: [_content(name, file) for file in sent] for name, sent in request.files.lists()}
+    for name, sent in request.files.lists():
+        label = f"The file in '{name}'" if name in files else "A file"
+        parts[name] = [_content(file, label) for file in sent]
     return body.from_form(
         {name: values if name in repeatable else _once(values) for name, values in parts.items()}, settings
     )
@@ -111,7 +115,7 @@ def _deadline(request: flask.Request) -> Iterator[None]:
     flask.g.is_body_read = True
 
 
-def _refuse_misplaced(request: flask.Request, texts: Set[str], files: Collection[str]) -> None:
+def _refuse_misplaced(request: flask.Request, texts: Set[str], files: Collection[str], *, any_file: bool) -> None:
     if None in request.form or None in request.files:
         raise BadRequest("A part has no name.")
     for name in files:
@@ -120,22 +124,24 @@ def _refuse_misplaced(request: flask.Request, texts: Set[str], files: Collection
     for name in request.files:
         if name in texts:
             raise BadRequest(f"'{name}' must be a plain field, not a file.")
-        if name not in files:
+        if name not in files and not any_file:
             raise BadRequest(f"Files are expected only in the part {' and '.join(map(repr, files))}.")
+        if name in request.form:
+            raise BadRequest(REPEATED)
 
 
-def _content(name: str, file: FileStorage) -> bytes:
+def _content(file: FileStorage, label: str) -> bytes:
     # Closing the stream frees its memory, up to ten megabytes; the request object lives until the answer ends.
     with file.stream as stream:
         content = stream.read()
     if not content:
-        raise BadRequest(f"The file in '{name}' is empty.")
+        raise BadRequest(f"{label} is empty.")
     return content
 
 
 def _once(values: list[Any]) -> Any:
     if len(values) != 1:
-        raise BadRequest("A part is repeated: each may be sent once.")
+        raise BadRequest(REPEATED)
     return values[0]
 
 

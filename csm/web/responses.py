@@ -16,7 +16,8 @@ from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
 from csm.web.access_log import Access
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
-from csm.web.event_stream import MEDIA_TYPE, EventEncoder
+from csm.web.event_stream import EventEncoder
+from csm.web.parts import PartsEncoder
 from csm.web.player import Player
 
 logger = logging.getLogger("csm.web")
@@ -30,6 +31,9 @@ SLACK_SECONDS = 30.0
 PIECE_BYTES = 16_384
 """Size of each write of an answer that is already complete."""
 
+Events = EventEncoder | PartsEncoder
+"""Encoders of answers that consist of events, or of other lines with audio in base64."""
+
 Piece = tuple[bytes, float]
 """Encoded audio, and how many seconds of audio it completes."""
 
@@ -40,9 +44,7 @@ HEADERS = {
 }
 
 
-def streamed(
-    speech: Speech, fmt: Format, entry: Access, environ: Environ, events: EventEncoder | None = None
-) -> Response:
+def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ, events: Events | None = None) -> Response:
     """Return an answer that is sent while the audio is generated, or events with its audio.
 
     The first output is awaited here, for two reasons: an error before it can still be answered with its own status, and
@@ -144,20 +146,18 @@ def _respond(
     entry: Access,
     environ: Environ,
     headers: dict[str, str],
-    events: EventEncoder | None = None,
+    events: Events | None = None,
 ) -> Response:
     limit_writes(environ, WRITE_SECONDS)
     entry.noted["format"] = fmt.name
     entry.outcome = "disconnected"  # unless the body ends by itself
     if events is not None:
-        return Response(_body(pieces, entry, environ, events), mimetype=MEDIA_TYPE, headers=headers)
+        return Response(_body(pieces, entry, environ, events), mimetype=events.media_type, headers=headers)
     headers = {"Content-Disposition": f'attachment; filename="voice-clone{fmt.suffix}"'} | headers
     return Response(_body(pieces, entry, environ), mimetype=fmt.media_type, headers=headers)
 
 
-def _body(
-    pieces: Iterable[Piece], entry: Access, environ: Environ, events: EventEncoder | None = None
-) -> Iterator[bytes]:
+def _body(pieces: Iterable[Piece], entry: Access, environ: Environ, events: Events | None = None) -> Iterator[bytes]:
     """Yield the body of an answer; cut it off if generation fails or the client reads too slowly.
 
     Events end with one that tells the error, before they are cut off.

@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -41,6 +41,9 @@ class Body(BaseModel):
     JSON values must have the right type. In a form, all values are text and are converted by the type of their field;
     optional fields may be blank, as HTML forms send them, and then count as absent, as null does in JSON.
     """
+
+    HAS_NAMED_FILES: ClassVar = False
+    """Whether the files of a form may have any name."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_strip_whitespace=True)
 
@@ -220,15 +223,18 @@ def _explain(body: type[Body], found: list[ErrorDetails]) -> InvalidField:
 
 def _locate(schema: dict[str, Any], loc: Iterable[str | int]) -> tuple[str, dict[str, Any]]:
     """Return the name of a field within a body, such as `turns[1].text`, and its schema."""
-    name = ""
+    name, names = "", dict[str, Any]()
     for step in loc:
         schema = _unwrap(schema)
         if isinstance(step, int):
             name, schema = f"{name}[{step}]", schema.get("items", {})
+        elif step == "[key]":  # how pydantic says that the last step itself is wrong
+            schema = names
         elif step in schema.get("properties", {}):
             name, schema = f"{name}.{step}", schema["properties"][step]
         else:  # a name that the client made up
-            name, schema = f"{name}.*", schema.get("additionalProperties", {})
+            names = {"type": "string", **schema.get("propertyNames", {})}
+            name, schema = f"{name}.*", schema.get("additionalProperties") or {}
     return name.lstrip("."), _unwrap(schema)
 
 

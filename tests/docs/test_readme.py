@@ -6,7 +6,7 @@ import pytest
 from tests.docs import readme
 
 EXECUTED = {
-    ("bash", "curl"), ("bash", "curl-stream"), ("python", "client"), ("python", "openai"),
+    ("bash", "curl"), ("bash", "curl-stream"), ("bash", "conversation"), ("python", "client"), ("python", "openai"),
     ("ts", "app/api/voice-clone/route.ts"),
     ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
     ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),

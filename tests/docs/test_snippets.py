@@ -97,6 +97,12 @@ def test_the_client_of_openai(served, checkout):
     assert seconds(checkout / "clone.wav") > 0.3
 
 
+def test_a_conversation(served, checkout):
+    done = bash(readme.block("bash", "conversation", served.address), checkout)
+    assert done.returncode == 0, done.stderr
+    assert seconds(checkout / "conversation.wav") > 0.6
+
+
 def csm_command(folder) -> dict[str, str]:
     """Put `csm` on the path as an installation would; return the environment."""
     return {"PATH": program(folder, "csm", f'exec "{sys.executable}" -m csm "$@"'), "PYTHONPATH": str(readme.ROOT)}

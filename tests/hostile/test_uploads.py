@@ -15,6 +15,7 @@ from csm.audio.encoders import wav
 from csm.audio.encoders.pcm import pcm16
 from tests import process_probes, summary_tables
 from tests.corpus import Bait, cases, mutants
+from tests.corpus.conversations import cases as conversation_cases
 from tests.corpus.json_bodies import cases as json_cases
 from tests.corpus.multipart import cases as multipart_cases
 from tests.corpus.valid import valid
@@ -165,7 +166,11 @@ def test_every_upload_gets_an_expected_answer(pytestconfig, server, trap, folder
     ]
     bait = f"http://127.0.0.1:{trap.listener.port}/"
     attempts += [Attempt("json", f"json-{case.name}", case.raw, case.expect) for case in json_cases(SEED, KEY, bait)]
-    assert len({attempt.name for attempt in attempts}) >= 70
+    attempts += [
+        Attempt("conversation", f"conversation-{case.name}", case.raw, case.expect)
+        for case in conversation_cases(SEED, KEY, bait)
+    ]
+    assert len({attempt.name for attempt in attempts}) >= 75
     with nothing_left(pytestconfig, server, trap, folders[1]):
         assert not send(pytestconfig, "Hostile uploads", server, attempts)
 

@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.wav import header
 from csm.errors import CsmError, InvalidRequest, UndecodableAudio, UnknownVoice, UnusableReference
 from csm.model.conversation import Conversation
 from csm.speech import Dialogue, DialogueTurn, Speech, VoiceSource
@@ -118,15 +121,15 @@ def test_the_limit_counts_for_the_whole_dialogue(speed: float, synthesizer: CsmS
         ([DialogueTurn(0, "Too early."), DialogueTurn(0, "Heard.", HEARD)], 0, 0),
     ],
 )
-def test_a_speaker_without_any_voice_is_refused_by_number(
-    turns: list[DialogueTurn], index: int, speaker: int, synthesizer: CsmSynthesizer
-) -> None:
-    told = refused(synthesizer, InvalidRequest, Dialogue(turns))
-    assert told.startswith(f"turns[{index}]: its speaker (number {speaker}, counted from 0) has no voice")
+def test_a_speaker_without_any_voice_is_refused_by_number(turns: list[DialogueTurn], index: int, speaker: int) -> None:
+    with pytest.raises(InvalidRequest) as told:
+        Dialogue(turns)
+    assert str(told.value).startswith(f"turns[{index}]: its speaker (number {speaker}, counted from 0) has no voice")
 
 
-def test_a_dialogue_in_which_nobody_speaks_is_refused(synthesizer: CsmSynthesizer) -> None:
-    assert "nothing to say" in refused(synthesizer, InvalidRequest, Dialogue([DialogueTurn(0, "Heard.", HEARD)]))
+def test_a_dialogue_in_which_nobody_speaks_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="nobody speaks"):
+        Dialogue([DialogueTurn(0, "Heard.", HEARD)])
 
 
 def test_errors_say_where_in_the_dialogue_they_are(synthesizer: CsmSynthesizer) -> None:
@@ -136,7 +139,7 @@ def test_errors_say_where_in_the_dialogue_they_are(synthesizer: CsmSynthesizer) 
     assert refused(synthesizer, InvalidRequest, with_turn(DialogueTurn(0, "<|AUDIO|>"))).startswith("turns[1].text: ")
     told = refused(synthesizer, UndecodableAudio, with_turn(DialogueTurn(2, "Heard.", b"no audio")))
     assert told.startswith("turns[1].audio: ")
-    for audio, reason in ((synthetic_speech(0.2), "0.4 s is needed"), (synthetic_speech(40.0), "divide it")):
+    for audio, reason in ((synthetic_speech(0.2), "0.4 s is needed"), (synthetic_speech(70.0), "at most 60")):
         told = refused(synthesizer, UnusableReference, with_turn(DialogueTurn(2, "Heard.", audio)))
         assert told.startswith("turns[1].audio: ") and reason in told
     broken = {0: ALICE, 1: VoiceSource(synthetic_speech(0.3))}
@@ -152,6 +155,20 @@ def test_a_turn_that_was_heard_may_be_shorter_than_a_voice(synthesizer: CsmSynth
     assert words(said(engine)[0].said) == [("2", "Yes.")]
     told = refused(synthesizer, UnusableReference, Dialogue([replace(short, speaker=0), DialogueTurn(0, "Me too.")]))
     assert "1 s is needed" in told
+
+
+def test_a_turn_that_was_heard_may_be_longer_than_a_voice_and_clipped(
+    synthesizer: CsmSynthesizer, engine: FakeEngine
+) -> None:
+    samples = np.sign(np.random.default_rng(0).standard_normal(45 * 24_000)).astype(np.float32)
+    body = pcm16(samples)
+    clipped = DialogueTurn(2, "Loud.", header(24_000, len(body)) + body)
+    list(converse(synthesizer, replace(TALK, turns=[clipped, *TALK.turns])))
+    [heard] = said(engine)[0].said
+    assert heard.audio is not None and heard.audio.seconds > 44
+    assert "clipped" in refused(
+        synthesizer, UnusableReference, Dialogue([replace(clipped, speaker=0), DialogueTurn(0, "Me too.")])
+    )
 
 
 def test_more_audio_than_the_context_could_hold_is_refused(

@@ -107,6 +107,10 @@ checks.positive_data_acceptance.enabled = false
 [[operations]]
 include-name = "POST /v1/audio/speech"
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-name = "POST /conversation"
+checks.positive_data_acceptance.enabled = false
 """
 
 

@@ -21,6 +21,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/conversation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Speak turns of a conversation */
+        post: operations["converse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audio/speech": {
         parameters: {
             query?: never;
@@ -327,6 +344,109 @@ export interface components {
              * @constant
              */
             consent?: true;
+        };
+        /**
+         * TurnBody
+         * @description One turn: to be spoken, or with the audio in which it was said.
+         */
+        TurnBody: {
+            /** @description Any name; the same in all turns of one speaker. */
+            speaker: string;
+            /** @description What to say, in English; or the words of the audio. */
+            text?: string | null;
+            /** @description How it was said, in any common format. The turn is not spoken then. */
+            audio?: string | null;
+            /** @description Name, alias or id of a stored voice for this speaker. */
+            voice?: string | null;
+        };
+        /**
+         * VoiceBody
+         * @description The voice of a speaker: reference audio, or a stored voice.
+         */
+        VoiceBody: {
+            /** @description Reference audio in any common format; 5 to 15 seconds are best. */
+            audio?: string | null;
+            /** @description The words of the reference audio. */
+            transcript?: string | null;
+            /** @description Name, alias or id of a stored voice. */
+            voice?: string | null;
+        };
+        /**
+         * ConversationBody
+         * @description A conversation: turns that were heard are its context, the others are spoken.
+         *
+         *     In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file.
+         * @example {
+         *       "script": "Ann: Good morning.",
+         *       "voices": {
+         *         "Ann": "default"
+         *       }
+         *     }
+         */
+        ConversationBody: {
+            /** @description The turns in order, unless there is a script. */
+            turns?: components["schemas"]["TurnBody"][] | null;
+            /** @description Lines of the form `Name: what to say`, instead of turns. */
+            script?: string | null;
+            /**
+             * @description The voice of each speaker: reference audio, or the name of a stored voice. A speaker without one speaks as in their first turn with audio.
+             * @default {}
+             */
+            voices: {
+                [key: string]: components["schemas"]["VoiceBody"] | string;
+            } | null;
+            /**
+             * @description Of sampling; 0 always takes the most likely code.
+             * @default 0.9
+             */
+            temperature: number | null;
+            /**
+             * @description Number of most likely codes that each draw chooses from.
+             * @default 50
+             */
+            top_k: number | null;
+            /** @description Makes the result repeatable; absent, it is random. */
+            seed?: number | null;
+            /** @description Maximum length of the audio; absent, as long as the text needs. */
+            max_seconds?: number | null;
+            /**
+             * @description Of the speech, with the pitch kept; 2 halves the duration.
+             * @default 1
+             */
+            speed: number | null;
+            /** @description Of the answer; pcm is 16 bits, little-endian, mono, 24 kHz, without a header. */
+            format?: ("wav" | "mp3" | "opus" | "aac" | "flac" | "pcm") | null;
+            /**
+             * @description Send the audio while it is generated.
+             * @default true
+             */
+            stream: boolean | null;
+            /**
+             * @description Answer with JSON lines, which say which turn each piece of audio belongs to.
+             * @default false
+             */
+            parts: boolean | null;
+            /** @description True states that the speaker of the reference audio has agreed; some servers require it. */
+            consent?: true | null;
+        };
+        /**
+         * Line
+         * @description One line: a piece of the file of a turn, the end of that file, the end of the answer, or an error.
+         *
+         *     The audio of a turn, decoded and joined, is a complete file. The last line has the finish reason, or an error if the
+         *     answer could not be completed.
+         */
+        Line: {
+            /** Turn */
+            turn?: number;
+            /** Audio */
+            audio?: string;
+            /** Done */
+            done?: boolean;
+            /** Finish Reason */
+            finish_reason?: string;
+            /** Error */
+            error?: string;
         };
         /**
          * SpeechRequest
@@ -1118,6 +1238,54 @@ export interface operations {
                     "audio/aac": string;
                     "audio/flac": string;
                     "audio/pcm": string;
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+            504: components["responses"]["Problem504"];
+        };
+    };
+    converse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConversationBody"];
+            };
+        };
+        responses: {
+            /** @description The speech, sent while it is generated. If that fails, the connection is cut, so that the file is incomplete. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    "Content-Disposition": components["headers"]["Content-Disposition"];
+                    "X-Finish-Reason": components["headers"]["X-Finish-Reason"];
+                    "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
+                    "X-Text-Language": components["headers"]["X-Text-Language"];
+                    "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
+                    "X-Watermark": components["headers"]["X-Watermark"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/wav": string;
+                    "audio/mpeg": string;
+                    "audio/ogg": string;
+                    "audio/aac": string;
+                    "audio/flac": string;
+                    "audio/pcm": string;
+                    "application/x-ndjson": components["schemas"]["Line"];
                 };
             };
             400: components["responses"]["Problem400"];
