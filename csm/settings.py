@@ -78,7 +78,9 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(False, description="Allow an address that is not loopback without API keys.")
     require_consent: bool = Field(False, description="Require the form field `consent=true`.")
     rate_limit: str = Field(
-        "10 per minute", description="Requests allowed to each key; without keys, to each client address."
+        "10 per minute",
+        description="Requests allowed to each key; without keys, to each client address. GET requests have a quota of "
+        "their own.",
     )
     character_limit: str = Field(
         "20000 per minute", description="Characters of text allowed to each key or address; `none` for no limit."

@@ -41,14 +41,11 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     capacity.install(app, synthesizer, voices.RESERVING | {clone.NAME, conversations.NAME, speech.NAME})
     limiter = rate_limit.install(app, settings)
 
+    count = rate_limit.shared(limiter, settings)
     for route in (clone, conversations, speech):
-        speaking = route.blueprint(settings, synthesizer, limiter)
-        limiter.limit(settings.rate_limit)(speaking)
-        app.register_blueprint(speaking)
+        app.register_blueprint(count(route.blueprint(settings, synthesizer, limiter)))
     for other in (voices, watermark):
-        limited = other.blueprint(settings, synthesizer)
-        limiter.limit(settings.rate_limit)(limited)
-        app.register_blueprint(limited)
+        app.register_blueprint(count(other.blueprint(settings, synthesizer)))
     app.register_blueprint(models.blueprint(synthesizer))
     app.register_blueprint(health.blueprint(synthesizer))
     app.register_blueprint(page.blueprint(settings))

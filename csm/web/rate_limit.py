@@ -3,8 +3,9 @@
 import contextlib
 import ipaddress
 import time
+from collections.abc import Callable
 
-from flask import Flask, Response, request
+from flask import Blueprint, Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
 from limits import parse_many
 from limits.errors import ConfigurationError
@@ -20,7 +21,7 @@ REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_time
 
 
 def install(app: Flask, settings: Settings) -> Limiter:
-    """Return the limiter; pass its `limit` the blueprints whose requests are to be counted."""
+    """Return the limiter; see `shared` and `charge`."""
     limiter = Limiter(
         _client,
         app=app,
@@ -40,6 +41,23 @@ def install(app: Flask, settings: Settings) -> Limiter:
 
     app.register_error_handler(RateLimitExceeded, exceeded)
     return limiter
+
+
+def shared(limiter: Limiter, settings: Settings) -> Callable[[Blueprint], Blueprint]:
+    """Return a function that has the requests of a blueprint counted, and returns the blueprint.
+
+    All routes share one quota. GET requests have another of the same size, so that a client that lists its voices can
+    still speak.
+    """
+    decorate = limiter.shared_limit(
+        settings.rate_limit, scope=lambda _: "reads" if request.method in ("GET", "HEAD") else "requests"
+    )
+
+    def count(blueprint: Blueprint) -> Blueprint:
+        decorate(blueprint)
+        return blueprint
+
+    return count
 
 
 def charge(limiter: Limiter, settings: Settings, characters: int) -> None:

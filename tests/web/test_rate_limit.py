@@ -14,6 +14,13 @@ def test_each_key_has_a_quota(make_client):
     assert clone_statuses(client, 3, key="two") == [200, 200, 429]
 
 
+def test_all_routes_share_the_quota_of_a_key(make_client):
+    client = make_client(rate_limit="2 per hour")
+    paths = ("/clone-voice", "/v1/audio/speech", "/conversation", "/watermark", "/v1/audio/voices", "/clone-voice")
+    assert [client.post(path, headers=KEY).status_code for path in paths] == [415, 415, 429, 429, 429, 429]
+    assert client.get("/v1/audio/voices", headers=KEY).status_code == 200
+
+
 def test_an_answer_over_the_quota_says_when_to_retry(make_client):
     client = make_client(rate_limit="1 per hour")
     assert "Retry-After" not in post_clone(client).headers
