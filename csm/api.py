@@ -3,12 +3,13 @@
     model = csm.load("sesame/csm-1b")
     speech = model.say("Hello.", voice="voice.m4a", transcript="What is said in voice.m4a.")
 
-Import `load` and `CSM` from `csm`.
+Import `load`, `CSM` and `StoredVoice` from `csm`.
 """
 
 import os
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,17 @@ from csm.speech.build import build
 
 VoiceFile = str | os.PathLike[str] | bytes
 """Reference audio of one speaker: the path or the content of a file in any common format."""
+
+
+@dataclass(frozen=True)
+class StoredVoice:
+    """A voice in the folder of the setting `voices_dir`, or `default`, which comes with the package.
+
+    Attributes:
+        name: its name or id.
+    """
+
+    name: str
 
 
 class CSM:
@@ -47,7 +59,7 @@ class CSM:
     def say(
         self,
         text: str,
-        voice: VoiceFile,
+        voice: VoiceFile | StoredVoice,
         transcript: str | None = None,
         *,
         temperature: float = 0.9,
@@ -59,9 +71,10 @@ class CSM:
 
         Args:
             text: what to say, in English.
-            voice: reference audio: 5 to 15 s of clean speech. A voice is encoded once, as long as it stays in the cache
-                (setting `voice_cache_mb`).
-            transcript: the words of the reference audio; no other argument improves the likeness as much.
+            voice: reference audio: 5 to 15 s of clean speech; or a stored voice. Reference audio is encoded once, as
+                long as it stays in the cache (setting `voice_cache_mb`).
+            transcript: the words of the reference audio; no other argument improves the likeness as much. A stored
+                voice has its own.
             temperature: 0 to 2; 0 always takes the most likely code.
             top_k: 1 to 2051; the number of most likely codes that each draw chooses from.
             seed: makes the result repeatable; None chooses a random one.
@@ -90,7 +103,7 @@ class CSM:
     def stream(
         self,
         text: str,
-        voice: VoiceFile,
+        voice: VoiceFile | StoredVoice,
         transcript: str | None = None,
         *,
         temperature: float = 0.9,
@@ -112,7 +125,8 @@ class CSM:
         """
         utterance = Utterance(
             text=text,
-            reference=voice if isinstance(voice, bytes) else Path(voice).read_bytes(),
+            reference=None if isinstance(voice, StoredVoice) else _content(voice),
+            voice=voice.name if isinstance(voice, StoredVoice) else None,
             transcript=transcript,
             temperature=temperature,
             top_k=top_k,
@@ -161,12 +175,18 @@ def load(model: str | None = None, **fields: Any) -> CSM:
     )
 
 
+def _content(voice: VoiceFile) -> bytes:
+    return voice if isinstance(voice, bytes) else Path(voice).read_bytes()
+
+
 def _check(utterance: Utterance) -> None:
     """Check the numbers of an utterance, as the HTTP form does.
 
     Raises:
-        InvalidRequest: a number is out of range.
+        InvalidRequest: a number is out of range, or a stored voice is given a transcript.
     """
+    if utterance.voice is not None and utterance.transcript:
+        raise InvalidRequest("transcript belongs to reference audio; a stored voice has its own")
     if not 0 <= utterance.temperature <= 2:
         raise InvalidRequest("temperature must be a number from 0 to 2")
     if not 1 <= utterance.top_k <= 2051:

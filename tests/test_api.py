@@ -11,7 +11,7 @@ import pytest
 
 import csm
 from csm.audio.encoders.pcm import pcm16
-from csm.errors import CsmError, InvalidRequest, UndecodableAudio
+from csm.errors import CsmError, InvalidRequest, UndecodableAudio, UnknownVoice
 from csm.settings import SettingsError
 from csm.speech.synthesizer import CsmSynthesizer
 from tests.paths import ROOT
@@ -102,6 +102,15 @@ def test_a_stream_that_is_closed_stops_its_generation() -> None:
 def test_a_number_out_of_range_is_refused(model: csm.CSM, given: dict[str, Any], name: str) -> None:
     with pytest.raises(InvalidRequest, match=name):
         model.say("Hello.", REFERENCE_AUDIO, **given)
+
+
+def test_a_stored_voice_is_named(model: csm.CSM) -> None:
+    speech = model.say("Hello.", csm.StoredVoice("default"), seed=1, max_seconds=0.16)
+    assert len(speech.samples) == 2 * 1920
+    with pytest.raises(UnknownVoice):
+        model.say("Hello.", csm.StoredVoice("nobody"))
+    with pytest.raises(InvalidRequest, match="transcript"):
+        model.say("Hello.", csm.StoredVoice("default"), "Words.")
 
 
 def test_errors_are_those_of_the_package(model: csm.CSM, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import csm
 COMMANDS = {
     "serve": ("csm.cli.serve", "run the HTTP server"),
     "say": ("csm.cli.say", "say a text in the voice of a recording, here or on a server"),
+    "voices": ("csm.cli.voices", "store, list, export and delete voices, here or on a server"),
     "prepare": ("csm.cli.prepare", "download the model, and prepare it for this machine"),
     "watermark": ("csm.cli.watermark", "tell whether recordings carry the mark of synthetic speech"),
     "doctor": ("csm.cli.doctor", "check whether the server can run here, and say what to do"),

@@ -14,8 +14,10 @@ from csm.audio.encoders.pcm import pcm16
 from csm.cli.player import Player, PlayerError
 from csm.cli.progress import Progress
 from csm.cli.remote import RemoteError, stream
-from csm.errors import CsmError
+from csm.errors import CsmError, UnknownVoice
 from csm.speech.api import SAMPLE_RATE
+from csm.speech.voices.api import ANONYMOUS
+from csm.speech.voices.library import VoiceLibrary
 
 KEY = "VOICE_SERVER_KEY"
 """Environment variable with the key of a server. It must not begin with CSM_: a server refuses unknown CSM_ names as
@@ -45,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         _say(args, formats[suffix])
     except SettingsError as error:
         return _fail(str(error), 2)
+    except UnknownVoice:
+        return _fail(f"{args.voice} is neither a file here nor a stored voice", 1)
     except (CsmError, RemoteError, PlayerError) as error:
         return _fail(str(error), 1)
     except OSError as error:
@@ -58,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Say a text in the voice of a recording, by a model that is loaded here (CSM_MODEL and the other "
         "settings apply), or with --url by a running server.",
     )
-    parser.add_argument("--voice", required=True, type=Path, help="recording of the speaker: 5 to 15 s of clean speech")
+    parser.add_argument(
+        "--voice", required=True, help="recording of the speaker, 5 to 15 s of clean speech; or name of a stored voice"
+    )
     parser.add_argument("--text", required=True, help="what to say, in English; - reads it from standard input")
     parser.add_argument("--transcript", help="the words of the recording: the voice becomes more alike")
     parser.add_argument(
@@ -83,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _say(args: argparse.Namespace, format_name: str) -> None:
     text = sys.stdin.read() if args.text == "-" else args.text
-    voice = args.voice.read_bytes()
+    voice = Path(args.voice).read_bytes() if Path(args.voice).is_file() else str(args.voice)
     options = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
     player = Player() if args.play else None
     to_stdout = args.output == Path("-")
@@ -114,29 +120,32 @@ def _say(args: argparse.Namespace, format_name: str) -> None:
 
 
 def _remote(
-    args: argparse.Namespace, text: str, voice: bytes, options: dict[str, object]
+    args: argparse.Namespace, text: str, voice: bytes | str, options: dict[str, object]
 ) -> Generator[bytes, None, None]:
     fields = {"text": text, **options} | ({"consent": "true"} if args.consent else {})
     yield from stream(args.url, args.key or os.environ.get(KEY), voice, fields)
 
 
-def _local(args: argparse.Namespace, text: str, voice: bytes, options: Any) -> Generator[bytes, None, None]:
+def _local(args: argparse.Namespace, text: str, voice: bytes | str, options: Any) -> Generator[bytes, None, None]:
     from csm import settings
 
     # No socket is opened, so the check that a public CSM_HOST needs keys does not apply; one text needs one slot.
     chosen = settings.load(host="127.0.0.1", slots=1, **({"model": args.model} if args.model else {}))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("csm").setLevel(logging.ERROR if args.quiet else logging.INFO)
+    if isinstance(voice, str):
+        # Raises for an unknown voice before the model is loaded.
+        VoiceLibrary.from_settings(chosen).resolve(ANONYMOUS, voice)
     if not args.quiet:
         print(f"loading {chosen.model}", file=sys.stderr)
     # Imports torch, which takes seconds.
     from transformers.utils.logging import disable_progress_bar
 
-    from csm.api import CSM
+    from csm.api import CSM, StoredVoice
 
     disable_progress_bar()
     with CSM.from_settings(chosen) as model:
-        for samples in model.stream(text, voice, **options):
+        for samples in model.stream(text, StoredVoice(voice) if isinstance(voice, str) else voice, **options):
             yield pcm16(samples)
 
 

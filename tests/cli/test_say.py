@@ -94,7 +94,11 @@ def test_it_is_played(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--text", "Hi.", "-o", "out.wav", "--url", "http://there", "--model", "demo"], 2, "not allowed with"),
         (["--text", "Hi.", "-o", "out.wav", "--top-k", "0"], 1, "top_k must be"),
         (["--text", " ", "-o", "out.wav"], 1, "there is nothing to say"),
-        (["--text", "Hi.", "-o", "out.wav", "--voice", "missing.m4a"], 1, "missing.m4a: No such file"),
+        (
+            ["--text", "Hi.", "-o", "out.wav", "--voice", "missing.m4a"],
+            1,
+            "missing.m4a is neither a file here nor a stored voice",
+        ),
         (["--text", "Hi.", "-o", "out.wav", "--voice", "notes.txt"], 1, "not audio"),
         (["--text", "Hi.", "-o", "out.wav", "--model", "./nothing"], 1, "no checkpoint there"),
     ],
@@ -193,7 +197,8 @@ def test_the_key_may_come_from_the_environment(server: RealServer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "told"), [(["--key", "wrong", "--consent"], b"answered 401"), (["--key", "secret"], b"consent=true")]
+    ("words", "told"),
+    [(["--key", "wrong", "--consent"], b"answered 401"), (["--key", "secret"], b"consent must be true")],
 )
 def test_the_servers_refusal_is_told(server: RealServer, words: list[str], told: bytes) -> None:
     done = remote(server, *words, "-o", "refused.wav")

@@ -18,12 +18,13 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Running]:
-    """The real server with the settings of the README's own command; only the quota is raised for the tests."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The real server with the settings of the README's own command, a folder for voices, and a higher quota."""
     words = readme.block("bash", "serve").split()
     assert words[-2:] == ["make", "serve"]
     environment = dict(word.split("=", 1) for word in words[:-2])
-    with demo.running_server({**environment, "CSM_RATE_LIMIT": "1000 per minute"}) as server:
+    environment |= {"CSM_RATE_LIMIT": "1000 per minute", "CSM_VOICES_DIR": str(tmp_path_factory.mktemp("voices"))}
+    with demo.running_server(environment) as server:
         demo.wait_until_healthy(server)
         yield Running(f"http://127.0.0.1:{server.port}", environment["CSM_API_KEYS"])
 

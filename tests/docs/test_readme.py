@@ -8,7 +8,7 @@ from tests.docs import readme
 EXECUTED = {
     ("bash", "curl"), ("bash", "curl-stream"), ("bash", "conversation"), ("python", "client"), ("python", "openai"),
     ("ts", "app/api/voice-clone/route.ts"),
-    ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"),
+    ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"), ("bash", "voices"),
     ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),
     ("bash", "watermark"),
 }  # fmt: skip

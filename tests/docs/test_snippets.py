@@ -60,6 +60,15 @@ def test_curl_finds_the_mark(served, checkout):
     assert found["marked"] is True and found["confidence"] >= 0.7
 
 
+def test_a_stored_voice(served, checkout):
+    done = bash(readme.block("bash", "voices", served.address), checkout)
+    assert done.returncode == 0, done.stderr
+    voice = json.loads(done.stdout)
+    assert voice["name"] == "Jane" and voice["transcript"] and seconds(checkout / "clone.wav") > 0.3
+    again = bash(readme.block("bash", "voices", served.address), checkout)
+    assert again.returncode != 0 and "choose another" in json.loads(again.stdout)["error"]["message"]
+
+
 def test_curl_says_what_is_wrong(served, checkout):
     done = bash(readme.block("bash", "curl", served.address).replace("change-me", "wrong"), checkout)
     assert done.returncode != 0

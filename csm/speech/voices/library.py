@@ -119,6 +119,15 @@ class VoiceLibrary:
             log.error("the voice %s cannot be read: %s", info.id, disk.reason(error))
             raise StorageFailed("The voice cannot be read: its file is damaged or not accessible.") from None
 
+    def export(self, owner: str, voice_id: str) -> bytes:
+        """Return the file of a voice, without its owner.
+
+        Raises:
+            UnknownVoice, StorageFailed: as `read`.
+        """
+        voice = self.read(owner, voice_id)
+        return replace(voice, info=replace(voice.info, owner=None)).to_bytes()
+
     def check_room(self, owner: str, name: str) -> Path:
         """Check whether a voice of this name could be added; return the folder.
 

@@ -99,9 +99,8 @@ class StoredVoices:
         return header(SAMPLE_RATE, samples.nbytes) + samples.tobytes()
 
     def export(self, owner: str, voice_id: str) -> bytes:
-        """See `Voices.export`. The file does not contain the owner."""
-        voice = self._library.read(owner, voice_id)
-        return replace(voice, info=replace(voice.info, owner=None)).to_bytes()
+        """See `Voices.export`."""
+        return self._library.export(owner, voice_id)
 
     @contextmanager
     def lend(self, owner: str, word: str, is_disconnected: Callable[[], bool]) -> Iterator[tuple[VoiceInfo, Voice]]:
