@@ -12,9 +12,10 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from werkzeug.exceptions import TooManyRequests
 
+from csm.errors import InvalidRequest
 from csm.settings import Settings, SettingsError
 from csm.web import access_log
-from csm.web.problems import InvalidField, problem, seconds
+from csm.web.problems import problem, seconds
 
 # If Redis hangs, one request waits this long; after that, requests are counted in memory until Redis answers again.
 REDIS_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
@@ -67,13 +68,13 @@ def charge(limiter: Limiter, settings: Settings, characters: int) -> None:
 
     Raises:
         TooManyRequests: fewer characters than that are left.
-        InvalidField: the text is longer than the whole quota.
+        InvalidRequest: the text is longer than the whole quota.
     """
     limits = parse_many(settings.character_limit) if settings.character_limit else []
     for limit in limits:
         if characters > limit.amount:
-            raise InvalidField(
-                "text", f"text has {characters} characters; CSM_CHARACTER_LIMIT allows {limit.amount} at a time."
+            raise InvalidRequest(
+                f"The text has {characters} characters; CSM_CHARACTER_LIMIT allows {limit.amount} at a time."
             )
     quotas = [(limit, "characters", _client()) for limit in limits]
     try:

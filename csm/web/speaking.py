@@ -15,7 +15,7 @@ def speak(utterance: Utterance, settings: Settings, synthesizer: Synthesizer, li
     """Charge the client's quota of characters and return the speech; stored voices are those of the client's key.
 
     Raises:
-        TooManyRequests, InvalidField: the quota does not allow so many characters.
+        TooManyRequests, InvalidRequest: the quota does not allow so many characters.
         CsmError: as `Synthesizer.speak`.
     """
     _charge(settings, limiter, [utterance.text], [utterance.reference])

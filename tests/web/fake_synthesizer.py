@@ -175,7 +175,7 @@ class FakeSynthesizer:
 
     def detect_watermark(self, recording: bytes) -> Detection:
         """See `Synthesizer.detect_watermark`; the recording is a script too."""
-        script = Script.parse(recording.decode())
+        script = Script.parse(recording.decode(errors="replace"))
         self.note("detect")
         if script.fail:
             raise script.error()

@@ -1,5 +1,6 @@
 """What clients send appears in no log, no error and no file."""
 
+import json
 import re
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def requests():
     yield post(form(voice=CANARY))
     yield post(form(), path=f"/v1/audio/voices/{CANARY}").replace(b"POST", b"DELETE")
     yield post(b"", path=f"/v1/audio/voices/{CANARY}/sample").replace(b"POST", b"GET")
+    speech = {"model": "tts-1", "input": f"chunks=2 {CANARY}", "ref_text": CANARY, "ref_audio": "AAAA"}
+    for name in (*speech, "voice", "stream_format", "instructions", "speed", "seed", CANARY):
+        body = json.dumps(speech | {name: CANARY}).encode()
+        yield post(body, path="/v1/audio/speech", Content_Type="application/json")
+    for fail in ("Unforeseen after=1", "Unforeseen", "GenerationFailed after=1"):
+        body = json.dumps(speech | {"input": f"fail={fail} {CANARY}", "stream_format": "sse"}).encode()
+        yield post(body, path="/v1/audio/speech", Content_Type="application/json")
+    for body in (CANARY.encode(), json.dumps({CANARY: CANARY}).encode(), f'{{"{CANARY}": 1, "{CANARY}": 2}}'.encode()):
+        yield post(body, path="/v1/audio/speech", Content_Type="application/json")
+    yield post(b"", path=f"/v1/models/{CANARY}").replace(b"POST", b"GET")
     yield post(form(), Content_Length=CANARY)
     yield post(form(), Transfer_Encoding=CANARY)
     yield post(form()).replace(b"POST", CANARY.encode())

@@ -116,6 +116,12 @@ def test_each_key_has_a_quota_of_characters(make_client):
     assert "50 characters per 1 hour" in answer.json["error"]
 
 
+def test_a_text_longer_than_the_whole_quota_of_characters_is_refused_for_good(make_client):
+    answer = post_text(make_client(character_limit="50 per hour"), 51)
+    assert answer.status_code == 422 and "Retry-After" not in answer.headers
+    assert answer.json["error"] == "The text has 51 characters; CSM_CHARACTER_LIMIT allows 50 at a time."
+
+
 def test_the_quota_of_characters_can_be_switched_off(make_client):
     client = make_client(rate_limit="100 per minute", character_limit="")
     assert post_text(client, 9000).status_code == 200
