@@ -54,6 +54,19 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path, given, status, reason
     assert done.stderr.startswith("sesame_server: ") and done.stderr.count("\n") == 1
 
 
+def test_without_the_weights_of_the_watermark_it_does_not_start_unless_that_is_off(tmp_path):
+    # Found before the installed package, and empty.
+    (tmp_path / "resemble_perth-1.0.1.dist-info").mkdir()
+    (tmp_path / "resemble_perth-1.0.1.dist-info" / "METADATA").write_text("Name: resemble-perth\nVersion: 1.0.1\n")
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    done = run(tmp_path, PYTHONPATH=path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "pip install resemble-perth" in done.stderr and "CSM_WATERMARK=off" in done.stderr
+    # The next check fails instead.
+    done = run(tmp_path, PYTHONPATH=path, CSM_WATERMARK="off", CSM_HOST="192.0.2.1", CSM_API_KEYS="k")
+    assert done.returncode == 1 and "no such address" in done.stderr
+
+
 @pytest.mark.parametrize("variable", ["CSM_PORT", "CSM_METRICS_PORT"])
 def test_a_port_in_use_is_explained(tmp_path, variable):
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -13,7 +13,7 @@ import pytest
 from csm.audio.decode import decode
 from csm.audio.encoders import wav
 from csm.audio.encoders.pcm import pcm16
-from tests import process_probes, summary_tables
+from tests import process_probes, raw_http, summary_tables
 from tests.corpus import Bait, cases, mutants
 from tests.corpus.conversations import cases as conversation_cases
 from tests.corpus.json_bodies import cases as json_cases
@@ -125,6 +125,8 @@ def fault(server, attempt: Attempt) -> str | None:
         return f"{answer.status} instead of {sorted(attempt.expect)}: {answer.body[:200]!r}"
     if not answer.is_complete:
         return "incomplete"
+    if answer.status == 200 and attempt.group == "watermark":
+        return None if json.loads(answer.body).keys() == {"marked", "confidence", "seconds"} else "no report"
     if answer.status == 200:
         return None if answer.body.startswith(b"RIFF") else "no WAV"
     if answer.headers["content-type"] == "text/html" and attempt.group in ("multipart", "json"):
@@ -173,6 +175,17 @@ def test_every_upload_gets_an_expected_answer(pytestconfig, server, trap, folder
     assert len({attempt.name for attempt in attempts}) >= 75
     with nothing_left(pytestconfig, server, trap, folders[1]):
         assert not send(pytestconfig, "Hostile uploads", server, attempts)
+
+
+def test_every_recording_is_examined_for_a_mark_or_refused(pytestconfig, server, trap, folders):
+    attempts = []
+    for case in cases(SEED, trap.bait):
+        body = raw_http.part("audio", case.data, case.filename) + f"--{raw_http.BOUNDARY}--\r\n".encode()
+        # Silence and short recordings can be examined too, or are refused for other reasons.
+        expect = case.expect | {200, 422} if case.data else EMPTY
+        attempts.append(Attempt("watermark", case.name, raw_http.post(body, "/watermark"), expect))
+    with nothing_left(pytestconfig, server, trap, folders[1]):
+        assert not send(pytestconfig, "Recordings to examine", server, attempts)
 
 
 def test_every_damaged_recording_gets_an_expected_answer(pytestconfig, server, trap, folders):

@@ -19,7 +19,7 @@ MAX_AT_ONCE = 2
 
 
 class WatermarkReport(TypedDict):
-    """Whether a recording is marked, how certain that is (0 to 1), and how many seconds of it were examined."""
+    """Whether a recording is marked, with which confidence (0 to 1), and how many seconds of it were examined."""
 
     marked: bool
     confidence: float

@@ -626,7 +626,7 @@ export interface components {
         };
         /**
          * WatermarkReport
-         * @description Whether a recording is marked, how certain that is (0 to 1), and how many seconds of it were examined.
+         * @description Whether a recording is marked, with which confidence (0 to 1), and how many seconds of it were examined.
          */
         WatermarkReport: {
             /** Marked */
