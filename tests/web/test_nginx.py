@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -231,6 +232,21 @@ def test_of_a_hundred_clients_at_once_those_over_capacity_get_503(serve: Serve, 
     assert all(answer.is_complete for answer in heard)
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in heard if answer.status == 503)
     assert not any(b"The server is away" in answer.body for answer in heard), "refused by the server, not by nginx"
+
+
+def test_speech_of_a_worker_that_dies_before_the_first_audio_is_generated_by_the_next(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = serve(trusted_proxies=1)
+    with nginx_proxy(tmp_path, server.port) as proxy, ThreadPoolExecutor(1) as pool:
+        # nginx sends requests again only if it had kept the connection open.
+        assert proxy.get("/health").status == 200
+        answer = pool.submit(proxy.ask, clone_request("chunks=3 hold=0"))
+        wait_until(lambda: server.happened("begin"))
+        os.kill(server.worker_pid, signal.SIGKILL)
+        wait_until(lambda: len(server.happened("begin")) == 2)
+        server.release()
+        assert answer.result().is_complete and answer.result().body[44:] == 3 * CHUNK
 
 
 def test_a_restart_under_load_loses_no_request(serve: Serve, tmp_path: Path) -> None:
