@@ -69,6 +69,13 @@ def _from_name(value: Any) -> Any:
     return {"voice": value} if isinstance(value, str) else value
 
 
+def _few_voices(voices: Any) -> Any:
+    """Refuse too many voices before any of them is validated."""
+    if isinstance(voices, dict) and len(voices) > MAX_SPEAKERS:
+        raise refuse(f"must have at most {MAX_SPEAKERS} entries")
+    return voices
+
+
 AnyVoice = Annotated[VoiceBody, BeforeValidator(_from_name, json_schema_input_type=VoiceBody | VoiceName)]
 """A `VoiceBody`, or only the name of a stored voice."""
 
@@ -89,10 +96,11 @@ class ConversationBody(Body):
         None, description="The turns in order, unless there is a script."
     )
     script: Text | None = Field(None, description="Lines of the form `Name: what to say`, instead of turns.")
-    voices: dict[Speaker, AnyVoice] = Field(
+    voices: Annotated[dict[Speaker, AnyVoice], BeforeValidator(_few_voices)] = Field(
         {},
         description="The voice of each speaker: reference audio, or the name of a stored voice. A speaker without one "
         "speaks as in their first turn with audio.",
+        json_schema_extra={"maxProperties": MAX_SPEAKERS},
     )
     temperature: Temperature = 0.9
     top_k: TopK = 50
@@ -118,7 +126,7 @@ class ConversationBody(Body):
         unused = set(files)
         for name in ("turns", "voices"):
             if values.get(name, "").strip():
-                values[name] = json_body.parse(values[name].encode())
+                values[name] = json_body.parse(values[name].encode(), f"The field '{name}'")
         for holder, key in _references(values):
             part = holder[key]
             if part in files:

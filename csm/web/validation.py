@@ -4,6 +4,7 @@ import base64
 import binascii
 import difflib
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self
@@ -57,8 +58,8 @@ class Body(BaseModel):
         properties, values = _schema(cls)["properties"], {}
         for name, value in form.items():
             text = value.strip() if isinstance(value, str) else value
-            if text != "" or name not in cls._optional():
-                values[name] = _typed(properties.get(name, {}), text)
+            if text != "" or name not in _optional(cls):
+                values[name] = _typed(name, properties.get(name, {}), text)
         return cls.from_json(values, settings)
 
     @classmethod
@@ -91,11 +92,10 @@ class Body(BaseModel):
     def _without_nulls(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if value is not None or name not in cls._optional()}
-
-    @classmethod
-    def _optional(cls) -> set[str]:
-        return {name for name, field in cls.model_fields.items() if not field.is_required()}
+        present = {name: values[name] for name in cls.model_fields if name in values}
+        kept = {name: value for name, value in present.items() if value is not None or name not in _optional(cls)}
+        # One unknown field is enough to be refused: pydantic would make an error for each of a hundred thousand.
+        return kept | dict(itertools.islice(((name, 1) for name in values if name not in present), 1))
 
 
 def settings_of(info: ValidationInfo) -> Settings:
@@ -138,7 +138,8 @@ def _from_base64(value: Any) -> Any:
     if _ADDRESS.match(encoded):
         raise refuse("must be the audio itself, in base64 or a data URI; addresses are not fetched")
     try:
-        content = base64.b64decode("".join(encoded.split()), validate=True)
+        # Not `split`, which makes an object of every group.
+        content = base64.b64decode(encoded.encode("ascii").translate(None, b" \t\r\n\v\f"), validate=True)
     except (binascii.Error, ValueError):
         content = b""
     if not content:
@@ -156,6 +157,12 @@ OptionalText = Annotated[_Limited | None, BeforeValidator(_blank_as_none)]
 
 Audio = Annotated[bytes, BeforeValidator(_from_base64), Field(json_schema_extra={"minLength": 1})]
 """The content of an audio file: a file in a form, base64 or a data URI in JSON."""
+
+
+@functools.cache
+def _optional(body: type[Body]) -> frozenset[str]:
+    """Return the names of the fields that a body need not have."""
+    return frozenset(name for name, field in body.model_fields.items() if not field.is_required())
 
 
 @functools.cache
@@ -182,8 +189,12 @@ def _unwrap(schema: dict[str, Any]) -> dict[str, Any]:
     return next((choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"), schema)
 
 
-def _typed(schema: dict[str, Any], value: Any) -> Any:
-    """Return a form's text as the type of its field; text that is not of this type stays, and will be refused."""
+def _typed(name: str, schema: dict[str, Any], value: Any) -> Any:
+    """Return a form's text as the type of its field; text that is not of this type stays, and will be refused.
+
+    Raises:
+        BadRequest: the field is a list or an object, and its text is not JSON.
+    """
     kind = _unwrap(schema).get("type")
     if not isinstance(value, str):
         return value
@@ -194,7 +205,7 @@ def _typed(schema: dict[str, Any], value: Any) -> Any:
     if kind == "boolean" and value.lower() in _TRUE | _FALSE:
         return value.lower() in _TRUE
     if kind in ("array", "object"):
-        return json_body.parse(value.encode())
+        return json_body.parse(value.encode(), f"The field '{name}'")
     return value
 
 

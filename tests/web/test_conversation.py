@@ -142,6 +142,7 @@ INVALID = [
     ({"script": SCRIPT, "voices": VOICES | {"Ann": {"audio": "http://SECRET"}}}, "voices.*.audio"),
     ({"script": SCRIPT, "voices": VOICES | {"Ann": {"voic": "SECRET"}}}, "voices.*.voice"),
     ({"script": SCRIPT, "voices": VOICES | {"Ann": {}}}, "voices.*"),
+    ({"script": SCRIPT, "voices": {f"SECRET{n}": 5 for n in range(9)}}, "voices"),
     ({"script": SCRIPT, "voices": VOICES | {"Ann": {"voice": "b", "transcript": "SECRET"}}}, "voices.*.transcript"),
     ({"script": SCRIPT, "voices": VOICES, "consent": False}, "consent"),
     ({"script": SCRIPT, "voices": {"Ann": "b"}}, None),

@@ -1,7 +1,9 @@
 import base64
+import tracemalloc
 
 import pytest
 from pydantic import Field
+from werkzeug.exceptions import BadRequest
 
 from csm.web.problems import InvalidField, MissingField
 from csm.web.validation import Audio, Body, OptionalText, Text
@@ -87,6 +89,21 @@ def test_names_that_a_client_makes_up_are_not_repeated():
     assert "canary" not in refusal(canary=1)[1]
 
 
+@pytest.mark.parametrize("value", [1, None])
+def test_a_hundred_thousand_unknown_names_need_no_more_memory_than_one(value):
+    # Each would be an error of pydantic, of a kilobyte.
+    names = {str(number): value for number in range(100_000)}
+    documents = [{"name": "x"} | names, {"name": "x", "parts": [{"text": "x"} | names]}]
+    tracemalloc.start()
+    try:
+        for document in documents:
+            with pytest.raises(InvalidField, match="unknown field"):
+                Outer.from_json(document, app_settings())
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_half_of_a_surrogate_pair_is_refused():
     assert "surrogate" in refusal(name="\ud800")[1]
 
@@ -102,6 +119,16 @@ def test_audio_is_base64_or_a_data_uri_in_json_and_bytes_in_a_form():
     ):
         assert parse(sound=value).sound == b"sound" * 30
     assert Outer.from_form({"name": "x", "sound": b"\x00"}, app_settings()).sound == b"\x00"
+
+
+def test_spaces_within_base64_need_no_more_memory_than_the_text():
+    text = "AA " * 100_000 + "AAAA" * 2
+    tracemalloc.start()
+    try:
+        assert parse(sound=text).sound == bytes(150_006)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -128,3 +155,8 @@ def test_a_list_in_a_form_is_json():
     form = {"name": "x", "parts": '[{"text": "hello", "weight": 2}]'}
     parts = Outer.from_form(form, app_settings()).parts
     assert [(part.text, part.weight) for part in parts or ()] == [("hello", 2.0)]
+
+
+def test_a_list_in_a_form_that_is_no_json_is_named():
+    with pytest.raises(BadRequest, match="The field 'parts' is malformed"):
+        Outer.from_form({"name": "x", "parts": "[{"}, app_settings())
