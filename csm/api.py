@@ -7,7 +7,7 @@ Import `load`, `CSM` and `StoredVoice` from `csm`.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from csm import settings
 from csm.audio.waveform import Samples, Waveform
 from csm.errors import InvalidRequest
-from csm.speech.api import SAMPLE_RATE, Synthesizer, Utterance
+from csm.speech.api import SAMPLE_RATE, Delivery, Dialogue, DialogueTurn, Synthesizer, VoiceSource
 from csm.speech.build import build
 
 VoiceFile = str | os.PathLike[str] | bytes
@@ -123,25 +123,70 @@ class CSM:
         Raises:
             OSError, csm.errors.CsmError: as `say`.
         """
-        utterance = Utterance(
-            text=text,
-            reference=None if isinstance(voice, StoredVoice) else _content(voice),
-            voice=voice.name if isinstance(voice, StoredVoice) else None,
-            transcript=transcript,
+        dialogue = Dialogue(
+            [DialogueTurn(0, text)],
+            {0: _source(voice, transcript)},
             temperature=temperature,
             top_k=top_k,
             seed=seed,
             max_seconds=max_seconds,
             stream=stream,
         )
-        _check(utterance)
-        synthesizer = self._synthesizer
+        for _, samples in self._perform(dialogue):
+            yield samples
+
+    def converse(
+        self,
+        turns: Sequence[tuple[str, str] | tuple[str, str, VoiceFile]],
+        voices: Mapping[str, VoiceFile | StoredVoice | tuple[VoiceFile, str]],
+        *,
+        temperature: float = 0.9,
+        top_k: int = 50,
+        seed: int | None = None,
+        max_seconds: float | None = None,
+        stream: bool = True,
+    ) -> Generator[tuple[int, Samples], None, None]:
+        """Yield the turns of a dialogue while they are generated, each with all turns before as context.
+
+        Args:
+            turns: of the form `(speaker, text)`, to be spoken, or `(speaker, text, recording)`, which was heard.
+            voices: for each speaker reference audio, alone or with its transcript, or a stored voice. A speaker without
+                one speaks as in their first turn that was heard.
+            temperature: as for `say`.
+            top_k: as for `say`.
+            seed: as for `say`.
+            max_seconds: maximum length of the whole dialogue.
+            stream: as for `stream`.
+
+        Yields:
+            The index of the turn, and samples of it as from `stream`.
+
+        Raises:
+            OSError, csm.errors.CsmError: as `say`.
+        """
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(turn[0] for turn in turns))}
+        if voices.keys() - numbers.keys():
+            raise InvalidRequest("voices: there is an entry for somebody who has no turn")
+        sources = {name: voice if isinstance(voice, tuple) else (voice, None) for name, voice in voices.items()}
+        dialogue = Dialogue(
+            [DialogueTurn(numbers[turn[0]], turn[1], _read(turn[2]) if len(turn) == 3 else None) for turn in turns],
+            {numbers[name]: _source(*source) for name, source in sources.items()},
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            max_seconds=max_seconds,
+            stream=stream,
+        )
+        yield from self._perform(dialogue)
+
+    def _perform(self, dialogue: Dialogue) -> Generator[tuple[int, Samples], None, None]:
+        _check(dialogue)
         with (
-            synthesizer.reserve() as reservation,
-            closing(synthesizer.speak(utterance, reservation, lambda: False)) as pieces,
+            self._synthesizer.reserve() as reservation,
+            closing(self._synthesizer.converse(dialogue, reservation, lambda: False)) as speech,
         ):
-            for pcm in pieces:
-                yield np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
+            for pcm in speech:
+                yield speech.notes.turn, np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
 
     def close(self) -> None:
         """Stop all generations and release the device."""
@@ -175,23 +220,29 @@ def load(model: str | None = None, **fields: Any) -> CSM:
     )
 
 
-def _content(voice: VoiceFile) -> bytes:
-    return voice if isinstance(voice, bytes) else Path(voice).read_bytes()
+def _source(voice: VoiceFile | StoredVoice, transcript: str | None) -> VoiceSource:
+    if not isinstance(voice, StoredVoice):
+        return VoiceSource(_read(voice), transcript=transcript)
+    if transcript:
+        raise InvalidRequest("transcript belongs to reference audio; a stored voice has its own")
+    return VoiceSource(voice=voice.name)
 
 
-def _check(utterance: Utterance) -> None:
-    """Check the numbers of an utterance, as the HTTP form does.
+def _read(file: VoiceFile) -> bytes:
+    return file if isinstance(file, bytes) else Path(file).read_bytes()
+
+
+def _check(delivery: Delivery) -> None:
+    """Check the numbers of a request, as the HTTP layer does.
 
     Raises:
-        InvalidRequest: a number is out of range, or a stored voice is given a transcript.
+        InvalidRequest: a number is out of range.
     """
-    if utterance.voice is not None and utterance.transcript:
-        raise InvalidRequest("transcript belongs to reference audio; a stored voice has its own")
-    if not 0 <= utterance.temperature <= 2:
+    if not 0 <= delivery.temperature <= 2:
         raise InvalidRequest("temperature must be a number from 0 to 2")
-    if not 1 <= utterance.top_k <= 2051:
+    if not 1 <= delivery.top_k <= 2051:
         raise InvalidRequest("top_k must be a whole number from 1 to 2051")
-    if utterance.seed is not None and not 0 <= utterance.seed < 2**63:
+    if delivery.seed is not None and not 0 <= delivery.seed < 2**63:
         raise InvalidRequest("seed must be a whole number from 0 to 2**63 - 1")
-    if utterance.max_seconds is not None and not utterance.max_seconds > 0:
+    if delivery.max_seconds is not None and not delivery.max_seconds > 0:
         raise InvalidRequest("max_seconds must be more than 0")

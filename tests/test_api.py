@@ -87,6 +87,25 @@ def test_a_stream_that_is_closed_stops_its_generation() -> None:
     assert engine.is_closed
 
 
+def test_a_dialogue_is_spoken_turn_by_turn() -> None:
+    engine = FakeEngine(chunks=20)
+    heard = ("Ben", "Laughter.", REFERENCE_AUDIO)
+    turns: list[Any] = [("Ann", "How are you?"), heard, ("Ben", "Fine."), ("Ann", "Good.")]
+    with csm.CSM(CsmSynthesizer(speech_settings(), engine, {})) as model:
+        chunks = list(model.converse(turns, {"Ann": (REFERENCE_AUDIO, "I am Ann.")}, seed=1))
+    spoken = {n: sum(len(samples) for turn, samples in chunks if turn == n) for n, _ in chunks}
+    assert spoken == dict.fromkeys((0, 2, 3), 20 * 1920)
+    context = engine.calls[0].conversation.context
+    assert [(turn.role, turn.text) for turn in context] == [("0", "I am Ann."), ("1", "Laughter.")]
+
+
+def test_a_dialogue_without_a_voice_or_with_one_too_many_is_refused(model: csm.CSM) -> None:
+    with pytest.raises(InvalidRequest, match="has no voice"):
+        next(model.converse([("Ann", "Hello.")], {}))
+    with pytest.raises(InvalidRequest, match="no turn"):
+        next(model.converse([("Ann", "Hello.")], {"Ann": REFERENCE_AUDIO, "Eve": REFERENCE_AUDIO}))
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
