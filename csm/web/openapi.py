@@ -16,6 +16,9 @@ from csm.web.problems import OPENAI_PREFIX
 from csm.web.validation import TEXT_FORMAT, Body
 
 FORM, JSON = "multipart/form-data", "application/json"
+NESTED = "JSON in a form"
+"""How lists and objects are sent in a form; a file in them is the name of its part."""
+
 REF = "#/components/{}/{}"
 
 BASE64 = r"^(data:[^,]*;base64,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
@@ -183,11 +186,14 @@ def _component(shape: Any, components: dict[str, dict[str, Any]]) -> dict[str, A
 
 
 def _body(body: type[Body], media_type: str, components: dict[str, dict[str, Any]], settings: Settings) -> Any:
-    schema = body.model_json_schema(ref_template=REF.format("schemas", "{model}"))
-    name = body.__name__ if media_type == JSON or body.__name__.endswith("Form") else f"{body.__name__}Form"
-    for defined, definition in {**schema.pop("$defs", {}), name: schema}.items():
-        components["schemas"][defined] = _adapted(definition, media_type, settings)
-    return {"schema": {"$ref": REF.format("schemas", name)}}
+    suffix = "" if media_type == JSON or body.__name__.endswith("Form") else "Form"
+    schema = body.model_json_schema(ref_template=REF.format("schemas", "{model}" + suffix))
+    for name, definition in schema.pop("$defs", {}).items():
+        components["schemas"][name + suffix] = _adapted(definition, JSON if media_type == JSON else NESTED, settings)
+    if media_type == FORM and body.HAS_NAMED_FILES:
+        schema["additionalProperties"] = {"type": "string", "format": "binary"}
+    components["schemas"][body.__name__ + suffix] = _adapted(schema, media_type, settings)
+    return {"schema": {"$ref": REF.format("schemas", body.__name__ + suffix)}}
 
 
 def _adapted(schema: Any, media_type: str, settings: Settings) -> Any:
@@ -200,9 +206,9 @@ def _adapted(schema: Any, media_type: str, settings: Settings) -> Any:
     if schema.get("format") == TEXT_FORMAT:
         del schema["format"]
         schema["maxLength"] = settings.max_text_chars
-    if schema.get("format") == "binary" and media_type == JSON:
+    if schema.get("format") == "binary" and media_type != FORM:
         del schema["format"]
-        schema |= {"contentEncoding": "base64", "pattern": BASE64}
+        schema |= {"contentEncoding": "base64", "pattern": BASE64} if media_type == JSON else {}
     for name, field_schema in schema.get("properties", {}).items():
         field_schema.pop("title", None)
         if name not in schema.get("required", ()):
@@ -217,6 +223,6 @@ def _optional(schema: dict[str, Any], media_type: str) -> dict[str, Any]:
     choices = [choice for choice in rest.get("anyOf", [rest]) if choice != {"type": "null"}]
     for choice in choices:
         told = {"description": choice.pop("description")} | told if "description" in choice else told
-    if media_type == JSON:
+    if media_type != FORM:
         choices.append({"type": "null"})
     return {**(choices[0] if len(choices) == 1 else {"anyOf": choices}), **told}

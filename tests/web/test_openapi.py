@@ -110,6 +110,7 @@ checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 include-name = "POST /conversation"
+checks.negative_data_rejection.enabled = false
 checks.positive_data_acceptance.enabled = false
 """
 

@@ -9,7 +9,7 @@ from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access_log, forms, parts, responses, speaking
 from csm.web.conversation_schemas import ConversationBody
-from csm.web.openapi import AUDIO, JSON, SPEECH_ERRORS, Operation, describe
+from csm.web.openapi import AUDIO, FORM, JSON, SPEECH_ERRORS, Operation, describe
 
 NAME = "conversations"
 
@@ -22,7 +22,7 @@ def blueprint(settings: Settings, synthesizer: Synthesizer, limiter: Limiter) ->
 
     @routes.post("/conversation")
     @describe(
-        Operation("Speak turns of a conversation", {200: SPEECH}, ConversationBody, (JSON,), (404, *SPEECH_ERRORS))
+        Operation("Speak turns of a conversation", {200: SPEECH}, ConversationBody, (JSON, FORM), (404, *SPEECH_ERRORS))
     )
     def converse() -> Response:
         read = forms.read if request.mimetype == "multipart/form-data" else forms.read_json

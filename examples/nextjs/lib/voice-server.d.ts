@@ -430,6 +430,98 @@ export interface components {
             consent?: true | null;
         };
         /**
+         * TurnBody
+         * @description One turn: to be spoken, or with the audio in which it was said.
+         */
+        TurnBodyForm: {
+            /** @description Any name; the same in all turns of one speaker. */
+            speaker: string;
+            /** @description What to say, in English; or the words of the audio. */
+            text?: string | null;
+            /** @description How it was said, in any common format. The turn is not spoken then. */
+            audio?: string | null;
+            /** @description Name, alias or id of a stored voice for this speaker. */
+            voice?: string | null;
+        };
+        /**
+         * VoiceBody
+         * @description The voice of a speaker: reference audio, or a stored voice.
+         */
+        VoiceBodyForm: {
+            /** @description Reference audio in any common format; 5 to 15 seconds are best. */
+            audio?: string | null;
+            /** @description The words of the reference audio. */
+            transcript?: string | null;
+            /** @description Name, alias or id of a stored voice. */
+            voice?: string | null;
+        };
+        /**
+         * ConversationBody
+         * @description A conversation: turns that were heard are its context, the others are spoken.
+         *
+         *     In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file.
+         * @example {
+         *       "script": "Ann: Good morning.",
+         *       "voices": {
+         *         "Ann": "default"
+         *       }
+         *     }
+         */
+        ConversationBodyForm: {
+            /** @description The turns in order, unless there is a script. */
+            turns?: components["schemas"]["TurnBodyForm"][];
+            /** @description Lines of the form `Name: what to say`, instead of turns. */
+            script?: string;
+            /**
+             * @description The voice of each speaker: reference audio, or the name of a stored voice. A speaker without one speaks as in their first turn with audio.
+             * @default {}
+             */
+            voices: {
+                [key: string]: components["schemas"]["VoiceBodyForm"] | string;
+            };
+            /**
+             * @description Of sampling; 0 always takes the most likely code.
+             * @default 0.9
+             */
+            temperature: number;
+            /**
+             * @description Number of most likely codes that each draw chooses from.
+             * @default 50
+             */
+            top_k: number;
+            /** @description Makes the result repeatable; absent, it is random. */
+            seed?: number;
+            /** @description Maximum length of the audio; absent, as long as the text needs. */
+            max_seconds?: number;
+            /**
+             * @description Of the speech, with the pitch kept; 2 halves the duration.
+             * @default 1
+             */
+            speed: number;
+            /**
+             * @description Of the answer; pcm is 16 bits, little-endian, mono, 24 kHz, without a header.
+             * @enum {string}
+             */
+            format?: "wav" | "mp3" | "opus" | "aac" | "flac" | "pcm";
+            /**
+             * @description Send the audio while it is generated.
+             * @default true
+             */
+            stream: boolean;
+            /**
+             * @description Answer with JSON lines, which say which turn each piece of audio belongs to.
+             * @default false
+             */
+            parts: boolean;
+            /**
+             * @description True states that the speaker of the reference audio has agreed; some servers require it.
+             * @constant
+             */
+            consent?: true;
+        } & {
+            [key: string]: string;
+        };
+        /**
          * Line
          * @description One line: a piece of the file of a turn, the end of that file, the end of the answer, or an error.
          *
@@ -1263,6 +1355,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ConversationBody"];
+                "multipart/form-data": components["schemas"]["ConversationBodyForm"];
             };
         };
         responses: {
