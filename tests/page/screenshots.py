@@ -13,6 +13,7 @@ from tests.paths import ROOT
 from tests.real_server import RealServer, real_server
 
 SCREENS = {"phone": 390, "desktop": 1280}
+DEFAULT = "default (for everybody)"
 
 IN_README = {
     "phone-light-2-recording": "page-recording.png",
@@ -29,7 +30,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        with real_server(place, slots=1, queue=0, max_audio_seconds=6) as server, chromium(place) as browser:
+        with (
+            real_server(place, slots=1, queue=0, max_audio_seconds=6, voices_dir=place) as server,
+            chromium(place) as browser,
+        ):
             for screen in SCREENS:
                 for scheme in ("light", "dark"):
                     photograph(browser, server, screen, scheme, folder)
@@ -55,6 +59,7 @@ def photograph(browser: Browser, server: RealServer, screen: str, scheme: str, f
     visitor.enter_key()
     visitor.button("Speak").click()
     take("1-no-voice")
+    expect(visitor.field("Choose a voice")).to_be_visible()
     visitor.button("Record").click()
     visitor.await_recorded(4)
     take("2-recording")
@@ -79,6 +84,23 @@ def photograph(browser: Browser, server: RealServer, screen: str, scheme: str, f
     visitor.button("Cancel").click()
     expect(page.get_by_text("Cancelled.").first).to_be_visible()
     take("7-cancelled-history")
+    visitor.field("A conversation of two").check()
+    visitor.page.get_by_role("group", name="Voice B").get_by_label("Choose a voice").select_option(DEFAULT)
+    server.await_idle()
+    visitor.button("Speak").click()
+    visitor.await_end()
+    take("8-conversation")
+    visitor.field("One voice").check()
+    name = "A name that is as long as names may be, which is sixty-four signs"[:64]
+    visitor.text("Keep this voice on the server").click()
+    visitor.field("Name of the voice").fill(name)
+    take("9-keep-voice")
+    visitor.button("Save").click()
+    expect(visitor.button("Delete this voice")).to_be_visible()
+    take("9-stored-voice")
+    page.once("dialog", lambda dialog: dialog.accept())
+    visitor.button("Delete this voice").click()
+    expect(visitor.button("Delete this voice")).to_be_hidden()
     server.await_idle()
     context.close()
 

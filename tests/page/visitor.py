@@ -71,11 +71,13 @@ class Visitor:
         self.button("Use this key").click()
 
     def choose_file(self, file: Path | dict[str, Any] = VOICE, within: str = "Voice") -> None:
-        """Choose a file as the voice, or as one of two voices."""
+        """Choose a file as the voice, or as one of two voices; wait until the page has read it."""
         picker = self.page.get_by_role("group", name=within, exact=True)
         with self.page.expect_file_chooser() as chooser:
             picker.get_by_role("button", name="Choose a file", exact=True).click()
         chooser.value.set_files(file)  # type: ignore[arg-type]
+        name = file.name if isinstance(file, Path) else file["name"]
+        expect(self.page.locator("#live")).to_contain_text(f"{name} is ready.")
 
     def record(self, seconds: int = 6) -> None:
         """Record the microphone for at least so long."""

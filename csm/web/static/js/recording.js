@@ -23,6 +23,7 @@ export class Recording {
   /** @type {File | null} */
   file = null;
   #isUsable = false;
+  #isLoading = false;
   /** @type {Recorder | null} */
   #recorder = null;
   #timer = 0;
@@ -62,6 +63,7 @@ export class Recording {
   /** Why this cannot be sent, or an empty string. */
   get fault() {
     if (this.#recorder) return "Stop the recording first.";
+    if (this.#isLoading) return "The recording is still being read. Try again in a moment.";
     if (!this.file) return "Record a voice first, or choose a file.";
     return this.#isUsable ? "" : "This recording cannot be used: record again, or choose another file.";
   }
@@ -139,8 +141,10 @@ export class Recording {
     if (file.size > most) {
       return this.fail(`This file is too large: at most ${Math.floor(most / 1e6)} MB. Cut out 5 to 15 seconds of speech.`);
     }
+    this.#isLoading = true;
     const samples = await decode(file);
     if (load !== this.#loads) return; // another file was chosen meanwhile
+    this.#isLoading = false;
     this.file = file;
     this.part("name").textContent = name;
     const transcript = this.part("transcript");
