@@ -28,50 +28,7 @@ FLAGS = (
 INSECURE_HOST = "plain.test"
 """A name for loopback that browsers do not trust as they trust localhost."""
 
-EARS = """
-window.heard = []; // one Float32Array of 128 samples each
-window.firstFrame = undefined; // of `heard`, counted from the start of its audio context
-window.closings = []; // frames that had left the device when a context was closed
-
-const tap = `registerProcessor("tap", class extends AudioWorkletProcessor {
-    process([[samples]]) {
-        if (samples) this.port.postMessage({ frame: currentFrame, samples: samples.slice() });
-        return true;
-    }
-});`;
-
-if (window.AudioWorklet) {
-    const { addModule } = AudioWorklet.prototype;
-    AudioWorklet.prototype.addModule = async function (address) {
-        await addModule.call(this, URL.createObjectURL(new Blob([tap], { type: "text/javascript" })));
-        return addModule.call(this, address);
-    };
-    const { connect } = AudioNode.prototype;
-    AudioNode.prototype.connect = function (target, ...rest) {
-        if (target instanceof AudioDestinationNode) {
-            const node = new AudioWorkletNode(this.context, "tap", { numberOfOutputs: 0 });
-            node.port.onmessage = ({ data }) => {
-                window.firstFrame ??= data.frame;
-                window.heard.push(data.samples);
-            };
-            connect.call(this, node);
-        }
-        return connect.call(this, target, ...rest);
-    };
-    const { close } = AudioContext.prototype;
-    AudioContext.prototype.close = function () {
-        window.closings.push(this.getOutputTimestamp().contextTime * this.sampleRate);
-        return close.call(this);
-    };
-}
-"""
-READ_HEARD = """async () => {
-    const reader = new FileReader();
-    const read = new Promise((resolve) => { reader.onload = resolve; });
-    reader.readAsDataURL(new Blob(window.heard));
-    await read;
-    return reader.result.split(",")[1] ?? "";
-}"""
+TAP = Path(__file__).with_name("audio_tap.js")
 
 Samples = NDArray[np.int16]
 
@@ -94,14 +51,31 @@ def chromium(folder: Path, recording: Path = VOICE) -> Iterator[Browser]:
 
 
 def give_ears(page: Page) -> None:
-    """Keep what the page will play through the Web Audio API; call this before it is opened.
+    """Keep what the page will play through the Web Audio API, and what it will fetch; call this before it is opened.
 
     A page with a Content-Security-Policy needs a context with `bypass_csp`.
     """
-    page.add_init_script(EARS)
+    page.add_init_script(path=TAP)
 
 
 def heard(page: Page) -> Samples:
     """Return what the page has played, silence included."""
-    encoded: str = page.evaluate(READ_HEARD)
-    return (np.frombuffer(base64.b64decode(encoded), np.float32) * 32768).astype(np.int16)
+    return (np.frombuffer(_content(page, "window.heard"), np.float32) * 32768).astype(np.int16)
+
+
+def last_answer(page: Page) -> bytes:
+    """Return the body of the last answer to `fetch`, which must be complete."""
+    return _content(page, "[await window.answers.at(-1)]")
+
+
+def _content(page: Page, parts: str) -> bytes:
+    """Return the bytes of an array of buffers in the page."""
+    address: str = page.evaluate(
+        f"""async () => {{
+            const reader = new FileReader();
+            reader.readAsDataURL(new Blob({parts}));
+            await new Promise((read) => {{ reader.onload = read; }});
+            return reader.result;
+        }}"""
+    )
+    return base64.b64decode(address.partition(",")[2])

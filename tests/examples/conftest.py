@@ -1,15 +1,12 @@
-import shutil
-import subprocess
 from collections.abc import Iterator
 
-import imageio_ffmpeg
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
+from tests.browser import chromium
 from tests.examples import nextjs_app
 from tests.examples.visitor import Visitor
 from tests.real_server import RealServer, real_server
-from tests.reference_audio import VOICE
 
 SECRET = "secret"
 
@@ -35,18 +32,8 @@ def app(built: None, server: RealServer, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium, whose microphone plays the example voice again and again."""
-    microphone = tmp_path_factory.mktemp("microphone") / "voice.wav"
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", VOICE, microphone], check=True)
-    arguments = [
-        "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}",
-        "--host-resolver-rules=MAP plain.test 127.0.0.1",
-    ]  # fmt: skip
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+    with chromium(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,23 +1,18 @@
 """A visitor of the Next.js example: its page in a real Chromium, with a recording as the microphone."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
+from tests.browser import Samples, give_ears, heard, last_answer
 from tests.paths import ROOT
 from tests.polling import wait_until
 from tests.reference_audio import VOICE
 
-TAP = Path(__file__).with_name("audio_tap.js")
 TRANSCRIPT = (ROOT / "examples" / "voice.txt").read_text()
 LONG = "One, two, three, four, five, six, seven. " * 100
 TIMEOUT_MS = 120_000
-
-Samples = NDArray[np.int16]
 
 
 class Visitor:
@@ -32,7 +27,7 @@ class Visitor:
         self.page = page
         self.hosts: set[str] = set()
         page.set_default_timeout(TIMEOUT_MS)
-        page.add_init_script(path=TAP)
+        give_ears(page)
         page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
         page.goto(address)
 
@@ -64,24 +59,11 @@ class Visitor:
 
     def heard(self) -> Samples:
         """Return what was played so far, silence included."""
-        played = np.frombuffer(self._bytes("window.heard"), np.float32)
-        return (played * 32768).astype(np.int16)
+        return heard(self.page)
 
     def answer(self) -> bytes:
         """Return the body of the last answer, which must be complete."""
-        return self._bytes("[await window.answers.at(-1)]")
-
-    def _bytes(self, parts: str) -> bytes:
-        """Return the content of an array of buffers in the page."""
-        address: str = self.page.evaluate(
-            f"""async () => {{
-                const reader = new FileReader();
-                reader.readAsDataURL(new Blob({parts}));
-                await new Promise((read) => {{ reader.onload = read; }});
-                return reader.result;
-            }}"""
-        )
-        return base64.b64decode(address.partition(",")[2])
+        return last_answer(self.page)
 
     def await_sound(self) -> None:
         """Wait until something audible was played."""

@@ -1,11 +1,11 @@
 """The page /docs in a real browser: it shows every route and sends requests, under its Content-Security-Policy."""
 
 import re
-import shutil
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.browser import chromium
 from tests.reference_audio import VOICE
 from tests.web.requests import KEY
 
@@ -13,12 +13,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def page():
+def page(tmp_path):
     """An open page of Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with chromium(tmp_path) as browser:
         yield browser.new_page()
-        browser.close()
 
 
 @pytest.fixture

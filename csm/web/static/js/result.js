@@ -42,9 +42,10 @@ export class Result {
     canvas.onclick = (event) => this.#seek(event.offsetX / canvas.clientWidth);
     this.downloads = element("div");
     this.remove = button("Remove", () => this.#remove(onremove), { hidden: true });
+    this.voice = element("p", { className: "hint" }, request.voice);
     this.root = element("li", { className: "card result" },
       element("h3", {}, request.title),
-      element("p", { className: "hint" }, request.voice),
+      this.voice,
       canvas, this.facts, this.pause, this.audio, this.warnings, this.downloads, this.#code(needsKey), this.remove);
     this.#followAudio();
   }
@@ -168,6 +169,7 @@ export class Result {
     } else if (headers.get("X-Transcript-Source") === "recognized") {
       this.#warn("The server recognised the words of the recording.");
     }
+    if (headers.get("X-Watermark")) this.voice.textContent += " · marked as synthetic by an inaudible watermark";
     const language = headers.get("X-Text-Language");
     if (language) this.#warn(`The text seems to be in another language (${language}). The model knows only English.`);
   }

@@ -1,4 +1,4 @@
-// Runs in the page before its own scripts: keeps every answer, and every sample played through the Web Audio API.
+// Runs in a page before its own scripts: keeps every answer, and every sample played through the Web Audio API.
 window.answers = []; // promises of the bodies
 window.heard = []; // Float32Arrays of 128 samples each
 window.firstFrame = undefined; // of `heard`, counted from the start of the audio context
