@@ -56,6 +56,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a Chromium, one for all tests of a process, because Playwright allows no second one beside it."""
+    # Imports Playwright, which most tests do without.
+    from tests.browser import chromium
+
+    with chromium(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return the folder of one tiny model in a layout of published repositories; see `tests.checkpoint_layouts`."""
     folders: dict[str, Path] = {}

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.browser import chromium
 from tests.examples import nextjs_app
 from tests.examples.visitor import Visitor
 from tests.real_server import RealServer, real_server
@@ -28,12 +27,6 @@ def app(built: None, server: RealServer, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("app")
     with nextjs_app.running(folder, f"http://127.0.0.1:{server.port}", SECRET) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import soundfile
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
-from tests.browser import chromium
 from tests.page.visitor import KEY, Visitor
 from tests.real_server import RealServer, real_server
 
@@ -31,12 +30,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
         max_audio_seconds=2,  # the demo model speaks nonsense at great length
     ) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import chromium
 from tests.reference_audio import VOICE
 from tests.web.requests import KEY
 
@@ -13,10 +12,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(browser):
     """An open page of Chromium."""
-    with chromium(tmp_path) as browser:
-        yield browser.new_page()
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @pytest.fixture
