@@ -70,7 +70,7 @@ check: $(DEV_STAMP)  ## check lint, format, types, import rules and Dockerfile
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/hadolint Dockerfile
 
-docs: $(NEXTJS_STAMP)  ## write .env.example, the README's settings table, and the types of the Next.js example
+docs: $(NEXTJS_STAMP)  ## write .env.example, docs/settings.md, and the types of the Next.js example
 	$(RUN) -m docs.settings --write
 	mkdir -p build
 	$(RUN) -m docs.openapi > build/openapi.json

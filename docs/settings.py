@@ -1,4 +1,4 @@
-"""Generate `.env.example` and the README's table of settings: `python -m docs.settings --write`."""
+"""Generate `.env.example` and the table in `docs/settings.md`: `python -m docs.settings --write`."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from csm.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 ENV_EXAMPLE = ROOT / ".env.example"
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "settings.md"
 TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
 
 HEAD = """\
@@ -33,14 +33,14 @@ def env_example() -> str:
 
 
 def table() -> str:
-    """Return the README's table of settings."""
+    """Return the table of settings."""
     lines = (f"| `{name}` | {f'`{default}`' if default else ''} | {about} |\n" for name, default, about in rows())
     return "| variable | default | |\n|---|---|---|\n" + "".join(lines)
 
 
-def readme() -> str:
-    """Return the README with an up-to-date table."""
-    return TABLE.sub(lambda _: table(), README.read_text())
+def document() -> str:
+    """Return the document with an up-to-date table."""
+    return TABLE.sub(lambda _: table(), DOCUMENT.read_text())
 
 
 def _spell(default: object) -> str:
@@ -54,7 +54,7 @@ def _spell(default: object) -> str:
 
 def main() -> int:
     """Write both files, or report which of them is out of date."""
-    wanted = {ENV_EXAMPLE: env_example(), README: readme()}
+    wanted = {ENV_EXAMPLE: env_example(), DOCUMENT: document()}
     if "--write" in sys.argv[1:]:
         for path, text in wanted.items():
             path.write_text(text)

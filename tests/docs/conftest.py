@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from examples import demo
-from tests.docs import readme
+from tests.docs import documents
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Running:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The real server with the settings of the README's own command, a folder for voices, and a higher quota."""
-    words = readme.block("bash", "serve").split()
+    words = documents.block("bash", "serve").split()
     assert words[-2:] == ["make", "serve"]
     environment = dict(word.split("=", 1) for word in words[:-2])
     environment |= {"CSM_RATE_LIMIT": "1000 per minute", "CSM_VOICES_DIR": str(tmp_path_factory.mktemp("voices"))}
@@ -32,5 +32,5 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder that looks like a clone to a snippet, and that it may litter."""
-    shutil.copytree(readme.ROOT / "examples", tmp_path / "clone" / "examples")
+    shutil.copytree(documents.ROOT / "examples", tmp_path / "clone" / "examples")
     return tmp_path / "clone"

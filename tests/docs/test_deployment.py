@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.docs import readme
+from tests.docs import documents
 
-BLOCKS = readme.blocks((readme.ROOT / "docs" / "deployment.md").read_text())
+BLOCKS = documents.blocks()
 
 
 def test_the_certificate_to_try_it_with_is_for_localhost(tmp_path):
@@ -21,7 +21,7 @@ def test_the_certificate_to_try_it_with_is_for_localhost(tmp_path):
 def test_the_compose_files_that_are_named_exist():
     words = BLOCKS["bash", "compose"].split()
     files = [words[index + 1] for index, word in enumerate(words) if word == "-f"]
-    assert files and all((readme.ROOT / file).exists() for file in files)
+    assert files and all((documents.ROOT / file).exists() for file in files)
 
 
 def test_the_token_of_a_gated_model_is_not_stored_in_the_image(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from csm.settings import load, variables
 from csm.web.keys import Keyring
-from tests.docs import readme
+from tests.docs import documents
 from tests.packaging.dockerfile import Dockerfile
 
 pytestmark = pytest.mark.slow
@@ -47,30 +47,30 @@ def seconds(wav_file) -> float:
 
 
 def test_curl(served, checkout):
-    done = bash(readme.block("bash", "curl", served.address), checkout)
+    done = bash(documents.block("bash", "curl", served.address), checkout)
     assert done.returncode == 0, done.stderr
     assert seconds(checkout / "clone.wav") > 0.3
 
 
 def test_curl_finds_the_mark(served, checkout):
-    assert bash(readme.block("bash", "curl", served.address), checkout).returncode == 0
-    done = bash(readme.block("bash", "watermark", served.address), checkout, VOICE_SERVER_KEY=served.key)
+    assert bash(documents.block("bash", "curl", served.address), checkout).returncode == 0
+    done = bash(documents.block("bash", "watermark", served.address), checkout, VOICE_SERVER_KEY=served.key)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["marked"] is True and found["confidence"] >= 0.7
 
 
 def test_a_stored_voice(served, checkout):
-    done = bash(readme.block("bash", "voices", served.address), checkout)
+    done = bash(documents.block("bash", "voices", served.address), checkout)
     assert done.returncode == 0, done.stderr
     voice = json.loads(done.stdout)
     assert voice["name"] == "Jane" and voice["transcript"] and seconds(checkout / "clone.wav") > 0.3
-    again = bash(readme.block("bash", "voices", served.address), checkout)
+    again = bash(documents.block("bash", "voices", served.address), checkout)
     assert again.returncode != 0 and "choose another" in json.loads(again.stdout)["error"]["message"]
 
 
 def test_curl_says_what_is_wrong(served, checkout):
-    done = bash(readme.block("bash", "curl", served.address).replace("change-me", "wrong"), checkout)
+    done = bash(documents.block("bash", "curl", served.address).replace("change-me", "wrong"), checkout)
     assert done.returncode != 0
     problem = json.loads((checkout / "clone.wav").read_text())
     assert problem["status"] == 401
@@ -79,59 +79,59 @@ def test_curl_says_what_is_wrong(served, checkout):
 
 def test_curl_into_a_player(served, checkout, tmp_path):
     path = program(tmp_path / "bin", "ffplay", f'printf "%s " "$@" > arguments; cat > "{checkout}/heard.wav"')
-    done = bash(readme.block("bash", "curl-stream", served.address), checkout, PATH=path)
+    done = bash(documents.block("bash", "curl-stream", served.address), checkout, PATH=path)
     assert done.returncode == 0, done.stderr
     assert (checkout / "arguments").read_text().endswith("-i - ")
     assert seconds(checkout / "heard.wav") > 0.3
 
 
 def test_python(served, checkout):
-    code = readme.block("python", "client", served.address)
+    code = documents.block("python", "client", served.address)
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert seconds(checkout / "clone.wav") > 0.3
 
 
 def test_python_says_what_is_wrong(served, checkout):
-    code = readme.block("python", "client", served.address).replace("change-me", "wrong")
+    code = documents.block("python", "client", served.address).replace("change-me", "wrong")
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 1
     assert "key" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_client_of_openai(served, checkout):
-    code = readme.block("python", "openai", served.address)
+    code = documents.block("python", "openai", served.address)
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert seconds(checkout / "clone.wav") > 0.3
 
 
 def test_a_conversation(served, checkout):
-    done = bash(readme.block("bash", "conversation", served.address), checkout)
+    done = bash(documents.block("bash", "conversation", served.address), checkout)
     assert done.returncode == 0, done.stderr
     assert seconds(checkout / "conversation.wav") > 0.6
 
 
 def csm_command(folder) -> dict[str, str]:
     """Put `csm` on the path as an installation would; return the environment."""
-    return {"PATH": program(folder, "csm", f'exec "{sys.executable}" -m csm "$@"'), "PYTHONPATH": str(readme.ROOT)}
+    return {"PATH": program(folder, "csm", f'exec "{sys.executable}" -m csm "$@"'), "PYTHONPATH": str(documents.ROOT)}
 
 
 def test_say_with_a_model_of_its_own(checkout, tmp_path):
-    done = bash(readme.block("bash", "say"), checkout, **csm_command(tmp_path / "bin"))
+    done = bash(documents.block("bash", "say"), checkout, **csm_command(tmp_path / "bin"))
     assert done.returncode == 0, done.stderr
     assert seconds(checkout / "clone.wav") > 0.3
 
 
 def test_say_through_a_server(served, checkout, tmp_path):
-    done = bash(readme.block("bash", "say-url", served.address), checkout, **csm_command(tmp_path / "bin"))
+    done = bash(documents.block("bash", "say-url", served.address), checkout, **csm_command(tmp_path / "bin"))
     assert done.returncode == 0, done.stderr
     assert seconds(checkout / "clone.wav") > 0.3
 
 
 def test_the_python_api(checkout):
-    code = ["-c", readme.block("python", "api")]
-    environment = os.environ | {"PYTHONPATH": str(readme.ROOT)}
+    code = ["-c", documents.block("python", "api")]
+    environment = os.environ | {"PYTHONPATH": str(documents.ROOT)}
     done = subprocess.run(
         [sys.executable, "-W", "error", *code], cwd=checkout, env=environment, capture_output=True, text=True
     )
@@ -145,7 +145,7 @@ def test_the_python_api(checkout):
 
 def test_exact_sizes_on_request(served, checkout):
     """What the API table says of `stream`."""
-    code = readme.block("bash", "curl", served.address).replace("-o clone.wav", '-F "stream=false" -o clone.wav')
+    code = documents.block("bash", "curl", served.address).replace("-o clone.wav", '-F "stream=false" -o clone.wav')
     assert bash(code, checkout).returncode == 0
     with wave.open(str(checkout / "clone.wav")) as wav:
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (24_000, 1, 2)
@@ -154,8 +154,8 @@ def test_exact_sizes_on_request(served, checkout):
 
 def test_verify(checkout):
     """On the demo model and in one precision; the rest of the command is the README's."""
-    command = readme.block("bash", "verify").replace(".venv/bin/python", sys.executable).strip()
-    environment = {"CSM_MODEL": "demo", "PYTHONPATH": str(readme.ROOT)}
+    command = documents.block("bash", "verify").replace(".venv/bin/python", sys.executable).strip()
+    environment = {"CSM_MODEL": "demo", "PYTHONPATH": str(documents.ROOT)}
     done = bash(f"{command} --precision float32", checkout, **environment)
     assert done.returncode == 0, done.stderr
     assert "verdict: passed" in done.stdout
@@ -165,7 +165,7 @@ def test_verify(checkout):
 def test_the_keys_file_accepts_its_key(checkout, monkeypatch):
     for name in variables():
         monkeypatch.delenv(name, raising=False)
-    done = bash(readme.block("bash", "keys-file"), checkout)
+    done = bash(documents.block("bash", "keys-file"), checkout)
     assert done.returncode == 0, done.stderr
     key = done.stdout.split(": ")[1].strip()
     keys = Keyring.from_settings(load(None, api_keys_file=checkout / "keys.txt"))
@@ -178,7 +178,7 @@ def test_docker(checkout, tmp_path):
     """The commands, with a stand-in that writes down what it is asked for."""
     image = Dockerfile.ours()
     path = program(tmp_path / "bin", "docker", 'printf "%s\\n" "$@" >> calls; echo "$CSM_API_KEYS" > key')
-    done = bash(readme.block("bash", "docker-gpu"), checkout, PATH=path)
+    done = bash(documents.block("bash", "docker-gpu"), checkout, PATH=path)
     assert done.returncode == 0, done.stderr
     words = (checkout / "calls").read_text().split("\n")
     run = words[words.index("run") : words.index("logs")]
@@ -193,7 +193,7 @@ def test_docker(checkout, tmp_path):
 
 def test_an_image_with_the_weights(checkout, tmp_path):
     """Linted; and its command with the demo model in place of gigabytes."""
-    text = readme.block("dockerfile", "weights")
+    text = documents.block("dockerfile", "weights")
     (tmp_path / "Dockerfile").write_text(text)
     hadolint = Path(sys.executable).with_name("hadolint")
     linted = subprocess.run([hadolint, "--ignore", "DL3006", tmp_path / "Dockerfile"], capture_output=True, text=True)
@@ -201,13 +201,13 @@ def test_an_image_with_the_weights(checkout, tmp_path):
     image = Dockerfile(text)
     assert image.all("FROM") == ["csm-server"] and image.environment.keys() == {"CSM_MODEL"}
     _, *command = json.loads(image.last("RUN"))
-    environment = os.environ | {"CSM_MODEL": "demo", "CSM_HOST": "0.0.0.0", "PYTHONPATH": str(readme.ROOT)}
+    environment = os.environ | {"CSM_MODEL": "demo", "CSM_HOST": "0.0.0.0", "PYTHONPATH": str(documents.ROOT)}
     done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("demo is in "), done.stderr
 
 
 def test_docker_for_a_cpu(checkout, tmp_path):
     path = program(tmp_path / "bin", "docker", 'printf "%s\\n" "$@" > calls')
-    assert bash(readme.block("bash", "docker-cpu"), checkout, PATH=path).returncode == 0
+    assert bash(documents.block("bash", "docker-cpu"), checkout, PATH=path).returncode == 0
     words = (checkout / "calls").read_text().split()
     assert Dockerfile.ours(words[words.index("--target") + 1]).last("USER") == Dockerfile.ours().last("USER")

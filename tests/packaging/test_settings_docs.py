@@ -18,7 +18,7 @@ def no_settings_from_outside(monkeypatch):
 
 def test_settings_documents_are_up_to_date():
     assert documented.ENV_EXAMPLE.read_text() == documented.env_example(), "run `make docs`"
-    assert documented.README.read_text() == documented.readme(), "run `make docs`"
+    assert documented.DOCUMENT.read_text() == documented.document(), "run `make docs`"
 
 
 def test_the_example_file_changes_no_setting():
@@ -33,16 +33,16 @@ def test_the_defaults_in_the_example_are_the_defaults(tmp_path):
 
 
 def test_a_stale_document_is_found(tmp_path, monkeypatch, capsys):
-    stale = tmp_path / "README.md"
-    stale.write_text(documented.README.read_text().replace("| `CSM_PORT` | `5000` |", "| `CSM_PORT` | `5001` |"))
-    monkeypatch.setattr(documented, "README", stale)
+    stale = tmp_path / "settings.md"
+    stale.write_text(documented.DOCUMENT.read_text().replace("| `CSM_PORT` | `5000` |", "| `CSM_PORT` | `5001` |"))
+    monkeypatch.setattr(documented, "DOCUMENT", stale)
     monkeypatch.setattr(sys, "argv", ["settings"])
     assert documented.main() == 1
-    assert "README.md" in capsys.readouterr().out
+    assert "settings.md" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["settings", "--write"])
     monkeypatch.setattr(documented, "ENV_EXAMPLE", tmp_path / ".env.example")
     assert documented.main() == 0
-    assert stale.read_text() == (ROOT / "README.md").read_text()
+    assert stale.read_text() == (ROOT / "docs" / "settings.md").read_text()
 
 
 def test_every_setting_named_anywhere_exists():

@@ -1,16 +1,20 @@
-"""The README as data: its labelled code blocks. A block opens with its language and a name: ```bash curl."""
+"""The README and the documents in docs/ as data: their labelled code blocks.
+
+A block opens with its language and a name: ```bash curl.
+"""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text()
+SOURCES = ("README.md", "docs/api.md", "docs/settings.md", "docs/deployment.md")
 FENCE = re.compile(r"^```(?P<language>\w+) ?(?P<name>\S*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 ADDRESS = "http://127.0.0.1:5000"
 
 
-def blocks(text: str = TEXT) -> dict[tuple[str, str], str]:
+def blocks() -> dict[tuple[str, str], str]:
     """Code by language and name."""
+    text = "".join((ROOT / source).read_text() for source in SOURCES)
     found = [((block["language"], block["name"]), block["code"]) for block in FENCE.finditer(text)]
     assert len(found) == len(dict(found)), "two blocks have one name"
     return dict(found)
