@@ -20,7 +20,7 @@ from csm import settings
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.csm_engine import CsmEngine
 from csm.engine.devices import place
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.model.conversation import Conversation, Turn
 from csm.speech.build import make_runtime
 
@@ -88,7 +88,7 @@ def compare(engine: CsmEngine, runtime: CountedPrefill, seconds: int, turns: int
         Turn("0", TEXT, reference.waveform, rng.integers(0, 2048, (frames, runtime.codebooks)))
         for _ in range(seconds // 16)
     ]
-    cache, measured = ConversationCache(), (Measured(), Measured())
+    cache, measured = ConversationPrefix(), (Measured(), Measured())
     # The first turn is not measured: it fills the cache of the conversation, and that of the voice.
     for number in range(-1, turns):
         for result, used in zip(measured, (None, cache), strict=True):
@@ -100,7 +100,7 @@ def compare(engine: CsmEngine, runtime: CountedPrefill, seconds: int, turns: int
     return measured
 
 
-def generate(engine: CsmEngine, conversation: Conversation, cache: ConversationCache | None) -> float:
+def generate(engine: CsmEngine, conversation: Conversation, cache: ConversationPrefix | None) -> float:
     """Generate a turn; return the seconds to its first chunk."""
     began = perf_counter()
     chunks = engine.generate(conversation, Sampling(0, min_frames=FRAMES), FRAMES, lambda: False, cache=cache)

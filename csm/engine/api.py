@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csm.audio.waveform import Samples, Waveform
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.engine.stats import EngineStats
 from csm.model.conversation import Conversation, Turn
 
@@ -110,7 +110,7 @@ class Engine(Protocol):
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> ChunkStream:
         """Generate the conversation's last turn, up to the model's end frame or `max_frames`.
 

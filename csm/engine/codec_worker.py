@@ -68,7 +68,7 @@ class DecodeJob:
     """Frames to decode, the end of a generation, or both.
 
     Attributes:
-        generation: that gets the audio.
+        generation: the generation that gets the audio.
         stream: its codec state.
         codes: `[frames, codebooks]`; None if there is nothing to decode.
         last: whether the generation ends with this job.
@@ -92,7 +92,7 @@ class CodecWorker:
         decoder: Mimi's.
         codebooks: codes per frame.
         device: of the decoder.
-        stats: to which it adds how long each batch took.
+        stats: statistics of the engine, to which the duration of each batch is added.
 
     Attributes:
         failure: why the device is lost, or None.
@@ -150,9 +150,9 @@ class CodecWorker:
             results = self._decode_due(due)
         except Exception as error:
             log.exception("decoding failed")
-            fatal, told = describe_failure(error)
+            fatal, client_error = describe_failure(error)
             self.failure = fatal or self.failure
-            results = [told] * len(due)
+            results = [client_error] * len(due)
         for job, result in zip(due, results, strict=True):
             if isinstance(result, CsmError):
                 job.generation.finish(result)

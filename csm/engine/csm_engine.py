@@ -16,7 +16,7 @@ from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.devices import describe_failure, memory
 from csm.engine.prefill import Prompt
-from csm.engine.prefix_cache import ConversationCache, PrefixCache
+from csm.engine.prefix_cache import ConversationPrefix, PrefixCache
 from csm.engine.request import Generation
 from csm.engine.runtimes.base import Runtime
 from csm.engine.scheduler import Scheduler
@@ -67,14 +67,14 @@ class CsmEngine:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> Generation:
         """See `Engine.generate`. Waits until the voice is encoded, while the frames of others go on."""
         # A top-k larger than the codebook means all of it.
         sampling = replace(sampling, top_k=min(sampling.top_k, self._runtime.decoder.codebook_size))
         patience = self._patience if has_deadline else None
         generation = Generation(conversation, sampling, max_frames, is_disconnected, patience, cache)
-        with self._failures_told():
+        with self._translated_failures():
             voice = self.voices.get(conversation.context, is_disconnected)
         prompt = Prompt.from_generation(generation, voice, self._tokenizer, self._runtime.codebooks)
         if prompt.length + (max_frames if conversation.said else 0) >= self._runtime.positions:
@@ -90,7 +90,7 @@ class CsmEngine:
 
     def encode(self, turn: Turn, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
         """See `Engine.encode`."""
-        with self._failures_told():
+        with self._translated_failures():
             [codes] = self.voices.encode([turn], is_disconnected).codes or []
         encoded: NDArray[np.int64] = codes.numpy()
         return encoded
@@ -128,11 +128,11 @@ class CsmEngine:
                 self._scheduler.step()
             except Exception as error:
                 log.exception("a step failed")
-                fatal, told = describe_failure(error)
+                fatal, client_error = describe_failure(error)
                 self._failure = fatal or self._failure
-                self._scheduler.fail_running(told)
+                self._scheduler.fail_running(client_error)
                 if fatal:
-                    self._scheduler.fail_waiting(told)
+                    self._scheduler.fail_waiting(client_error)
             self._step_began = None
         stopped = Cancelled("the server is shutting down")
         self._scheduler.fail_running(stopped)
@@ -144,11 +144,11 @@ class CsmEngine:
             return not self._closed
 
     @contextmanager
-    def _failures_told(self) -> Iterator[None]:
-        """Report an error of the encoder to the client, and remember it if the device is lost."""
+    def _translated_failures(self) -> Iterator[None]:
+        """Turn any error into one for the client, and remember it if the device is lost."""
         try:
             yield
         except Exception as error:
-            fatal, told = describe_failure(error)
+            fatal, client_error = describe_failure(error)
             self._failure = fatal or self._failure
-            raise told from error
+            raise client_error from error

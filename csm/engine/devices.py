@@ -166,11 +166,14 @@ def describe_failure(error: Exception) -> tuple[str | None, CsmError]:
     """
     if isinstance(error, CsmError):
         return None, error
-    told = GenerationFailed("the model failed on this request; the reason is in the server's log")
+    client_error = GenerationFailed("the model failed on this request; the reason is in the server's log")
     if isinstance(error, torch.cuda.OutOfMemoryError):
-        told = GenerationFailed("the device ran out of memory: shorten text or reference audio, or lower CSM_SLOTS")
-    told.__cause__ = error
-    return (f"the device is lost: {str(error).partition(chr(10))[0]}" if is_fatal(error) else None), told
+        client_error = GenerationFailed(
+            "the device ran out of memory: shorten text or reference audio, or lower CSM_SLOTS"
+        )
+    client_error.__cause__ = error
+    fatal = f"the device is lost: {str(error).partition(chr(10))[0]}" if is_fatal(error) else None
+    return fatal, client_error
 
 
 def is_fatal(error: Exception) -> bool:

@@ -20,15 +20,15 @@ NO_TOKEN = -1
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A generation that waits for its slot.
+    """The token and code rows of a generation's prompt.
 
     Attributes:
-        generation: that it is the prompt of.
-        voice: with its codes.
+        generation: the generation that this is the prompt of.
+        voice: the voice of its context, with codes.
         rows: int64 `[positions, 1 + codebooks]`, what is at each position: a token id and zeros, or `NO_TOKEN` and the
             codes of a frame.
         prefix_length: positions of the context.
-        queued: since when, by the monotonic clock.
+        queued: when it was queued, by the monotonic clock.
     """
 
     generation: Generation
@@ -78,7 +78,7 @@ class ChunkedPrefill:
 
     Args:
         prompt: to prefill.
-        runtime: that no other prefill uses meanwhile.
+        runtime: the model on its device; no other prefill may use it meanwhile.
     """
 
     def __init__(self, prompt: Prompt, runtime: Runtime) -> None:
@@ -100,7 +100,7 @@ class ChunkedPrefill:
         return self._x[-1]
 
     def advance(self, positions: int) -> int:
-        """Prefill at most so many positions, and return how many; store the voice's prefix once it is complete."""
+        """Prefill at most `positions` positions, and return how many; store the voice's prefix once it is complete."""
         prefix_length, voice, start = self.prompt.prefix_length, self.prompt.voice, self._at
         end = min(start + positions, self.prompt.length - 1)
         if start < prefix_length:

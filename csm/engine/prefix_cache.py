@@ -48,7 +48,7 @@ class CachedVoice:
         return sum(tensor.nbytes for tensor in tensors)
 
 
-class ConversationCache:
+class ConversationPrefix:
     """Keys and values of the latest generation of one conversation, which the next generation may begin with.
 
     Create an empty one for a conversation and pass it to each `Engine.generate`. Any prompt can use as much of it as
@@ -56,7 +56,7 @@ class ConversationCache:
     """
 
     def __init__(self) -> None:
-        self._rows, self._prefix = torch.zeros(0), torch.zeros(0)
+        self.clear()
 
     @property
     def size(self) -> int:
@@ -87,14 +87,14 @@ class PrefixCache:
     Args:
         capacity: in bytes; 0 keeps nothing.
         encode: makes the codes of one turn; given `is_disconnected` too, so that it need not wait in vain.
-        stats: in which it counts look-ups.
+        stats: statistics of the engine, in which look-ups are counted.
     """
 
     def __init__(self, capacity: int, encode: Callable[[Turn, Callable[[], bool]], Tensor], stats: EngineStats) -> None:
         self._capacity, self._encode, self._stats = capacity, encode, stats
         self._lock = threading.Lock()
         self._voices: OrderedDict[_Key, CachedVoice] = OrderedDict()
-        self._conversations: weakref.WeakSet[ConversationCache] = weakref.WeakSet()
+        self._conversations: weakref.WeakSet[ConversationPrefix] = weakref.WeakSet()
 
     def get(self, context: Sequence[Turn], is_disconnected: Callable[[], bool] = lambda: False) -> CachedVoice:
         """Return the voice of a context with its codes; see `encode`."""
@@ -139,12 +139,12 @@ class PrefixCache:
             for key in [key for key in self._voices if any(heard == gone for _, heard in key)]:
                 del self._voices[key]
 
-    def keep(self, conversation: ConversationCache, rows: Tensor, save: Callable[[], Prefix]) -> None:
+    def keep(self, conversation: ConversationPrefix, rows: Tensor, save: Callable[[], Prefix]) -> None:
         """Keep the keys and values of a conversation, if there is room for them.
 
         Args:
             conversation: to keep them in, instead of what it has.
-            rows: see `ConversationCache.put`.
+            rows: see `ConversationPrefix.put`.
             save: copies the keys and values.
         """
         conversation.clear()

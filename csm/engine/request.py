@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 
 from csm.engine.api import Chunk, Sampling
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import Cancelled, DeadlineExceeded
 from csm.model.conversation import Conversation
 
@@ -35,7 +35,7 @@ class Generation(Iterator[Chunk]):
         max_frames: int,
         is_disconnected: Callable[[], bool],
         patience: float | None,
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> None:
         self.conversation, self.sampling, self.max_frames = conversation, sampling, max_frames
         self.cache = cache

@@ -33,7 +33,7 @@ class Slot:
     """One running generation; its row of the batch is its index in the list of slots.
 
     Attributes:
-        prompt: of its generation.
+        prompt: the prompt of its generation.
         length: positions in its row of the KV cache.
         stream: its codec state.
         frames: made so far, each `[codebooks]`.
@@ -48,7 +48,7 @@ class Slot:
 
     @property
     def generation(self) -> Generation:
-        """That gets the frames."""
+        """The generation that gets the frames."""
         return self.prompt.generation
 
 
@@ -58,9 +58,9 @@ class Scheduler:
     Args:
         runtime: the model on its device.
         codec: decodes the frames.
-        voices: to trim when a prefill has stored a prefix.
+        voices: the cache of voices, trimmed when a prefill has stored a prefix.
         info: of the engine; `slots` is at most the rows of the runtime.
-        stats: to which this adds what it measures.
+        stats: statistics of the engine, to which measurements are added.
     """
 
     def __init__(
@@ -215,9 +215,9 @@ class Scheduler:
         try:
             yield
         except Exception as error:
-            fatal, told = describe_failure(error)
+            fatal, client_error = describe_failure(error)
             self._prefill = None
-            generation.finish(told)
+            generation.finish(client_error)
             if fatal:
                 raise
             generation.context.run(log.exception, "a prompt could not be prefilled")

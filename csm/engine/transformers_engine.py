@@ -17,7 +17,7 @@ from csm.audio.waveform import Waveform
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecStream, decode
 from csm.engine.devices import Placement, configure_cuda, describe_failure
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.engine.request import Generation
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.checkpoint import Checkpoint
@@ -75,7 +75,7 @@ class TransformersEngine:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> Generation:
         """See `Engine.generate`. Reads the whole prompt each time: the cache is not used."""
         if self._room(conversation) < (max_frames if conversation.said else 1):
@@ -98,9 +98,9 @@ class TransformersEngine:
                 codes: NDArray[np.int64] = self._encoder(samples).cpu().numpy()
                 return codes
         except Exception as error:
-            fatal, told = describe_failure(error)
+            fatal, client_error = describe_failure(error)
             self._failure = fatal or self._failure
-            raise told from error
+            raise client_error from error
 
     def forget(self, audio: Waveform) -> None:
         """See `Engine.forget`. Nothing is cached."""
@@ -124,9 +124,9 @@ class TransformersEngine:
                 self._generate(generation)
             generation.finish()
         except Exception as error:
-            fatal, told = describe_failure(error)
+            fatal, client_error = describe_failure(error)
             self._failure = fatal or self._failure
-            generation.finish(told)
+            generation.finish(client_error)
         finally:
             self._running = 0
 

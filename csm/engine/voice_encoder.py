@@ -22,9 +22,9 @@ class VoiceEncoder:
     set themselves up anew for each.
 
     Args:
-        runtime: that encodes.
+        runtime: the model on its device, whose encoder is used.
         device: of the runtime.
-        stats: to which it adds how long each voice took.
+        stats: statistics of the engine, to which the duration of each voice is added.
 
     Attributes:
         began: when the voice that is being encoded was begun, on the monotonic clock, or None.

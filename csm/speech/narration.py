@@ -26,7 +26,7 @@ import numpy as np
 
 from csm.audio.waveform import Samples
 from csm.engine.api import ChunkStream, Engine, Sampling
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import GenerationFailed, InvalidRequest
 from csm.model.conversation import Turn
 from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
@@ -87,7 +87,7 @@ class Narration:
         history: History,
         manner: Manner,
         is_disconnected: Callable[[], bool],
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> None:
         self._engine, self._history, self._manner, self._is_disconnected = engine, history, manner, is_disconnected
         self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate

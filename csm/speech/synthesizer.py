@@ -13,7 +13,7 @@ from csm.audio.watermark.detect import THRESHOLD, detect
 from csm.audio.watermark.marker import Marker
 from csm.audio.watermark.perth import Perth
 from csm.engine.api import Engine
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.engine.stats import EngineStats
 from csm.errors import NotReady
 from csm.model.conversation import Turn
@@ -100,7 +100,7 @@ class CsmSynthesizer:
             # The request may run for minutes, and the files are no longer needed: free their memory.
             del dialogue
             history = History(cast.context, HISTORY_SECONDS if len(cast.turns) == 1 else float("inf"))
-            cache = ConversationCache() if notes.segments > 1 else None
+            cache = ConversationPrefix() if notes.segments > 1 else None
             narration = Narration(self._engine, history, manner, is_disconnected, cache)
             marker = None if self._perth is None else Marker(self._perth)
             try:

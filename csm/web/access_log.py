@@ -50,7 +50,7 @@ class Access:
 
     @property
     def is_frequent(self) -> bool:
-        """Whether it is a health check, a look at the metrics or a file of the page: they would outnumber the rest."""
+        """Whether it is a health check, or a request for the metrics or a file of the page: they outnumber the rest."""
         return self.route.startswith(("/health", "/metrics", "/static"))
 
     def write(self, status: int) -> None:
@@ -66,7 +66,7 @@ def install(app: Flask, observe: Callable[[Access, int], None]) -> None:
     """Create an `Access` for each request, and send its id in the response.
 
     Args:
-        app: to install it in.
+        app: the application to install it in.
         observe: called with the entry and the status of each request that is not frequent, after its last byte.
     """
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, named as in vLLM-Omni and vLLM, with `csm_` in front.
+"""Metrics for Prometheus. Where vLLM-Omni or vLLM has such a metric, ours has its name, with `csm_` in front.
 
 No label has a value that a client chooses: that would let clients create any number of time series.
 """
@@ -32,10 +32,10 @@ class Metrics:
     """The metrics of one application.
 
     Args:
-        synthesizer: whose state and statistics are read whenever the metrics are.
+        synthesizer: the synthesizer whose state and statistics are read whenever the metrics are.
 
     Attributes:
-        registry: that Prometheus' client library writes out.
+        registry: the registry that Prometheus' client library writes out.
     """
 
     def __init__(self, synthesizer: Synthesizer) -> None:
@@ -102,6 +102,7 @@ class Metrics:
         if "first_audio" in noted:
             self._first_audio.observe(noted["first_audio"])
         if "segments" not in noted:
+            # No audio: another route, or a request that was refused or failed before its first audio.
             return
         self._finished.labels(noted.get("finish") or "abort").inc()
         self._languages.labels(noted.get("language") or "und").inc()
@@ -114,7 +115,7 @@ class SynthesizerCollector(Collector):
     """Reads state and statistics of a synthesizer each time the metrics are read.
 
     Args:
-        synthesizer: to read.
+        synthesizer: the synthesizer to read.
     """
 
     def __init__(self, synthesizer: Synthesizer) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from csm.audio.waveform import Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import CsmError
 from csm.model.conversation import Conversation, Turn
 from tests.speech.frames import Stream
@@ -70,7 +70,7 @@ class FakeEngine:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> Stream:
         """See `Engine.generate`."""
         call = Call(conversation, sampling, max_frames, is_disconnected)

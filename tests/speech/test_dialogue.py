@@ -233,7 +233,7 @@ def test_keys_and_values_that_are_kept_change_nothing_that_is_heard(
             synthesizer.close()
 
     kept = heard()
-    monkeypatch.setattr("csm.speech.synthesizer.ConversationCache", lambda: None)
+    monkeypatch.setattr("csm.speech.synthesizer.ConversationPrefix", lambda: None)
     assert len(kept) == 3 * 2 * 48_000 and heard() == kept
 
 

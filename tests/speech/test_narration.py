@@ -11,7 +11,7 @@ import pytest
 
 from csm.audio.waveform import Samples, Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.conversation import Conversation, Turn
 from csm.speech.endings import max_seconds
@@ -80,7 +80,7 @@ class Scripted:
         is_disconnected: Callable[[], bool],
         *,
         has_deadline: bool = True,
-        cache: ConversationCache | None = None,
+        cache: ConversationPrefix | None = None,
     ) -> Stream:
         if self.refuses(conversation):
             raise InvalidRequest("too long")

@@ -40,7 +40,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         )
     }
 )
-"""All formats by name; the first is the default. PCM is what the encoders take: 16 bits, little-endian, mono."""
+"""All formats by name. PCM is what the encoders take: 16 bits, little-endian, mono."""
 
 
 class Encoder(Protocol):

@@ -17,7 +17,7 @@ from csm.engine.devices import Placement
 from csm.engine.openvino.bundle import Bundle, folder_of, open_bundle
 from csm.engine.openvino.prepare import DONE, prepare
 from csm.engine.openvino.runtime import STRIDE, OpenVinoDecoder, OpenVinoKVCache, OpenVinoRuntime, past_mask
-from csm.engine.prefix_cache import ConversationCache
+from csm.engine.prefix_cache import ConversationPrefix
 from csm.engine.runtimes.base import BAD_CODE, Runtime
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.model.checkpoint import Checkpoint, open_checkpoint
@@ -117,12 +117,12 @@ def test_a_conversation_goes_on_from_the_keys_and_values_of_its_last_turn(checkp
     heard = Turn("0", "Words.", Waveform(samples, 24_000))
     with closing(CsmEngine(runtime, info, checkpoint.tokenizer, voice_bytes=10_000_000)) as engine:
 
-        def say(text: str, said: tuple[Turn, ...], kept: ConversationCache | None) -> Turn:
+        def say(text: str, said: tuple[Turn, ...], kept: ConversationPrefix | None) -> Turn:
             conversation = Conversation((heard, *said, Turn("0", text)), history=len(said))
             chunks = list(engine.generate(conversation, GREEDY, 9, lambda: False, cache=kept))
             return replace(conversation.target, audio=heard.audio, codes=np.concatenate([c.codes for c in chunks]))
 
-        kept = ConversationCache()
+        kept = ConversationPrefix()
         first = say("First.", (), kept)
         runtime.starts.clear()
         alone = say("Second.", (first,), None)

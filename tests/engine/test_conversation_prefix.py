@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from csm.engine.api import Sampling
-from csm.engine.prefix_cache import ConversationCache, PrefixCache
+from csm.engine.prefix_cache import ConversationPrefix, PrefixCache
 from csm.engine.stats import EngineStats
 from csm.errors import InvalidRequest
 from csm.model.conversation import Conversation, Turn, text_ids
@@ -30,7 +30,7 @@ class Talk:
         sampling: of all turns.
     """
 
-    def __init__(self, engine: Any, cache: ConversationCache | None, sampling: Sampling = GREEDY) -> None:
+    def __init__(self, engine: Any, cache: ConversationPrefix | None, sampling: Sampling = GREEDY) -> None:
         self.engine, self.cache, self.sampling = engine, cache, sampling
         self.said: list[Turn] = []
 
@@ -59,7 +59,7 @@ def ends_early(engines: EngineFactory, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_turns_have_the_same_codes_with_the_cache(engines: EngineFactory) -> None:
     alone = Talk(engines(SteppedEngine), None)
     runtime = RecordingRuntime(engines.runtime)
-    cached = Talk(engines(SteppedEngine, runtime), ConversationCache())
+    cached = Talk(engines(SteppedEngine, runtime), ConversationPrefix())
     for number, text in enumerate(TEXTS):
         before = runtime.positions_read
         assert cached.say(text) == alone.say(text)
@@ -75,7 +75,7 @@ def test_turns_that_end_by_themselves_have_the_same_codes_with_the_cache(engines
     sampling = replace(GREEDY, min_frames=4)
     alone = Talk(engines(SteppedEngine), None, sampling)
     runtime = RecordingRuntime(engines.runtime)
-    cached = Talk(engines(SteppedEngine, runtime), ConversationCache(), sampling)
+    cached = Talk(engines(SteppedEngine, runtime), ConversationPrefix(), sampling)
     for number, text in enumerate(TEXTS):
         before = runtime.positions_read
         spoken = cached.say(text, frames=20)
@@ -109,7 +109,7 @@ def test_what_is_not_as_it_was_is_prefilled_again(
     change: Callable[[list[Turn]], list[Turn]], engines: EngineFactory
 ) -> None:
     runtime = RecordingRuntime(engines.runtime)
-    cached, alone = Talk(engines(SteppedEngine, runtime), ConversationCache()), Talk(engines(SteppedEngine), None)
+    cached, alone = Talk(engines(SteppedEngine, runtime), ConversationPrefix()), Talk(engines(SteppedEngine), None)
     for text in TEXTS[:2]:
         cached.say(text)
     cached.said = change(cached.said)
@@ -121,7 +121,7 @@ def test_what_is_not_as_it_was_is_prefilled_again(
 
 def test_a_turn_that_is_generated_again_begins_behind_what_it_has_in_common(engines: EngineFactory) -> None:
     runtime = RecordingRuntime(engines.runtime)
-    cached = Talk(engines(SteppedEngine, runtime), ConversationCache())
+    cached = Talk(engines(SteppedEngine, runtime), ConversationPrefix())
     cached.say("Hi.")
     first = cached.say("Again?")
     cached.said.pop()
@@ -131,7 +131,7 @@ def test_a_turn_that_is_generated_again_begins_behind_what_it_has_in_common(engi
 
 def test_a_generation_that_was_closed_leaves_the_cache_as_it_was(engines: EngineFactory) -> None:
     runtime = RecordingRuntime(engines.runtime)
-    cached = Talk(engines(SteppedEngine, runtime), ConversationCache())
+    cached = Talk(engines(SteppedEngine, runtime), ConversationPrefix())
     cached.say("Hi.")
     conversation = Conversation((*REFERENCES, *cached.said, Turn("1", "Never mind.")), history=1)
     generation = cached.engine.generate(conversation, GREEDY, 50, lambda: False, cache=cached.cache)
@@ -154,7 +154,7 @@ def test_turns_of_several_conversations_at_once_do_not_mix(engines: EngineFactor
     """Rows are moved when others end, and what is kept is still of the right row."""
     alone = [Talk(engines(SteppedEngine), None) for _ in range(3)]
     engine = engines(SteppedEngine)
-    caches = [ConversationCache() for _ in range(3)]
+    caches = [ConversationPrefix() for _ in range(3)]
     said: list[list[Turn]] = [[], [], []]
     for turn in range(3):
         running = []
@@ -192,7 +192,7 @@ SIZE = prefix(1).nbytes
 
 def test_conversations_take_a_share_of_the_memory_and_more_are_not_kept() -> None:
     cache = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(SIZE // 8, 1, dtype=torch.long), EngineStats())
-    one, two = ConversationCache(), ConversationCache()
+    one, two = ConversationPrefix(), ConversationPrefix()
     cache.keep(one, rows(50), lambda: prefix(50))
     cache.keep(two, rows(50), lambda: prefix(50))
     assert (one.size, two.size) == (50 * SIZE, 0) and two.common(rows(50)) is None
@@ -200,7 +200,7 @@ def test_conversations_take_a_share_of_the_memory_and_more_are_not_kept() -> Non
     cache.keep(two, rows(50), lambda: prefix(50))
     assert (one.size, two.size) == (20 * SIZE, 50 * SIZE)
     del one
-    third = ConversationCache()
+    third = ConversationPrefix()
     cache.keep(third, rows(25), lambda: prefix(25))
     assert third.size == 25 * SIZE
 
@@ -210,7 +210,7 @@ def test_voices_make_room_for_conversations() -> None:
     for number in range(10):
         cache.get([Turn("0", "Heard.", voice(number))])
     assert len(cache) == 10
-    kept = ConversationCache()
+    kept = ConversationPrefix()
     cache.keep(kept, rows(45), lambda: prefix(45))
     assert len(cache) == 5 and kept.size == 45 * SIZE
 
@@ -219,7 +219,7 @@ def test_a_copy_that_does_not_fit_into_memory_is_not_kept() -> None:
     def fail() -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    cache, kept = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(1, 1), EngineStats()), ConversationCache()
+    cache, kept = PrefixCache(100 * SIZE, lambda turn, _: torch.zeros(1, 1), EngineStats()), ConversationPrefix()
     cache.keep(kept, rows(5), lambda: prefix(5))
     cache.keep(kept, rows(6), fail)
     assert kept.size == 0 and kept.common(rows(6)) is None
@@ -227,7 +227,7 @@ def test_a_copy_that_does_not_fit_into_memory_is_not_kept() -> None:
 
 @pytest.mark.parametrize(("other", "common"), [(rows(3), 3), (rows(9), 5), (rows(5) + 1, 0), (rows(5) * 2, 1)])
 def test_as_much_is_used_as_a_prompt_has_in_common(other: Tensor, common: int) -> None:
-    kept = ConversationCache()
+    kept = ConversationPrefix()
     kept.put(rows(5), prefix(5))
     found = kept.common(other)
     assert (0 if found is None else found.shape[2]) == common
