@@ -14,6 +14,9 @@ from csm.web.routes import metrics as metrics_route
 
 SYNTHESIZER, METRICS = "csm.synthesizer", "csm.metrics"
 
+PUBLIC = frozenset({docs.NAME, health.NAME, page.NAME})
+"""The blueprints whose routes need no key."""
+
 METRICS_HOST = "127.0.0.1"
 """Address of `CSM_METRICS_PORT`, which has no key."""
 
@@ -37,21 +40,29 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     access_log.install(app, metrics.observe)
     problems.install(app, settings)
     cors.install(app, settings)
-    auth.install(app, Keyring.from_settings(settings), Keyring.for_metrics(settings))
+    auth.install(
+        app,
+        Keyring.from_settings(settings),
+        Keyring.for_metrics(settings),
+        public=PUBLIC,
+        metrics=metrics_route.NAME,
+    )
     capacity.install(app, synthesizer, voices.RESERVING | {clone.NAME, conversations.NAME, speech.NAME})
     limiter = rate_limit.install(app, settings)
 
     count = rate_limit.shared(limiter, settings)
-    for route in (clone, conversations, speech):
-        app.register_blueprint(count(route.blueprint(settings, synthesizer, limiter)))
-    for other in (voices, watermark):
-        app.register_blueprint(count(other.blueprint(settings, synthesizer)))
-    app.register_blueprint(models.blueprint(synthesizer))
-    app.register_blueprint(health.blueprint(synthesizer))
-    app.register_blueprint(page.blueprint(settings))
-    app.register_blueprint(docs.blueprint(settings))
+    routes = [
+        *(count(module.blueprint(settings, synthesizer, limiter)) for module in (clone, conversations, speech)),
+        *(count(module.blueprint(settings, synthesizer)) for module in (voices, watermark)),
+        models.blueprint(synthesizer),
+        health.blueprint(synthesizer),
+        page.blueprint(settings),
+        docs.blueprint(settings, PUBLIC),
+    ]
     if settings.metrics_key is not None:
-        app.register_blueprint(metrics_route.blueprint(metrics.registry))
+        routes.append(metrics_route.blueprint(metrics.registry))
+    for blueprint in routes:
+        app.register_blueprint(blueprint)
 
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

@@ -3,7 +3,7 @@
 `/metrics` requires a key of its own, which opens nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from flask import Flask, g, request
 from werkzeug.datastructures import WWWAuthenticate
@@ -13,27 +13,24 @@ from csm.speech.voices.api import ANONYMOUS
 from csm.web import access_log
 from csm.web.keys import Keyring
 
-PUBLIC = frozenset({"health", "docs", "page"})
-"""The blueprints whose routes need no key."""
-METRICS = "metrics"
-"""The blueprint whose routes need the key of the metrics."""
-
 CHALLENGE = WWWAuthenticate("bearer", {"realm": "csm"})
 HELP = "A valid key is needed: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
-def install(app: Flask, keys: Keyring, metrics_keys: Keyring) -> None:
-    """Require a key for every request, except those to `PUBLIC` blueprints.
+def install(app: Flask, keys: Keyring, metrics_keys: Keyring, *, public: Set[str], metrics: str) -> None:
+    """Require a key for every request, except those to public blueprints.
 
     Args:
-        app: to install it in.
-        keys: of the API; if there are none, it is open.
-        metrics_keys: of `METRICS`.
+        app: the application to install it in.
+        keys: the keys of the API; if there are none, it is open.
+        metrics_keys: the keys of the metrics.
+        public: names of the blueprints whose routes need no key.
+        metrics: name of the blueprint whose routes need a key of the metrics.
     """
 
     def guard() -> None:
-        required = metrics_keys if request.blueprint == METRICS else keys
-        if request.blueprint in PUBLIC or not required.is_needed:
+        required = metrics_keys if request.blueprint == metrics else keys
+        if request.blueprint in public or not required.is_needed:
             return
         presented = _presented(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
         key = next(filter(None, map(required.find, presented)), None)

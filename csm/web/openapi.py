@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, from the routes and the schemas of their bodies and answers."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 import csm
 from csm.audio.encoders import FORMATS
 from csm.settings import Settings
-from csm.web import auth, error_docs
+from csm.web import error_docs
 from csm.web.problems import OPENAI_PREFIX
 from csm.web.validation import TEXT_FORMAT, Body
 
@@ -99,8 +99,14 @@ def describe(operation: Operation) -> Callable[[View], View]:
     return attach
 
 
-def build(app: Flask, settings: Settings) -> dict[str, Any]:
-    """Return the document of an application, after all its routes have been registered."""
+def build(app: Flask, settings: Settings, public: Set[str]) -> dict[str, Any]:
+    """Return the document of an application, after all its routes have been registered.
+
+    Args:
+        app: the application.
+        settings: of the server.
+        public: names of the blueprints whose routes need no key.
+    """
     paths: dict[str, dict[str, Any]] = {}
     document = {
         "openapi": "3.1.0",
@@ -129,7 +135,7 @@ def build(app: Flask, settings: Settings) -> dict[str, Any]:
             continue
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         blueprint = rule.endpoint.partition(".")[0]
-        described = _operation(operation, path, blueprint, components, settings)
+        described = _operation(operation, path, blueprint, blueprint in public, components, settings)
         described["operationId"] = view.__name__
         if rule.arguments:
             described["parameters"] = [
@@ -142,9 +148,13 @@ def build(app: Flask, settings: Settings) -> dict[str, Any]:
 
 
 def _operation(
-    operation: Operation, path: str, blueprint: str, components: dict[str, dict[str, Any]], settings: Settings
+    operation: Operation,
+    path: str,
+    blueprint: str,
+    is_public: bool,
+    components: dict[str, dict[str, Any]],
+    settings: Settings,
 ) -> dict[str, Any]:
-    is_public = blueprint in auth.PUBLIC
     described: dict[str, Any] = {"tags": [blueprint], "summary": operation.summary}
     if is_public:
         described["security"] = []

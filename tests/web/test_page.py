@@ -3,11 +3,13 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from csm.web.routes import page
+from csm.web import static_files
 from tests.web.requests import KEY
 
 FILES = sorted(
-    path.relative_to(page.FOLDER).as_posix() for path in page.FOLDER.rglob("*.*") if path.suffix in page.MEDIA_TYPES
+    path.relative_to(static_files.FOLDER).as_posix()
+    for path in static_files.FOLDER.rglob("*.*")
+    if path.suffix in static_files.MEDIA_TYPES
 )
 
 
@@ -24,8 +26,8 @@ def test_the_page_needs_no_key_and_has_no_quota_or_capacity(make_client, fake):
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_is_served_with_its_media_type(client, name):
     answer = client.get(f"/static/{name}")
-    assert answer.data == (page.FOLDER / name).read_bytes()
-    assert answer.mimetype == page.MEDIA_TYPES[PurePosixPath(name).suffix]
+    assert answer.data == (static_files.FOLDER / name).read_bytes()
+    assert answer.mimetype == static_files.MEDIA_TYPES[PurePosixPath(name).suffix]
 
 
 def test_no_other_file_is_served(client):
@@ -53,7 +55,7 @@ def test_nothing_but_our_own_files_may_run_and_no_site_may_frame_the_page(client
 
 def test_the_page_names_no_other_host_and_holds_no_inline_code():
     for name in (name for name in FILES if not name.startswith("vendor/")):
-        text = (page.FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
+        text = (static_files.FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|\bstyle=|\son[a-z]+=\"|<style|<script>", text), name
         assert "localStorage" not in text and "innerHTML" not in text, name
 

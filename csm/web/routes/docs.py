@@ -1,13 +1,14 @@
 """GET /openapi.json and /docs: the OpenAPI document, and a page that shows it; both need no key."""
 
 import functools
+from collections.abc import Set
 from typing import Any
 
 from flask import Blueprint, Response, current_app
 
 from csm.settings import Settings
 from csm.web import openapi
-from csm.web.routes.page import FOLDER, POLICY, StaticFile, policy
+from csm.web.static_files import FOLDER, POLICY, StaticFile, policy
 
 NAME = "docs"
 
@@ -16,14 +17,19 @@ DOCS_POLICY = {name: value for name, value in POLICY.items() if name != "require
 DOCS_POLICY["img-src"] = "'self' data:"
 
 
-def blueprint(settings: Settings) -> Blueprint:
-    """Return the blueprint of the routes."""
+def blueprint(settings: Settings, public: Set[str]) -> Blueprint:
+    """Return the blueprint of the routes.
+
+    Args:
+        settings: of the server.
+        public: names of the blueprints whose routes need no key.
+    """
     routes = Blueprint(NAME, __name__)
     page = StaticFile.read(FOLDER / "docs" / "docs.html")
 
     @functools.cache
     def document() -> dict[str, Any]:
-        return openapi.build(current_app, settings)
+        return openapi.build(current_app, settings, public)
 
     @routes.get("/openapi.json")
     def get_openapi() -> dict[str, Any]:
