@@ -22,8 +22,8 @@ ERRORS = {
     429: ("Your quota is used up.", "Your quota of 10 per 1 minute is used up; try again in 20 seconds."),
     500: ("The server failed.", "Something went wrong on our side; the request id finds it in the server's log."),
     503: ("The server is loading, draining, or busy.", "All slots are busy and the queue is full; try again later."),
-    507: ("The voice cannot be read or written.", "The voice cannot be stored: the server's disk is full."),
     504: ("The speech did not begin in time.", "No audio was generated in time; try again later."),
+    507: ("The voice cannot be read or written.", "The voice cannot be stored: the server's disk is full."),
 }
 """What each status means, and an example of what the client is told."""
 
