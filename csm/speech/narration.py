@@ -18,6 +18,7 @@ A segment that the request's limit ends is not generated again, since every take
 """
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -74,6 +75,7 @@ class Narration:
         manner: how to speak.
         is_disconnected: polled at every frame.
         cache: of the conversation; None if there is only one segment.
+        clock: returns seconds.
 
     Attributes:
         finish_reason: that of the worst segment so far.
@@ -88,10 +90,11 @@ class Narration:
         manner: Manner,
         is_disconnected: Callable[[], bool],
         cache: ConversationPrefix | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._history, self._manner, self._is_disconnected = engine, history, manner, is_disconnected
         self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate
-        self._playback = Playback(self._rate, manner.max_seconds, manner.speed, manner.streamed)
+        self._playback = Playback(self._rate, manner.max_seconds, manner.speed, manner.streamed, clock)
         self._cache = cache
         self._generations = 0
         self._lead = self._silence(0)

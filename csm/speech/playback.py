@@ -1,6 +1,7 @@
 """What the client of a stream has received so far, and what follows from it."""
 
 import time
+from collections.abc import Callable
 
 from csm.audio.waveform import Samples
 
@@ -16,14 +17,23 @@ class Playback:
         max_seconds: of all audio; None for no limit.
         speed: at which the client plays.
         streamed: whether audio is sent while it is generated.
+        clock: returns seconds.
 
     Attributes:
         reached_limit: whether `max_seconds` are sent.
         was_cut: whether samples were left out because of the limit.
     """
 
-    def __init__(self, sample_rate: int, max_seconds: float | None, speed: float, streamed: bool) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        max_seconds: float | None,
+        speed: float,
+        streamed: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._rate, self._max_seconds, self._speed, self._streamed = sample_rate, max_seconds, speed, streamed
+        self._clock = clock
         self._began: float | None = None
         self._sent = 0
         self.reached_limit = self.was_cut = False
@@ -44,12 +54,12 @@ class Playback:
             return True
         if self._began is None:
             return False
-        return self._sent / self._rate / self._speed - (time.monotonic() - self._began) > MIN_AHEAD_SECONDS
+        return self._sent / self._rate / self._speed - (self._clock() - self._began) > MIN_AHEAD_SECONDS
 
     def send(self, samples: Samples) -> Samples:
         """Return those of `samples` that are within the limit, and count them as sent."""
         if self._began is None:
-            self._began = time.monotonic()
+            self._began = self._clock()
         if self._max_seconds is not None:
             left = round(self._max_seconds * self._rate) - self._sent
             self.was_cut |= len(samples) > left

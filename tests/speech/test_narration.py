@@ -118,9 +118,12 @@ SEGMENTS = [Segment(sentence, 0.25) for sentence in SENTENCES]
 
 
 def narration_of(
-    engine: Scripted, manner: Manner = MANNER, is_disconnected: Callable[[], bool] = lambda: False
+    engine: Scripted,
+    manner: Manner = MANNER,
+    is_disconnected: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Narration:
-    return Narration(engine, History([REFERENCE], HISTORY_SECONDS), manner, is_disconnected)
+    return Narration(engine, History([REFERENCE], HISTORY_SECONDS), manner, is_disconnected, clock=clock)
 
 
 def script(segments: list[Segment], lead: float = 0.0) -> Script:
@@ -287,21 +290,20 @@ def test_an_engine_that_says_nothing_at_all_is_an_error_with_advice() -> None:
         narrate(Scripted(lambda text, number: []))
 
 
-def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play() -> None:
     """A slow engine: each frame takes twice as long as it plays. Nothing may wait for the end of its segment."""
-    clock = [0.0]
-    monkeypatch.setattr("csm.speech.playback.time.monotonic", lambda: clock[0])
+    now = [0.0]
     made = [0]
 
     class Slow(Scripted):
         def _chunks(self, *given: Any) -> Generator[Chunk, None, None]:
             for chunk in super()._chunks(*given):
-                clock[0] += 2 * len(chunk.codes) / FRAME_RATE
+                now[0] += 2 * len(chunk.codes) / FRAME_RATE
                 made[0] += len(chunk.codes)
                 yield chunk
 
     sent = 0
-    narration = narration_of(Slow())
+    narration = narration_of(Slow(), clock=lambda: now[0])
     lags = []
     for samples in narration.speak(script([Segment(text, 0.0) for text in SENTENCES[:4]])):
         sent += len(samples)
@@ -309,10 +311,9 @@ def test_a_segment_is_not_held_back_once_the_client_has_little_left_to_play(monk
     assert max(lags[:-1]) <= 5
 
 
-def test_a_fast_engines_segment_is_held_until_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("csm.speech.playback.time.monotonic", lambda: 0.0)
+def test_a_fast_engines_segment_is_held_until_it_is_whole() -> None:
     engine = Scripted()
-    speaking = narration_of(engine).speak(script(SEGMENTS[:2]))
+    speaking = narration_of(engine, clock=lambda: 0.0).speak(script(SEGMENTS[:2]))
     seen = []
     for _ in speaking:
         seen.append((len(engine.asked), engine.closed))

@@ -13,32 +13,26 @@ def seconds(count: float) -> Samples:
     return np.ones(round(count * RATE), np.float32)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the time, which only a test changes."""
-    now = [100.0]
-    monkeypatch.setattr("csm.speech.playback.time.monotonic", lambda: now[0])
-    return now
-
-
 @pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
-def test_audio_is_held_as_long_as_the_client_has_some_to_play(clock: list[float], speed: float) -> None:
-    playback = Playback(RATE, None, speed, streamed=True)
+def test_audio_is_held_as_long_as_the_client_has_some_to_play(speed: float) -> None:
+    now = [100.0]
+    playback = Playback(RATE, None, speed, streamed=True, clock=lambda: now[0])
     assert (playback.has_begun, playback.may_hold()) == (False, False)
     playback.send(seconds(6.0))
-    clock[0] += 6.0 / speed - MIN_AHEAD_SECONDS - 0.01
+    now[0] += 6.0 / speed - MIN_AHEAD_SECONDS - 0.01
     assert (playback.has_begun, playback.may_hold()) == (True, True)
-    clock[0] += 0.02
+    now[0] += 0.02
     assert not playback.may_hold()
     playback.send(seconds(1.0))
     assert playback.may_hold()
 
 
-def test_what_is_not_streamed_can_always_be_held(clock: list[float]) -> None:
-    playback = Playback(RATE, None, 1.0, streamed=False)
+def test_what_is_not_streamed_can_always_be_held() -> None:
+    now = [100.0]
+    playback = Playback(RATE, None, 1.0, streamed=False, clock=lambda: now[0])
     assert playback.may_hold()
     playback.send(seconds(1.0))
-    clock[0] += 1000
+    now[0] += 1000
     assert playback.may_hold()
 
 
