@@ -139,14 +139,14 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Minimum level of log messages: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of log messages: `text`, or `json` for one JSON object a line."
+    )
     metrics_key: SecretStr | None = Field(
         None, description="Key of `/metrics`, for Prometheus; unset, there is no `/metrics` on the server's port."
     )
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="Port on 127.0.0.1 that serves the metrics without a key."
-    )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="Format of log messages: `text`, or `json` for one JSON object a line."
     )
 
     @field_validator("api_keys", "cors_origins", "voice_aliases", mode="before")

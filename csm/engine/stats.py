@@ -3,6 +3,15 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+# Upper bounds of the buckets.
+QUEUE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
+# Streams keep up with playback as long as a step takes less than a frame lasts, 0.08 s.
+STEP_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4, 0.8, 1.6)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+REAL_TIME_FACTORS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.25, 1.5, 2, 3, 5, 10)
+CODEC_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)
 
 
 class Histogram:
@@ -42,27 +51,6 @@ class DeviceMemory:
     total: int
 
 
-def _queue_seconds() -> Histogram:
-    return Histogram((0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120))
-
-
-def _step_seconds() -> Histogram:
-    # Streams keep up with playback as long as a step takes less than a frame lasts, 0.08 s.
-    return Histogram((0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.4, 0.8, 1.6))
-
-
-def _rows() -> Histogram:
-    return Histogram((1, 2, 4, 8, 16, 32, 64, 128, 256))
-
-
-def _real_time_factors() -> Histogram:
-    return Histogram((0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.25, 1.5, 2, 3, 5, 10))
-
-
-def _codec_seconds() -> Histogram:
-    return Histogram((0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12))
-
-
 @dataclass
 class EngineStats:
     """The statistics of one engine since its start. Durations are in seconds.
@@ -84,12 +72,12 @@ class EngineStats:
         device_memory: None if the device is not a GPU.
     """
 
-    queue_seconds: Histogram = field(default_factory=_queue_seconds)
-    real_time_factor: Histogram = field(default_factory=_real_time_factors)
-    step_seconds: Histogram = field(default_factory=_step_seconds)
-    batch_size: Histogram = field(default_factory=_rows)
-    decode_seconds: Histogram = field(default_factory=_codec_seconds)
-    encode_seconds: Histogram = field(default_factory=_codec_seconds)
+    queue_seconds: Histogram = field(default_factory=partial(Histogram, QUEUE_SECONDS))
+    real_time_factor: Histogram = field(default_factory=partial(Histogram, REAL_TIME_FACTORS))
+    step_seconds: Histogram = field(default_factory=partial(Histogram, STEP_SECONDS))
+    batch_size: Histogram = field(default_factory=partial(Histogram, BATCH_SIZES))
+    decode_seconds: Histogram = field(default_factory=partial(Histogram, CODEC_SECONDS))
+    encode_seconds: Histogram = field(default_factory=partial(Histogram, CODEC_SECONDS))
     prefilled_positions: int = 0
     voice_queries: int = 0
     voice_hits: int = 0

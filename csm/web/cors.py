@@ -15,7 +15,7 @@ from csm.settings import Settings
 
 ALLOWED = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-API-Key, X-Request-ID, X-Voice",
     "Access-Control-Max-Age": "600",
 }
 EXPOSED = {
