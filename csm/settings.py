@@ -3,8 +3,6 @@
 import difflib
 import logging
 import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,14 +10,11 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from csm.service_links import service_links
+
 PREFIX = "CSM_"
 DEMO = "demo"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-# For a Service named X, Kubernetes and Docker's links set these variables: X_SERVICE_HOST, X_SERVICE_PORT,
-# X_SERVICE_PORT_<NAME>, X_PORT=tcp://10.0.0.1:5000, X_PORT_5000_TCP, X_PORT_5000_TCP_ADDR, ...
-_LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
-_LINK_NAME = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
 logger = logging.getLogger("csm.settings")
 
@@ -49,7 +44,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment, except `service_links`."""
         if isinstance(env_settings, EnvSettingsSource):
-            links = {name.lower() for name in service_links(os.environ)}
+            links = {name.lower() for name in service_links(os.environ, PREFIX)}
             env_settings.env_vars = {name: v for name, v in env_settings.env_vars.items() if name not in links}
         return init_settings, env_settings, dotenv_settings
 
@@ -229,7 +224,7 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
     Raises:
         SettingsError: a value is out of range or a `CSM_…` name is misspelt.
     """
-    if links := service_links(os.environ):
+    if links := service_links(os.environ, PREFIX):
         logger.warning(
             "ignored %s: Kubernetes sets them for a Service whose name begins with csm; rename it, or set "
             "enableServiceLinks: false in the pod's specification, and set the port with PORT",
@@ -246,17 +241,6 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
 def variables() -> tuple[str, ...]:
     """Return the environment variables of all settings."""
     return tuple(PREFIX + name.upper() for name in Settings.model_fields)
-
-
-def service_links(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables that begin with `CSM_` only because the name of a Kubernetes Service begins with `csm`."""
-    addresses = {name for name, value in environment.items() if name.endswith("_PORT") and _LINK_ADDRESS.match(value)}
-    services = {name.removesuffix("_PORT") for name in addresses}
-    services |= {name.removesuffix("_SERVICE_HOST") for name in environment if name.endswith("_SERVICE_HOST")}
-    found = addresses | {
-        name for name in environment for service in services if _LINK_NAME.fullmatch(name.removeprefix(f"{service}_"))
-    }
-    return tuple(sorted(name for name in found if name.startswith(PREFIX)))
 
 
 def _refuse_misspelt(names: list[str]) -> None:

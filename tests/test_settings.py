@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from csm.settings import SettingsError, load, service_links
+from csm.service_links import service_links
+from csm.settings import PREFIX, SettingsError, load
 
 CSM = {
     "CSM_SERVICE_HOST": "10.0.0.1",
@@ -82,7 +83,7 @@ def test_variables_of_a_service_in_a_file_are_refused(tmp_path):
 
 
 def test_variables_of_a_service_are_listed_in_order():
-    assert service_links(CSM | {"PATH": "/bin", "CSM_HOST": "::1"}) == tuple(sorted(CSM))
+    assert service_links(CSM | {"PATH": "/bin", "CSM_HOST": "::1"}, PREFIX) == tuple(sorted(CSM))
 
 
 @pytest.mark.parametrize(("value", "limit"), [("none", ""), ("", "20000 per minute"), ("50 per hour", "50 per hour")])

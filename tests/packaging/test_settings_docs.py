@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from csm import settings
+from csm.service_links import service_links
 from docs import settings as documented
 
 ROOT = documented.ROOT
@@ -54,5 +55,5 @@ def test_every_setting_named_anywhere_exists():
         pytest.skip("not a git checkout")
     names = {line.rsplit(":", 1)[1] for line in listed.stdout.splitlines()}
     # `CSM_…` and `CSM_<FIELD>` speak of the prefix; others are told of because Kubernetes sets them.
-    known = {*settings.variables(), "CSM_", *settings.service_links(dict.fromkeys(names, ""))}
+    known = {*settings.variables(), "CSM_", *service_links(dict.fromkeys(names, ""), settings.PREFIX)}
     assert [line for line in listed.stdout.splitlines() if line.rsplit(":", 1)[1] not in known] == []
