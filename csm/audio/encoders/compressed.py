@@ -29,7 +29,7 @@ class Codec:
     streaming: Mapping[str, str] = field(default_factory=dict)
 
 
-# Bit rates at which mono speech of 24 kHz is close to transparent.
+# Usual bit rates of mono speech.
 CODECS = {
     # In a stream, the number of frames is not known when the Xing header is sent.
     "mp3": Codec("libmp3lame", "mp3", 64_000, muxing={"id3v2_version": "0"}, streaming={"write_xing": "0"}),

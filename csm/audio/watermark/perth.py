@@ -54,18 +54,22 @@ class Perth:
         file = weights_file()
         try:
             # The file is a pickle. `weights_only` builds nothing but tensors and containers from it.
-            return cls(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["model"])
+            perth = cls(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["model"])
+            # Weights that do not fit fail here, and not in the first request.
+            perth.change(torch.ones(WINDOW))
+            perth.confidence(torch.ones(WINDOW))
         except Exception as error:
             raise ModelUnavailable(
                 f"The watermark's weights cannot be read ({type(error).__name__}): "
                 f"`pip install --force-reinstall {DISTRIBUTION}`, or set CSM_WATERMARK=off to send unmarked speech."
             ) from error
+        return perth
 
     def change(self, samples: Tensor) -> Tensor:
         """Return what must be added to speech to mark it: `[samples]`, zero where the speech is digital silence.
 
         Args:
-            samples: of 24 kHz; at least half a window.
+            samples: of 24 kHz; more than half a window.
         """
         with _one_thread(), torch.inference_mode():
             spectrum = self._spectrum(samples)
@@ -79,7 +83,7 @@ class Perth:
         """Return how much a recording seems to be marked: from 0 to 1; 0 for digital silence.
 
         Args:
-            samples: of 24 kHz; at least half a window.
+            samples: of 24 kHz; more than half a window.
         """
         with _one_thread(), torch.inference_mode():
             magnitudes = _magnitudes(self._spectrum(samples))

@@ -52,6 +52,9 @@ def test_weights_that_contain_code_or_are_damaged_are_refused(tmp_path, monkeypa
     with pytest.raises(ModelUnavailable, match=r"force-reinstall resemble-perth.*CSM_WATERMARK=off"):
         Perth.load()
     assert not touched.exists()
+    torch.save({"model": {"encoder.layers.0.conv.weight": torch.zeros(2)}}, file)
+    with pytest.raises(ModelUnavailable, match="force-reinstall"):
+        Perth.load()
     for content in (b"", b"damaged" * 100, pickle.dumps({"model": {}})):
         file.write_bytes(content)
         with pytest.raises(ModelUnavailable, match="force-reinstall"):
