@@ -34,7 +34,11 @@ class Conflict(CsmError):
 
 
 class StorageFailed(CsmError):
-    """A stored voice cannot be read or written."""
+    """A stored voice cannot be written or deleted."""
+
+
+class DamagedVoice(CsmError):
+    """The file of a stored voice cannot be read."""
 
 
 class Unavailable(CsmError):

@@ -1,5 +1,6 @@
 """The type of audio inside the server."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,3 +25,8 @@ class Waveform:
     def seconds(self) -> float:
         """Duration in seconds."""
         return len(self.samples) / self.sample_rate
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Hash of the samples."""
+        return hashlib.blake2b(self.samples.tobytes(), digest_size=20).digest()

@@ -135,7 +135,7 @@ def _local(args: argparse.Namespace, text: str, voice: bytes | str, options: Any
     logging.getLogger("csm").setLevel(logging.ERROR if args.quiet else logging.INFO)
     if isinstance(voice, str):
         # Raises for an unknown voice before the model is loaded.
-        VoiceLibrary.from_settings(chosen).resolve(ANONYMOUS, voice)
+        VoiceLibrary.from_settings(chosen).open(ANONYMOUS, voice)
     if not args.quiet:
         print(f"loading {chosen.model}", file=sys.stderr)
     # Imports torch, which takes seconds.

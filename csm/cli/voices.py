@@ -22,7 +22,10 @@ PATH = "/v1/audio/voices"
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of the actions; return the exit status."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.url and args.action in ("owners", "give"):
+        parser.error(f"{args.action} works on the folder here only, without --url")
     try:
         shelf: Shelf = RemoteShelf(args.url, args.key or os.environ.get(KEY)) if args.url else LocalShelf(args.owner)
         _run(args, shelf)
@@ -89,6 +92,14 @@ class LocalShelf:
     def delete(self, voice_id: str) -> None:
         """See `Shelf.delete`."""
         self._library.delete(self._owner, voice_id)
+
+    def owners(self) -> dict[str, int]:
+        """Return how many voices each owner has."""
+        return self._library.owners()
+
+    def give(self, voice_id: str, new_owner: str) -> None:
+        """Give a voice to another owner."""
+        self._library.give(self._owner, voice_id, new_owner)
 
 
 class _Loaded:
@@ -179,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     importing = actions.add_parser("import", help="store a voice from a file that was exported")
     importing.add_argument("file", type=Path, help="the file")
     importing.add_argument("--name", help="of the voice, in place of that in the file")
+    actions.add_parser("owners", help="list the owners of the voices here: after keys have changed, for example")
+    give = actions.add_parser("give", help="give a voice here to another owner")
+    give.add_argument("voice", help="name or id")
+    give.add_argument("new_owner", help="name of a key")
     return parser
 
 
@@ -198,8 +213,13 @@ def _run(args: argparse.Namespace, shelf: Shelf) -> None:
         _show(_find(shelf, args.voice))
     elif args.action == "export":
         args.output.write_bytes(shelf.export(_find(shelf, args.voice)["id"]))
-    else:
+    elif args.action == "delete":
         shelf.delete(_find(shelf, args.voice)["id"])
+    elif isinstance(shelf, LocalShelf):
+        if args.action == "give":
+            shelf.give(_find(shelf, args.voice)["id"], args.new_owner)
+        for owner, count in shelf.owners().items():
+            print(f"{count:>4}  {owner}")
 
 
 def _find(shelf: Shelf, word: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from csm.audio.waveform import Samples, Waveform
+from csm.audio.waveform import Samples
 from csm.engine.prefix_cache import ConversationPrefix
 from csm.engine.stats import EngineStats
 from csm.model.conversation import Conversation, Turn
@@ -138,8 +138,8 @@ class Engine(Protocol):
             Cancelled: `is_disconnected()` was true while this waited.
         """
 
-    def forget(self, audio: Waveform) -> None:
-        """Remove everything made of this reference audio from the cache of voices."""
+    def forget(self, fingerprint: bytes) -> None:
+        """Remove everything made of reference audio of this fingerprint (`Waveform`) from the cache of voices."""
 
     def failure(self) -> str | None:
         """Return why this engine cannot serve any more, or None."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from csm.audio.waveform import Waveform
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecWorker
 from csm.engine.devices import describe_failure, memory
@@ -95,9 +94,9 @@ class CsmEngine:
         encoded: NDArray[np.int64] = codes.numpy()
         return encoded
 
-    def forget(self, audio: Waveform) -> None:
+    def forget(self, fingerprint: bytes) -> None:
         """See `Engine.forget`."""
-        self.voices.forget(audio)
+        self.voices.forget(fingerprint)
 
     def failure(self) -> str | None:
         """See `Engine.failure`."""

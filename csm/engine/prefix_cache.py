@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from csm.audio.waveform import Waveform
 from csm.engine.stats import EngineStats
 from csm.errors import Cancelled
 from csm.model.conversation import Turn
@@ -23,6 +22,9 @@ from csm.model.kv_cache import Prefix
 CONVERSATIONS_SHARE = 0.75
 """Share of the capacity that conversations may take. The rest is left to voices, which are also encoded again if they
 have been evicted."""
+
+MAX_VOICES = 1000
+"""So that their sizes are added up quickly; a voice of which only codes are kept takes a few kilobytes."""
 
 _Key = tuple[tuple[bytes, bytes], ...]
 
@@ -79,7 +81,7 @@ class ConversationPrefix:
 
 
 class PrefixCache:
-    """Voices up to a size in bytes, of which the least recently used are evicted. Thread-safe.
+    """At most `MAX_VOICES`, up to a size in bytes, of which the least recently used are evicted. Thread-safe.
 
     A voice in use may be evicted: its users hold references, and it is freed when they are done. What conversations
     keep counts as well.
@@ -132,11 +134,10 @@ class PrefixCache:
         self.trim()
         return voice
 
-    def forget(self, audio: Waveform) -> None:
-        """Remove every voice with this reference audio."""
-        gone = _digest(audio.samples.tobytes())
+    def forget(self, fingerprint: bytes) -> None:
+        """Remove every voice with reference audio of this fingerprint."""
         with self._lock:
-            for key in [key for key in self._voices if any(heard == gone for _, heard in key)]:
+            for key in [key for key in self._voices if any(audio == fingerprint for _, audio in key)]:
                 del self._voices[key]
 
     def keep(self, conversation: ConversationPrefix, rows: Tensor, save: Callable[[], Prefix]) -> None:
@@ -161,7 +162,7 @@ class PrefixCache:
     def trim(self) -> None:
         """Evict voices until the rest fits; call it when a voice has grown."""
         with self._lock:
-            while self._voices and self.size + self._conversations_size > self._capacity:
+            while len(self) > MAX_VOICES or (self._voices and self.size + self._conversations_size > self._capacity):
                 self._voices.popitem(last=False)
 
     @property
@@ -186,9 +187,5 @@ def _fingerprint(turn: Turn) -> tuple[bytes, bytes]:
     Codes that were given do not count: whoever gives them has made them of the same audio.
     """
     role, text = turn.role.encode(), turn.text.encode()
-    words = _digest(len(role).to_bytes(8, "little") + role + text)
-    return words, _digest(b"" if turn.audio is None else turn.audio.samples.tobytes())
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=20).digest()
+    words = hashlib.blake2b(len(role).to_bytes(8, "little") + role + text, digest_size=20)
+    return words.digest(), b"" if turn.audio is None else turn.audio.fingerprint

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csm.audio.waveform import Waveform
 from csm.engine.api import EngineInfo, Sampling
 from csm.engine.codec_worker import CodecStream, decode
 from csm.engine.devices import Placement, configure_cuda, describe_failure
@@ -102,7 +101,7 @@ class TransformersEngine:
             self._failure = fatal or self._failure
             raise client_error from error
 
-    def forget(self, audio: Waveform) -> None:
+    def forget(self, fingerprint: bytes) -> None:
         """See `Engine.forget`. Nothing is cached."""
 
     def failure(self) -> str | None:

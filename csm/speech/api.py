@@ -245,7 +245,7 @@ class Synthesizer(Protocol):
 
         Raises:
             UndecodableAudio, UnusableReference, InvalidRequest, UnknownVoice: the request is invalid.
-            GenerationFailed, DeadlineExceeded, StorageFailed: the server failed.
+            GenerationFailed, DeadlineExceeded, DamagedVoice: the server failed.
             Cancelled: the client disconnected.
         """
 

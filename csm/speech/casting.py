@@ -118,7 +118,7 @@ class CastReader:
         """Return the turn of a speaker's reference audio, encoded."""
         source = dialogue.voices[speaker]
         if source.reference is None:
-            info, voice = lent.enter_context(self._voices.lend(dialogue.owner, source.voice or "", is_disconnected))
+            info, voice = lent.enter_context(self._voices.opened(dialogue.owner, source.voice or "", is_disconnected))
             _note(notes, info.transcript_source)
             return reference_turn(voice, str(speaker))
         reference = self._reader.read(source.reference, source.transcript, is_disconnected)

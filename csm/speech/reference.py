@@ -57,6 +57,7 @@ class ReferenceReader:
         is_disconnected: Callable[[], bool],
         *,
         is_reference: bool = True,
+        keeps_words: bool = True,
     ) -> Reference:
         """Read one file.
 
@@ -65,6 +66,7 @@ class ReferenceReader:
             transcript: the words, or None to recognise them if a recogniser is configured.
             is_disconnected: polled while this waits.
             is_reference: see `condition`; other speech may have up to `MAX_TURN_SECONDS`.
+            keeps_words: whether words that are recognised stay in the cache for the next request with this file.
 
         Raises:
             UndecodableAudio, UnusableReference: the file cannot be used.
@@ -80,13 +82,12 @@ class ReferenceReader:
         source: TranscriptSource = "given"
         words = clean(transcript or "")
         if not words and self._transcriber is not None:
-            source, words = "recognized", clean(self._transcriber.transcribe(waveform, is_disconnected) or "")
+            try:
+                source, words = "recognized", clean(self._transcriber.transcribe(waveform, is_disconnected) or "")
+            finally:
+                if not keeps_words:
+                    self._transcriber.forget(waveform)
         return Reference(waveform, words, source if words else "none", report)
-
-    def forget(self, waveform: Waveform) -> None:
-        """Remove the words recognised in reference audio from memory."""
-        if self._transcriber is not None:
-            self._transcriber.forget(waveform)
 
     def close(self) -> None:
         """Stop the recogniser."""

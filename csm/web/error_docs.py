@@ -23,7 +23,7 @@ ERRORS = {
     500: ("The server failed.", "Something went wrong on our side; the request id finds it in the server's log."),
     503: ("The server is loading, draining, or busy.", "All slots are busy and the queue is full; try again later."),
     504: ("The speech did not begin in time.", "No audio was generated in time; try again later."),
-    507: ("The voice cannot be read or written.", "The voice cannot be stored: the server's disk is full."),
+    507: ("The voice cannot be written or deleted.", "The voice cannot be stored: the server's disk is full."),
 }
 """What each status means, and an example of what the client is told."""
 

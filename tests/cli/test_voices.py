@@ -70,6 +70,10 @@ def test_voices_of_another_owner_are_apart(folder: Path, capsys: pytest.CaptureF
     (folder).mkdir()
     (folder / f"voice_{'1' * 32}.safetensors").write_bytes(voice_file(name="Ann", owner="alice").to_bytes())
     assert "Ann" in run(capsys, "--owner", "alice", "list") and "Ann" not in run(capsys, "list")
+    assert run(capsys, "owners").split() == ["1", "alice"]
+    assert run(capsys, "--owner", "alice", "give", "Ann", "bob").split() == ["1", "bob"]
+    with pytest.raises(SystemExit):
+        main(["voices", "--url", "http://127.0.0.1:9", "owners"])
 
 
 @pytest.mark.parametrize(

@@ -161,13 +161,21 @@ def test_codes_that_are_given_are_not_made_again(encoder: Encoder) -> None:
     assert cache.get([turn(1), turn(2)]) is first, "it is the same voice, whoever encoded it"
 
 
+def test_the_number_of_voices_is_limited_too(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("csm.engine.prefix_cache.MAX_VOICES", 3)
+    cache = PrefixCache(100 * BYTES, encoder, EngineStats())
+    for number in range(5):
+        cache.get([turn(number)])
+    assert len(cache) == 3
+
+
 @pytest.mark.parametrize("capacity", [10 * BYTES, 0])
 def test_a_forgotten_voice_is_gone_from_every_context(capacity: int, encoder: Encoder) -> None:
     cache = PrefixCache(capacity, encoder, EngineStats())
     cache.get([turn(1)])
     cache.get([turn(1, "Other words.", role="1"), turn(2)])
     kept = cache.get([turn(2)])
-    cache.forget(voice(1))
+    cache.forget(voice(1).fingerprint)
     assert len(cache) == bool(capacity)
     assert (cache.get([turn(2)]) is kept) == bool(capacity)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from csm.audio.waveform import Waveform
 from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import CsmError
@@ -38,7 +37,7 @@ class FakeEngine:
         hold: cleared, generations stop before their second chunk.
         codec: fingerprint of its codec.
         encoded: turns that were encoded.
-        forgotten: reference audio that it was told to forget.
+        forgotten: fingerprints of reference audio that it was told to forget.
     """
 
     slots: int = 1
@@ -52,7 +51,7 @@ class FakeEngine:
     hold: threading.Event = field(default_factory=threading.Event)
     codec: str = "c0"
     encoded: list[Turn] = field(default_factory=list)
-    forgotten: list[Waveform] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hold.set()
@@ -95,9 +94,9 @@ class FakeEngine:
         frames = -(-len(turn.audio.samples) // 1920)
         return np.full((frames, 4), len(self.encoded), np.int64)
 
-    def forget(self, audio: Waveform) -> None:
+    def forget(self, fingerprint: bytes) -> None:
         """See `Engine.forget`."""
-        self.forgotten.append(audio)
+        self.forgotten.append(fingerprint)
 
     def failure(self) -> str | None:
         """See `Engine.failure`."""

@@ -130,7 +130,7 @@ class FakeSynthesizer:
             notes.reference_warnings = [f"{script.warn}: a sentence", "noisy: another"]
         with reservation:
             if utterance.voice is not None:
-                self.voices.library.resolve(utterance.owner, utterance.voice)
+                self.voices.library.open(utterance.owner, utterance.voice)
             with self.lock:
                 self.running += 1
             self.spoken.append(utterance)

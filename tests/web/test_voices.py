@@ -317,6 +317,15 @@ def test_a_disk_that_fails_is_told(client, monkeypatch):
         assert status == 507 and "disk is full" in message
 
 
+def test_a_damaged_file_is_a_fault_of_the_server(client, folder):
+    damaged_voice = folder / f"voice_{'1' * 32}.safetensors"
+    folder.mkdir(exist_ok=True)
+    damaged_voice.write_bytes(dict(DAMAGED)["codes out of range"].replace(b'"owner":"alice"', b'"owner":"a"    '))
+    assert client.get(f"{URL}/{damaged_voice.stem}", headers=ALICE).status_code == 200
+    assert refusal(client.get(f"{URL}/{damaged_voice.stem}/sample", headers=ALICE))[0] == 500
+    assert client.delete(f"{URL}/{damaged_voice.stem}", headers=ALICE).status_code == 204
+
+
 def test_making_a_voice_holds_capacity_and_looking_does_not(client, fake):
     kept = voice_id(client)
     held = [fake.admission.reserve() for _ in range(fake.capacity)]

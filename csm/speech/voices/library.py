@@ -1,10 +1,4 @@
-"""The library of stored voices: a folder with one file for each voice.
-
-    FOLDER/voice_….safetensors     a voice that belongs to the owner named in its metadata
-    FOLDER/shared/*.safetensors    voices that belong to everybody; the name of the file is the id
-
-A path is never made of what a client sends: ids and names are compared with those of the files that are there.
-"""
+"""The library of stored voices: who owns them, what they are called, and how they change; one file for each."""
 
 import contextlib
 import logging
@@ -12,41 +6,41 @@ import os
 import secrets
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from csm.errors import Conflict, NotAllowed, StorageFailed, UnknownVoice
+from csm.errors import Conflict, DamagedVoice, NotAllowed, StorageFailed, UnknownVoice
 from csm.settings import Settings, SettingsError
 from csm.speech.voices import disk
 from csm.speech.voices.api import PRIVATE_ID, VoiceInfo
-from csm.speech.voices.file import SUFFIX, BrokenVoice, VoiceFile, read_info
+from csm.speech.voices.file import SUFFIX, BrokenVoice, VoiceFile
+from csm.speech.voices.index import DEFAULT, Entry, VoiceIndex
 
 log = logging.getLogger(__name__)
 
-DEFAULT = Path(__file__).parents[2] / "assets" / "default.safetensors"
-"""The voice `default`, which comes with the package."""
-
-SHARED = "shared"
-
 UNKNOWN = "There is no voice of this id: GET /v1/audio/voices lists those that there are."
-
-_Stamp = tuple[int, int, int]
+NO_FOLDER = "This server stores no voices: its operator can set CSM_VOICES_DIR to a folder for them."
+NO_KEYS = "This server stores no voices, because it has no keys: anyone could hear and delete every voice."
 
 
 class VoiceLibrary:
-    """Voices on disk. Thread-safe; another process may change the files meanwhile.
+    """Voices on disk. Thread-safe; other processes may change the files meanwhile, and wait for each other.
 
     Args:
         folder: of the voices, which exists; None for the package's voice alone.
         max_voices: number of voices that an owner may have.
         aliases: further names of voices.
+        refusal: why no voice can be added; None if voices can be added.
     """
 
-    def __init__(self, folder: Path | None, max_voices: int, aliases: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path | None, max_voices: int, aliases: Mapping[str, str], refusal: str | None = None
+    ) -> None:
         self._folder, self._max_voices, self._aliases = folder, max_voices, aliases
-        self._lock = threading.RLock()
-        self._known: dict[Path, tuple[_Stamp, VoiceInfo | None]] = {}
+        self._refusal = refusal or (NO_FOLDER if folder is None else None)
+        self._index, self._lock = VoiceIndex(folder), threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "VoiceLibrary":
@@ -62,24 +56,31 @@ class VoiceLibrary:
                 os.listdir(folder)
             except OSError as error:
                 raise SettingsError(f"CSM_VOICES_DIR cannot be used: {error.strerror}") from None
-        return cls(folder, settings.max_voices, settings.aliases)
+        is_open_to_all = settings.allow_anonymous and not settings.has_keys
+        return cls(folder, settings.max_voices, settings.aliases, NO_KEYS if is_open_to_all else None)
 
     def sweep(self) -> None:
-        """Remove what interrupted writes left behind, and report what is wrong with the configuration."""
-        for folder in self._folders:
+        """Remove what interrupted writes left behind."""
+        for folder in self._index.folders:
             disk.sweep(folder)
+
+    def warn(self) -> None:
+        """Log what is wrong with the configuration, though not so wrong that the server cannot start."""
         if self._folder and not os.access(self._folder, os.W_OK):
             log.warning("CSM_VOICES_DIR is read-only: its voices can be used, but none can be stored or changed")
-        shared = {word for _, info in self._voices().values() if info.owner is None for word in (info.id, info.name)}
+        infos = [info for _, info in self._index.entries().values() if info.owner is None]
+        shared = {word for info in infos for word in (info.id, info.name)}
         for name, target in self._aliases.items():
             if target not in shared:
                 log.warning("CSM_VOICE_ALIASES: %s=%s, but there is no shared voice %s", name, target, target)
 
+    def owners(self) -> dict[str, int]:
+        """Return how many voices each owner has."""
+        return Counter(info.owner for _, info in self._index.entries().values() if info.owner is not None)
+
     def available(self, owner: str) -> list[VoiceInfo]:
         """Return the voices of an owner in order of creation, then the shared ones."""
-        infos = [info for _, info in self._voices().values()]
-        own = sorted((info for info in infos if info.owner == owner), key=lambda info: (info.created_at, info.id))
-        return own + [info for info in infos if info.owner is None]
+        return [info for _, info in self._available(owner)]
 
     def get(self, owner: str, voice_id: str) -> VoiceInfo:
         """Return the voice with this id.
@@ -89,58 +90,57 @@ class VoiceLibrary:
         """
         return self._find(owner, voice_id)[1]
 
-    def resolve(self, owner: str, word: str) -> VoiceInfo:
-        """Return the voice with this id, name or alias.
+    def exists(self, voice_id: str) -> bool:
+        """Return whether there is a file of this id, whoever owns it."""
+        return self._index.find(voice_id) is not None
+
+    def open(self, owner: str, name_or_id: str) -> VoiceFile:
+        """Return the content of the file of the voice with this id, name or alias.
 
         Raises:
             UnknownVoice: there is none that this owner can use.
+            DamagedVoice: the file cannot be read.
         """
-        available, word = self.available(owner), unicodedata.normalize("NFC", word)
-        for wanted in (word, self._aliases.get(word)):
-            by_id = [info for info in available if info.id == wanted]
-            by_name = [info for info in available if info.name == wanted]
-            for info in by_id + by_name:
-                return info
+        if PRIVATE_ID.fullmatch(name_or_id):
+            return self.read(owner, name_or_id)
+        name_or_id = unicodedata.normalize("NFC", name_or_id)
+        available = self._available(owner)
+        for wanted in (name_or_id, self._aliases.get(name_or_id)):
+            by_id = [entry for entry in available if entry[1].id == wanted]
+            by_name = [entry for entry in available if entry[1].name == wanted]
+            for entry in by_id + by_name:
+                return _content(*entry)
         raise UnknownVoice("There is no voice of this id or name: GET /v1/audio/voices lists those that there are.")
 
     def read(self, owner: str, voice_id: str) -> VoiceFile:
-        """Return the content of a voice's file.
+        """Return the content of the file of the voice with this id.
 
         Raises:
-            UnknownVoice: as `get`.
-            StorageFailed: the file cannot be read.
+            UnknownVoice, DamagedVoice: as `open`.
         """
-        path, info = self._find(owner, voice_id)
-        try:
-            return replace(VoiceFile.from_bytes(path.read_bytes(), info.id), info=info)
-        except FileNotFoundError:
-            raise UnknownVoice(UNKNOWN) from None
-        except (OSError, BrokenVoice) as error:
-            log.error("the voice %s cannot be read: %s", info.id, disk.reason(error))
-            raise StorageFailed("The voice cannot be read: its file is damaged or not accessible.") from None
+        return _content(*self._find(owner, voice_id))
 
     def export(self, owner: str, voice_id: str) -> bytes:
         """Return the file of a voice, without its owner.
 
         Raises:
-            UnknownVoice, StorageFailed: as `read`.
+            UnknownVoice, DamagedVoice: as `open`.
         """
         voice = self.read(owner, voice_id)
         return replace(voice, info=replace(voice.info, owner=None)).to_bytes()
 
-    def check_room(self, owner: str, name: str) -> Path:
-        """Check whether a voice of this name could be added; return the folder.
+    def check_room(self, owner: str, name: str) -> None:
+        """Check whether a voice of this name could be added.
 
         Raises:
             NotAllowed: the server stores no voices.
             Conflict: the name is taken, or the owner has as many voices as are allowed.
         """
-        if self._folder is None:
-            raise NotAllowed("This server stores no voices: its operator can set CSM_VOICES_DIR to a folder for them.")
+        if self._refusal is not None:
+            raise NotAllowed(self._refusal)
         if sum(info.owner == owner for info in self.available(owner)) >= self._max_voices:
             raise Conflict(f"There are {self._max_voices} voices, as many as CSM_MAX_VOICES allows: delete one first.")
         self._check_name(owner, name)
-        return self._folder
 
     def add(self, voice: VoiceFile, owner: str) -> VoiceInfo:
         """Store a voice under a new id, and return it with that id.
@@ -149,26 +149,36 @@ class VoiceLibrary:
             NotAllowed, Conflict: as `check_room`.
             StorageFailed: the file cannot be written.
         """
-        with self._lock:
-            folder = self.check_room(owner, voice.info.name)
+        with self._changing("stored"):
+            self.check_room(owner, voice.info.name)
+            folder = self._index.folders[0]
             info = replace(voice.info, id=f"voice_{secrets.token_hex(16)}", owner=owner)
-            _write(folder / (info.id + SUFFIX), replace(voice, info=info))
+            disk.write(folder / f"{info.id}{SUFFIX}", replace(voice, info=info).to_bytes())
             return info
 
     def rename(self, owner: str, voice_id: str, name: str) -> VoiceInfo:
         """Give a voice another name.
 
         Raises:
-            UnknownVoice, NotAllowed, Conflict, StorageFailed: see `Voices.rename`.
+            UnknownVoice, NotAllowed, Conflict, DamagedVoice, StorageFailed: see `Voices.rename`.
         """
-        with self._lock:
+        with self._changing("stored"):
             path, info = self._find_own(owner, voice_id)
             if name == info.name:
                 return info
             self._check_name(owner, name)
-            renamed = replace(info, name=name)
-            _write(path, replace(self.read(owner, voice_id), info=renamed))
-            return renamed
+            return self._rewrite(path, replace(info, name=name))
+
+    def give(self, owner: str, voice_id: str, new_owner: str) -> VoiceInfo:
+        """Give a voice to another owner.
+
+        Raises:
+            UnknownVoice, NotAllowed, Conflict, DamagedVoice, StorageFailed: as `rename`.
+        """
+        with self._changing("stored"):
+            path, info = self._find_own(owner, voice_id)
+            self.check_room(new_owner, info.name)
+            return self._rewrite(path, replace(info, owner=new_owner))
 
     def update(self, voice: VoiceFile) -> None:
         """Write further codes of a voice, if it is still there; the voice of the package is never changed.
@@ -176,10 +186,10 @@ class VoiceLibrary:
         Raises:
             StorageFailed: the file cannot be written.
         """
-        with self._lock:
-            path, info = self._voices().get(voice.info.id, (DEFAULT, voice.info))
-            if path != DEFAULT:
-                _write(path, replace(voice, info=info))
+        with self._changing("stored"):
+            entry = self._index.find(voice.info.id)
+            if entry is not None and entry[0] != DEFAULT:
+                disk.write(entry[0], replace(voice, info=entry[1]).to_bytes())
 
     def delete(self, owner: str, voice_id: str) -> None:
         """Delete the file of a voice.
@@ -187,83 +197,51 @@ class VoiceLibrary:
         Raises:
             UnknownVoice, NotAllowed, StorageFailed: see `Voices.delete`.
         """
-        with self._lock:
-            path, _ = self._find_own(owner, voice_id)
-            try:
-                disk.delete(path)
-            except OSError as error:
-                log.error("the voice %s cannot be deleted: %s", voice_id, disk.reason(error))
-                raise StorageFailed(f"The voice cannot be deleted: {disk.explain(error)}.") from None
+        with self._changing("deleted"):
+            disk.delete(self._find_own(owner, voice_id)[0])
 
-    def _find(self, owner: str, voice_id: str) -> tuple[Path, VoiceInfo]:
-        path, info = self._voices().get(voice_id, (DEFAULT, None))
-        if info is None or info.owner not in (owner, None):
-            raise UnknownVoice(UNKNOWN)
-        return path, info
+    @contextlib.contextmanager
+    def _changing(self, done: str) -> Iterator[None]:
+        """Keep other threads and processes from changing anything, and report what the disk refuses."""
+        try:
+            with self._lock, disk.locked(self._folder) if self._folder else contextlib.nullcontext():
+                yield
+        except OSError as error:
+            log.error("a voice cannot be %s: %s", done, disk.reason(error))
+            raise StorageFailed(f"The voice cannot be {done}: {disk.explain(error)}.") from None
 
-    def _find_own(self, owner: str, voice_id: str) -> tuple[Path, VoiceInfo]:
-        path, info = self._find(owner, voice_id)
-        if info.owner is None:
-            raise NotAllowed("This voice belongs to everybody: only the server's operator can change it.")
-        return path, info
+    def _rewrite(self, path: Path, info: VoiceInfo) -> VoiceInfo:
+        disk.write(path, replace(_content(path, info), info=info).to_bytes())
+        return info
 
     def _check_name(self, owner: str, name: str) -> None:
         if name in self._aliases or any(name in (info.id, info.name) for info in self.available(owner)):
             raise Conflict("There is a voice of this name: choose another one.")
 
-    @property
-    def _folders(self) -> tuple[Path, ...]:
-        return (self._folder, self._folder / SHARED) if self._folder else ()
+    def _find(self, owner: str, voice_id: str) -> Entry:
+        entry = self._index.find(voice_id)
+        if entry is None or entry[1].owner not in (owner, None):
+            raise UnknownVoice(UNKNOWN)
+        return entry
 
-    def _voices(self) -> dict[str, tuple[Path, VoiceInfo]]:
-        """Return all voices by their ids; read the headers of the files that have changed."""
-        with self._lock:
-            self._known = {path: self._read(path, stamp) for path, stamp in self._scan()}
-            voices: dict[str, tuple[Path, VoiceInfo]] = {}
-            for path, (_, info) in self._known.items():
-                if info is not None:
-                    # A shared voice with the id `default` takes the place of the package's.
-                    voices.setdefault(info.id, (path, info))
-            return voices
+    def _find_own(self, owner: str, voice_id: str) -> Entry:
+        entry = self._find(owner, voice_id)
+        if entry[1].owner is None:
+            raise NotAllowed("This voice belongs to everybody: only the server's operator can change it.")
+        return entry
 
-    def _scan(self) -> Iterator[tuple[Path, _Stamp]]:
-        for folder in self._folders:
-            try:
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                log.error("stored voices cannot be listed: %s", disk.reason(error))
-                continue
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    if entry.name.endswith(SUFFIX) and not entry.name.startswith(".") and entry.is_file():
-                        yield Path(entry.path), _stamp(entry.stat())
-        if DEFAULT.is_file():
-            yield DEFAULT, _stamp(DEFAULT.stat())
-
-    def _read(self, path: Path, stamp: _Stamp) -> tuple[_Stamp, VoiceInfo | None]:
-        if path in self._known and self._known[path][0] == stamp:
-            return self._known[path]
-        try:
-            info = read_info(path)
-            if path.parent != self._folder:
-                return stamp, replace(info, owner=None)
-            if not info.owner or not PRIVATE_ID.fullmatch(info.id):
-                raise BrokenVoice(f"it has no owner, or its name is not its id; for everybody, move it to {SHARED}/")
-            return stamp, info
-        except (OSError, BrokenVoice) as error:
-            log.warning("a stored voice is left out (%s): %s", path.name, disk.reason(error))
-            return stamp, None
+    def _available(self, owner: str) -> list[Entry]:
+        entries = list(self._index.entries().values())
+        own = (entry for entry in entries if entry[1].owner == owner)
+        shared = [entry for entry in entries if entry[1].owner is None]
+        return sorted(own, key=lambda entry: (entry[1].created_at, entry[1].id)) + shared
 
 
-def _write(path: Path, voice: VoiceFile) -> None:
+def _content(path: Path, info: VoiceInfo) -> VoiceFile:
     try:
-        disk.write(path, voice.to_bytes())
-    except OSError as error:
-        log.error("a stored voice cannot be written: %s", disk.reason(error))
-        raise StorageFailed(f"The voice cannot be stored: {disk.explain(error)}.") from None
-
-
-def _stamp(status: os.stat_result) -> _Stamp:
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        return replace(VoiceFile.from_bytes(path.read_bytes(), info.id), info=info)
+    except FileNotFoundError:
+        raise UnknownVoice(UNKNOWN) from None
+    except (OSError, BrokenVoice) as error:
+        log.error("the voice %s cannot be read: %s", info.id, disk.reason(error))
+        raise DamagedVoice("The voice cannot be read: its file is damaged or not accessible.") from None

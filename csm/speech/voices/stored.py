@@ -16,7 +16,7 @@ from csm.audio.encoders.wav import header
 from csm.audio.report import Report, examine, warnings
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine
-from csm.errors import InvalidRequest, StorageFailed, UnknownVoice, UnusableReference
+from csm.errors import InvalidRequest, StorageFailed, UnusableReference
 from csm.settings import Settings
 from csm.speech.api import SAMPLE_RATE
 from csm.speech.reference import Reference, ReferenceReader
@@ -48,12 +48,15 @@ class StoredVoices:
         self._settings, self._engine, self._reader = settings, engine, reader
         self._library = VoiceLibrary.from_settings(settings)
         self._library.sweep()
+        self._library.warn()
+        self._cached: dict[str, bytes] = {}
+        """Fingerprints of the audio of owners' voices that may be in the engine's cache, by the ids of the voices."""
 
     def create(self, draft: VoiceDraft, owner: str, is_disconnected: Callable[[], bool]) -> VoiceInfo:
         """See `Voices.create`."""
         self._library.check_room(owner, draft.name)
-        joined = self._join(draft, is_disconnected)
-        return self._store(joined, draft.name, draft.consent, int(time.time()), owner, is_disconnected)
+        recording = self._read_recordings(draft, is_disconnected)
+        return self._store(recording, draft.name, draft.consent, int(time.time()), owner, is_disconnected)
 
     def add_file(self, content: bytes, owner: str, name: str | None, is_disconnected: Callable[[], bool]) -> VoiceInfo:
         """See `Voices.add_file`. The codes in the file are not trusted, but made again."""
@@ -65,11 +68,11 @@ class StoredVoices:
         waveform, transcript = _waveform(found.samples), clean(found.info.transcript)
         if waveform.seconds > (limit := self._settings.max_reference_seconds):
             raise UnusableReference(f"The voice is longer than {limit:g} s, which CSM_MAX_REFERENCE_SECONDS allows.")
-        report = examine(waveform, condition(waveform, MAX_SECONDS + 1))
+        report = _report([examine(waveform, condition(waveform, MAX_SECONDS + 1))], waveform.seconds)
         source = found.info.transcript_source if transcript else "none"
-        joined = _Joined(found.samples, transcript, source, _report([report], waveform.seconds))
+        recording = _Recording(found.samples, transcript, source, report | {"imported": True})
         consented_at = min(found.info.consented_at, int(time.time()))
-        return self._store(joined, name or found.info.name, found.info.consent, consented_at, owner, is_disconnected)
+        return self._store(recording, name or found.info.name, found.info.consent, consented_at, owner, is_disconnected)
 
     def available(self, owner: str) -> list[VoiceInfo]:
         """See `Voices.available`."""
@@ -85,13 +88,8 @@ class StoredVoices:
 
     def delete(self, owner: str, voice_id: str) -> None:
         """See `Voices.delete`."""
-        try:
-            waveform = _waveform(self._library.read(owner, voice_id).samples)
-        except StorageFailed:  # a damaged file can be deleted, too; nothing can have been made of it
-            waveform = None
         self._library.delete(owner, voice_id)
-        if waveform is not None:
-            self._engine.forget(waveform)
+        self._forget_deleted()
 
     def sample(self, owner: str, voice_id: str) -> bytes:
         """See `Voices.sample`."""
@@ -103,27 +101,35 @@ class StoredVoices:
         return self._library.export(owner, voice_id)
 
     @contextmanager
-    def lend(self, owner: str, word: str, is_disconnected: Callable[[], bool]) -> Iterator[tuple[VoiceInfo, Voice]]:
-        """Provide the voice with this id, name or alias.
+    def opened(
+        self, owner: str, name_or_id: str, is_disconnected: Callable[[], bool]
+    ) -> Iterator[tuple[VoiceInfo, Voice]]:
+        """Provide the voice with this id, name or alias, encoded.
 
         It is encoded only if the file has no codes by this codec; the file then gets them. If the voice is deleted
         meanwhile, nothing of it stays in the cache.
 
         Raises:
             UnknownVoice: there is none that this owner can use.
-            StorageFailed: its file cannot be read.
+            DamagedVoice: its file cannot be read.
             GenerationFailed, Cancelled: as `Engine.encode`.
         """
-        info = self._library.resolve(owner, word)
-        file = self._library.read(owner, info.id)
-        voice = Voice(_waveform(file.samples), clean(info.transcript))
+        self._forget_deleted()
+        file = self._library.open(owner, name_or_id)
+        voice = Voice(_waveform(file.samples), clean(file.info.transcript))
         try:
-            yield info, replace(voice, codes=self._codes(file, voice, is_disconnected))
+            yield file.info, replace(voice, codes=self._codes(file, voice, is_disconnected))
         finally:
-            try:
-                self._library.get(owner, info.id)
-            except UnknownVoice:
-                self._engine.forget(voice.waveform)
+            if file.info.owner is not None:
+                self._cached[file.info.id] = voice.waveform.fingerprint
+                self._forget_deleted()
+
+    def _forget_deleted(self) -> None:
+        """Remove from the engine's cache what was made of voices that are deleted, here or by another process."""
+        for voice_id, fingerprint in list(self._cached.items()):
+            if not self._library.exists(voice_id):
+                self._cached.pop(voice_id, None)
+                self._engine.forget(fingerprint)
 
     def _codes(self, file: VoiceFile, voice: Voice, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
         codec = self._engine.info.codec
@@ -137,7 +143,7 @@ class StoredVoices:
             log.info("the codes of a stored voice are not kept")
         return codes
 
-    def _join(self, draft: VoiceDraft, is_disconnected: Callable[[], bool]) -> "_Joined":
+    def _read_recordings(self, draft: VoiceDraft, is_disconnected: Callable[[], bool]) -> "_Recording":
         """Read the recordings and join them, as long as they fit into the maximum length."""
         count, max_seconds = len(draft.recordings), self._settings.max_reference_seconds
         whole = clean(draft.transcripts[0]) or None if count > 1 == len(draft.transcripts) else None
@@ -145,9 +151,8 @@ class StoredVoices:
         kept: list[Reference] = []
         seconds = 0.0
         for content, transcript in zip(draft.recordings, words, strict=True):
-            reference = self._reader.read(content, transcript, is_disconnected)
-            # From here on, the words are in the file of the voice only, and deleted with it.
-            self._reader.forget(reference.waveform)
+            # The words are to be in the file of the voice only, and deleted with it.
+            reference = self._reader.read(content, transcript, is_disconnected, keeps_words=False)
             added = reference.waveform.seconds + (PAUSE_SECONDS if kept else 0)
             if kept and seconds + added > max_seconds:
                 break
@@ -158,20 +163,20 @@ class StoredVoices:
             raise UnusableReference(
                 f"The recordings are longer than {max_seconds:g} s together: send fewer, or a transcript for each."
             )
-        return _joined(kept, whole, left_out)
+        return _concatenate(kept, whole, left_out)
 
     def _store(
         self,
-        joined: "_Joined",
+        recording: "_Recording",
         name: str,
         consent: str,
         consented_at: int,
         owner: str,
         is_disconnected: Callable[[], bool],
     ) -> VoiceInfo:
-        if len(joined.transcript) > MAX_TRANSCRIPT_CHARS:
+        if len(recording.transcript) > MAX_TRANSCRIPT_CHARS:
             raise InvalidRequest(f"The transcript must have at most {MAX_TRANSCRIPT_CHARS} characters.")
-        voice = Voice(_waveform(joined.samples), joined.transcript)
+        voice = Voice(_waveform(recording.samples), recording.transcript)
         codes = self._engine.encode(reference_turn(voice, ROLE), is_disconnected)
         info = VoiceInfo(
             id="",
@@ -179,23 +184,25 @@ class StoredVoices:
             created_at=int(time.time()),
             owner=owner,
             seconds=round(voice.waveform.seconds, 2),
-            transcript=joined.transcript,
-            transcript_source=joined.source,
+            transcript=recording.transcript,
+            transcript_source=recording.source,
             consent=consent,
             consented_at=consented_at,
-            report=joined.report,
+            report=recording.report,
         )
-        file = VoiceFile(info, joined.samples, {self._engine.info.codec: codes.astype(np.int16)})
+        file = VoiceFile(info, recording.samples, {self._engine.info.codec: codes.astype(np.int16)})
         try:
-            return self._library.add(file, owner)
+            added = self._library.add(file, owner)
         except Exception:
-            self._engine.forget(voice.waveform)
+            self._engine.forget(voice.waveform.fingerprint)
             raise
+        self._cached[added.id] = voice.waveform.fingerprint
+        return added
 
 
 @dataclass(frozen=True, eq=False)
-class _Joined:
-    """Recordings that were joined.
+class _Recording:
+    """The audio of a voice to be stored.
 
     Attributes:
         samples: `[samples]`, 16 bits.
@@ -210,7 +217,7 @@ class _Joined:
     report: dict[str, Any]
 
 
-def _joined(references: Sequence[Reference], whole: str | None, left_out: int) -> _Joined:
+def _concatenate(references: Sequence[Reference], whole: str | None, left_out: int) -> _Recording:
     """Join recordings with short pauses. A transcript with gaps would be worse than none, so it is all or nothing."""
     pause = np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE), np.float32)
     parts = [part for reference in references for part in (pause, reference.waveform.samples)][1:]
@@ -222,7 +229,7 @@ def _joined(references: Sequence[Reference], whole: str | None, left_out: int) -
     report = _report([reference.report for reference in references], len(samples) / SAMPLE_RATE)
     if left_out:
         report["warnings"].append(f"cut: the last {left_out} recordings are left out, since all together are too long.")
-    return _Joined(samples, "" if source == "none" else " ".join(words), source, report)
+    return _Recording(samples, "" if source == "none" else " ".join(words), source, report)
 
 
 def _report(reports: Sequence[Report], seconds: float) -> dict[str, Any]:

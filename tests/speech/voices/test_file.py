@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csm.speech.voices.file import BrokenVoice, VoiceFile, parse_info, read_info
-from csm.speech.voices.library import DEFAULT
+from csm.speech.voices.index import DEFAULT
 from tests.corpus.voices import damaged, voice_file
 
 

@@ -4,13 +4,14 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from csm.errors import Conflict, NotAllowed, StorageFailed, UnknownVoice
+from csm.errors import Conflict, DamagedVoice, NotAllowed, UnknownVoice
 from csm.settings import SettingsError, load
 from csm.speech.voices import disk
 from csm.speech.voices.library import VoiceLibrary
@@ -74,7 +75,7 @@ def test_words_that_look_like_paths_are_compared_and_never_opened(
     names(library, "alice")
     monkeypatch.setattr(Path, "open", None)
     monkeypatch.setattr(Path, "read_bytes", None)
-    for look_up in (library.get, library.resolve, library.read, library.delete):
+    for look_up in (library.get, library.open, library.read, library.delete):
         with pytest.raises(UnknownVoice):
             look_up("alice", word)
 
@@ -83,15 +84,15 @@ def test_a_voice_is_found_by_id_name_and_alias(folder: Path) -> None:
     library = opened(folder, voice_aliases="alloy=default, echo = Ann")
     ann = library.add(voice_file(name="Ann"), "alice")
     for word in (ann.id, "Ann", "echo"):
-        assert library.resolve("alice", word) == ann
-    assert library.resolve("bob", "alloy").id == library.resolve("bob", "default").id == "default"
+        assert library.open("alice", word).info == ann
+    assert library.open("bob", "alloy").info.id == library.open("bob", "default").info.id == "default"
     with pytest.raises(UnknownVoice):
-        library.resolve("bob", "echo")
+        library.open("bob", "echo")
 
 
 def test_names_are_compared_in_one_normal_form(library: VoiceLibrary) -> None:
     info = library.add(voice_file(name="Zo\u00eb"), "alice")
-    assert library.resolve("alice", "Zoe\u0308") == info
+    assert library.open("alice", "Zoe\u0308").info == info
 
 
 def test_a_name_is_unique_among_what_an_owner_can_use(folder: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_file_is_read_again_only_when_it_changes(
 ) -> None:
     library.add(voice_file(name="Ann"), "alice")
     assert names(library, "alice") == ["Ann", "default"]
-    monkeypatch.setattr("csm.speech.voices.library.read_info", None)
+    monkeypatch.setattr("csm.speech.voices.index.read_info", None)
     assert names(library, "alice") == ["Ann", "default"]
 
 
@@ -189,7 +190,7 @@ def test_a_voice_whose_file_broke_meanwhile_can_be_deleted(folder: Path, library
     content = dict(damaged())["codes out of range"]
     path = folder / f"voice_{'1' * 32}.safetensors"
     path.write_bytes(content)
-    with pytest.raises(StorageFailed, match="damaged"):
+    with pytest.raises(DamagedVoice, match="damaged"):
         library.read("alice", path.stem)
     library.delete("alice", path.stem)
     assert not path.exists()
@@ -223,7 +224,7 @@ def test_aliases_of_another_form_stop_the_start(pairs: str) -> None:
 
 def test_an_alias_without_a_voice_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        opened(folder, voice_aliases="alloy=default,echo=nobody").sweep()
+        opened(folder, voice_aliases="alloy=default,echo=nobody").warn()
     assert "echo=nobody" in caplog.text and "alloy" not in caplog.text
 
 
@@ -237,6 +238,38 @@ def test_updated_codes_are_kept_and_do_not_bring_a_deleted_voice_back(folder: Pa
     library.delete("alice", info.id)
     library.update(voice)
     assert os.listdir(folder) == []
+
+
+def test_processes_that_change_voices_wait_for_each_other(folder: Path, library: VoiceLibrary) -> None:
+    """Otherwise a voice that one server renames could come back after another has deleted it."""
+    info = library.add(voice_file(name="Ann"), "alice")
+    changing = threading.Thread(target=library.delete, args=("alice", info.id))
+    with disk.locked(folder):
+        changing.start()
+        changing.join(0.5)
+        assert changing.is_alive() and library.exists(info.id)
+    changing.join(60)
+    assert not library.exists(info.id)
+
+
+def test_a_voice_can_be_given_to_another_owner(folder: Path, library: VoiceLibrary) -> None:
+    ann = library.add(voice_file(name="Ann"), "alice")
+    library.add(voice_file(name="Ann"), "bob")
+    library.add(voice_file(name="Bea"), "alice")
+    assert library.owners() == {"alice": 2, "bob": 1}
+    with pytest.raises(Conflict):
+        library.give("alice", ann.id, "bob")
+    with pytest.raises(UnknownVoice):
+        library.give("bob", ann.id, "bob")
+    library.give("alice", ann.id, "carol")
+    assert names(library, "carol") == ["Ann", "default"] and library.owners() == {"alice": 1, "bob": 1, "carol": 1}
+
+
+def test_a_server_that_is_open_to_all_stores_nothing(folder: Path) -> None:
+    library = opened(folder, host="0.0.0.0", allow_anonymous=True)
+    with pytest.raises(NotAllowed, match="no keys"):
+        library.add(voice_file(), "anonymous")
+    assert opened(folder, allow_anonymous=True, api_keys="secret").add(voice_file(), "alice")
 
 
 READ_ONLY = "mount -t tmpfs tmpfs $0 && cp $1/* $0 && mount -o remount,ro $0"

@@ -308,7 +308,7 @@ def test_nothing_of_a_deleted_voice_is_left(synthesizer: CsmSynthesizer, engine:
     info = create(synthesizer)
     synthesizer.voices.delete("alice", info.id)
     assert [*(tmp_path / "voices").iterdir()] == []
-    assert np.array_equal(engine.forgotten[0].samples, engine.encoded[0].audio.samples)
+    assert engine.forgotten == [engine.encoded[0].audio.fingerprint]
     with pytest.raises(UnknownVoice):
         synthesizer.voices.get("alice", info.id)
 
@@ -321,6 +321,35 @@ def test_a_voice_deleted_while_it_speaks_speaks_to_the_end_and_is_forgotten(
     next(speaking)
     synthesizer.voices.delete("alice", info.id)
     assert list(speaking) and len(engine.forgotten) == 2
+
+
+def test_a_voice_that_another_server_deletes_is_forgotten_with_the_next_request(
+    make: Callable[..., CsmSynthesizer], engine: FakeEngine
+) -> None:
+    here, there = FakeEngine(), make(engine)
+    info = create(there)
+    server = make(here)
+    list(say(server, "Ann"))
+    assert not here.forgotten
+    there.voices.delete("alice", info.id)
+    list(say(server, "default"))
+    assert here.forgotten == [engine.encoded[0].audio.fingerprint] == engine.forgotten
+
+
+def test_words_that_are_recognised_for_nobody_are_not_kept(synthesizer: CsmSynthesizer) -> None:
+    begun, door = threading.Event(), threading.Event()
+
+    class Slow:
+        def recognize(self, _: Any) -> str:
+            begun.set()
+            assert door.wait(60)
+            return "Words."
+
+    transcriber = synthesizer._reader._transcriber = Transcriber(Slow)
+    with pytest.raises(Cancelled):
+        synthesizer.voices.create(draft(transcripts=()), "alice", begun.is_set)
+    door.set()
+    assert not transcriber._voices
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""Which voices there are in a folder: the headers of its files, read again only where a file has changed.
+
+    FOLDER/voice_….safetensors     a voice that belongs to the owner named in its metadata
+    FOLDER/shared/*.safetensors    voices that belong to everybody; the name of the file is the id
+
+A path is never made of what a client sends, except of an id of exactly 32 hexadecimal digits; other ids are compared
+with the names of the files that are there.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from csm.speech.voices import disk
+from csm.speech.voices.api import PRIVATE_ID, VoiceInfo
+from csm.speech.voices.file import SUFFIX, BrokenVoice, read_info
+
+log = logging.getLogger(__name__)
+
+DEFAULT = Path(__file__).parents[2] / "assets" / "default.safetensors"
+"""The voice `default`, which comes with the package."""
+
+SHARED = "shared"
+
+Entry = tuple[Path, VoiceInfo]
+"""The file of a voice, and what its header says; the owner of a shared voice is None."""
+
+_Stamp = tuple[int, int, int]
+
+
+class VoiceIndex:
+    """The voices in a folder. Thread-safe; other processes may change the files meanwhile.
+
+    Args:
+        folder: of the voices; None for the package's voice alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder, self._lock = folder, threading.Lock()
+        self._known: dict[Path, tuple[_Stamp, VoiceInfo | None]] = {}
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders with files of voices, which may not exist."""
+        return (self._folder, self._folder / SHARED) if self._folder else ()
+
+    def find(self, voice_id: str) -> Entry | None:
+        """Return a voice by its id, without listing the folders if the id is that of an owner's voice."""
+        if not PRIVATE_ID.fullmatch(voice_id):
+            return self.entries().get(voice_id)
+        for folder in self.folders:
+            path = folder / f"{voice_id}{SUFFIX}"
+            if not path.is_file():
+                continue
+            with contextlib.suppress(FileNotFoundError), self._lock:  # deleted meanwhile
+                self._known[path] = self._read(path, _stamp(path.stat()))
+                if (info := self._known[path][1]) is not None:
+                    return path, info
+        return None
+
+    def entries(self) -> dict[str, Entry]:
+        """Return all voices by their ids; read the headers of the files that have changed."""
+        with self._lock:
+            self._known = {path: self._read(path, stamp) for path, stamp in self._scan()}
+            voices: dict[str, Entry] = {}
+            for path, (_, info) in self._known.items():
+                if info is not None:
+                    # A shared voice with the id `default` takes the place of the package's.
+                    voices.setdefault(info.id, (path, info))
+            return voices
+
+    def _scan(self) -> Iterator[tuple[Path, _Stamp]]:
+        for folder in self.folders:
+            try:
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.error("stored voices cannot be listed: %s", disk.reason(error))
+                continue
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    if entry.name.endswith(SUFFIX) and not entry.name.startswith(".") and entry.is_file():
+                        yield Path(entry.path), _stamp(entry.stat())
+        if DEFAULT.is_file():
+            yield DEFAULT, _stamp(DEFAULT.stat())
+
+    def _read(self, path: Path, stamp: _Stamp) -> tuple[_Stamp, VoiceInfo | None]:
+        if path in self._known and self._known[path][0] == stamp:
+            return self._known[path]
+        try:
+            info = read_info(path)
+            if path.parent != self._folder:
+                return stamp, replace(info, owner=None)
+            if not info.owner or not PRIVATE_ID.fullmatch(info.id):
+                raise BrokenVoice(f"it has no owner, or its name is not its id; for everybody, move it to {SHARED}/")
+            return stamp, info
+        except (OSError, BrokenVoice) as error:
+            log.warning("a stored voice is left out (%s): %s", path.name, disk.reason(error))
+            return stamp, None
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_mtime_ns, status.st_size, status.st_ino
