@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 
 from csm import log
 from csm.web import request_id
-from csm.web.player import Player
+from csm.web.continuity import SimulatedPlayer
 
 logger = logging.getLogger("csm.web")
 
@@ -40,7 +40,7 @@ class Access:
     client: str | None = None
     outcome: str | None = None
     noted: dict[str, Any] = field(default_factory=dict)
-    player: Player | None = None
+    player: SimulatedPlayer | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property

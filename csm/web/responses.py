@@ -15,10 +15,10 @@ from csm import errors, log
 from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
 from csm.web.access_log import Access
+from csm.web.continuity import SimulatedPlayer
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
 from csm.web.event_stream import EventEncoder
 from csm.web.parts import PartsEncoder
-from csm.web.player import Player
 
 logger = logging.getLogger("csm.web")
 
@@ -58,7 +58,7 @@ def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ, event
         # Header and first audio go out in one write, so that no client waits for audio after it got the header.
         first = next(pieces)
         entry.noted["first_audio"] = entry.seconds
-        entry.player = Player()
+        entry.player = SimulatedPlayer()
         pieces = _played(itertools.chain([first], pieces), entry.player)
         response = _respond(pieces, fmt, entry, environ, _headers(speech), events)
         response.call_on_close(resources.pop_all().close)
@@ -111,7 +111,7 @@ def _encoded(speech: Speech, encoder: Encoder) -> Iterator[Piece]:
         yield data, seconds
 
 
-def _played(pieces: Iterable[Piece], player: Player) -> Iterator[Piece]:
+def _played(pieces: Iterable[Piece], player: SimulatedPlayer) -> Iterator[Piece]:
     """Pass audio on, and let a simulated player receive it."""
     for piece, seconds in pieces:
         player.receive(seconds)

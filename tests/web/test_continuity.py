@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import playback
-from csm.web.player import BUFFER_SECONDS, Player
+from csm.web.continuity import BUFFER_SECONDS, SimulatedPlayer
 
 
-def play(*pieces: tuple[float, float]) -> Player:
+def play(*pieces: tuple[float, float]) -> SimulatedPlayer:
     """Play pieces of audio, each with the time at which it is sent and its duration."""
     times = iter([time for time, _ in pieces])
-    player = Player(clock=lambda: next(times))
+    player = SimulatedPlayer(clock=lambda: next(times))
     for _, seconds in pieces:
         player.receive(seconds)
     return player

@@ -10,7 +10,7 @@ AUDIBLE_GAP_SECONDS = 0.1
 """Gaps up to this length pass as pauses of the speaker; vLLM-Omni's threshold of continuity."""
 
 
-class Player:
+class SimulatedPlayer:
     """A player that receives the audio at the moment at which the server sends it.
 
     It starts once it has buffered `BUFFER_SECONDS`. If its buffer runs empty, which is an underrun, it continues with
