@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from csm.web.continuity import SimulatedPlayer
+
 
 @dataclass
 class Answer:
@@ -39,24 +41,18 @@ class Playback:
 def play(answer: Answer, buffer: float) -> Playback:
     """Simulate playback of an answer whose pieces arrived as recorded.
 
-    The player starts when it has buffered `buffer` seconds or the whole answer. After an underrun, it continues with
-    the next piece.
+    The player starts when it has buffered `buffer` seconds or the whole answer.
     """
-    held, begin = 0.0, answer.pieces[-1][0]
-    for came, seconds in answer.pieces:
-        held += seconds
-        if held >= buffer:
-            begin = came
-            break
-    clock, position, gaps, audible = begin, 0.0, [], None
-    for came, seconds in answer.pieces:
-        if came > clock:
-            gaps.append(came - clock)
-            clock = came
-        if audible is None and answer.first_audible is not None and answer.first_audible < position + seconds:
-            audible = clock + max(0.0, answer.first_audible - position)
-        clock, position = clock + seconds, position + seconds
-    return Playback(audible, tuple(gaps))
+    times = iter([came for came, _ in answer.pieces])
+    player, audible = SimulatedPlayer(buffer, clock=lambda: next(times)), None
+    silent = float("inf") if answer.first_audible is None else answer.first_audible
+    for _, seconds in answer.pieces:
+        player.receive(seconds)
+        if audible is None and player.ends is not None and silent < player.seconds:
+            audible = player.ends - (player.seconds - silent)
+    if player.ends is None and silent < player.seconds:
+        audible = answer.pieces[-1][0] + silent
+    return Playback(audible, tuple(player.gaps))
 
 
 def summary(answers: Sequence[Answer], buffer: float) -> dict[str, Any]:

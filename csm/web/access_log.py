@@ -58,7 +58,7 @@ class Access:
         values: dict[str, Any] = {"id": self.id, "key": self.client, "method": self.method, "route": self.route}
         values |= {"status": status, "outcome": self.outcome, "seconds": self.seconds, **self.noted}
         if self.player is not None:
-            values["underruns"] = self.player.underruns
+            values["underruns"] = len(self.player.gaps)
         logger.log(logging.DEBUG if self.is_frequent else logging.INFO, "request", extra=log.fields(**values))
 
 

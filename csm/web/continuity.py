@@ -4,52 +4,48 @@ import time
 from collections.abc import Callable
 
 BUFFER_SECONDS = 0.2
-"""Audio that the player buffers before it starts."""
+"""Audio that the player of a client buffers before it starts."""
 
 AUDIBLE_GAP_SECONDS = 0.1
 """Gaps up to this length pass as pauses of the speaker; vLLM-Omni's threshold of continuity."""
 
 
 class SimulatedPlayer:
-    """A player that receives the audio at the moment at which the server sends it.
+    """A player that starts once it has buffered some audio.
 
-    It starts once it has buffered `BUFFER_SECONDS`. If its buffer runs empty, which is an underrun, it continues with
-    the next audio. `benchmarks.playback` simulates the same from a client's side. A client that stops reading, because
-    its user pressed pause, cannot be told from one that listens to a gap.
+    If its buffer runs empty, which is an underrun, it continues with the next audio. A client that stops reading,
+    because its user pressed pause, cannot be told from one that listens to a gap.
 
     Args:
+        buffer: seconds of audio that it buffers.
         clock: returns seconds.
 
     Attributes:
-        seconds: of audio received.
-        underruns: number of gaps.
-        gap_seconds: duration of all gaps.
-        longest_gap: duration of the longest gap.
+        seconds: duration of all audio received.
+        ends: when all audio received so far will have been played, by the clock; None until it starts.
+        gaps: duration of each underrun, in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._ends: float | None = None
-        self.seconds = self.gap_seconds = self.longest_gap = 0.0
-        self.underruns = 0
+    def __init__(self, buffer: float = BUFFER_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buffer, self._clock = buffer, clock
+        self.seconds = 0.0
+        self.ends: float | None = None
+        self.gaps: list[float] = []
 
     @property
     def is_continuous(self) -> bool:
         """Whether there was no audible gap."""
-        return self.longest_gap <= AUDIBLE_GAP_SECONDS
+        return max(self.gaps, default=0.0) <= AUDIBLE_GAP_SECONDS
 
     def receive(self, seconds: float) -> None:
         """Receive the next piece of audio, of that duration."""
         now = self._clock()
         self.seconds += seconds
-        if self._ends is None:
-            if self.seconds >= BUFFER_SECONDS:
-                self._ends = now + self.seconds
+        if self.ends is None:
+            if self.seconds >= self._buffer:
+                self.ends = now + self.seconds
             return
-        gap = now - self._ends
-        if gap > 0:
-            self.underruns += 1
-            self.gap_seconds += gap
-            self.longest_gap = max(self.longest_gap, gap)
-            self._ends = now
-        self._ends += seconds
+        if now > self.ends:
+            self.gaps.append(now - self.ends)
+            self.ends = now
+        self.ends += seconds

@@ -96,7 +96,7 @@ class Metrics:
         """Count a request that has been answered."""
         self._requests.labels(entry.route, str(status), entry.outcome).inc()
         if (player := entry.player) is not None:
-            self._gaps.observe(player.gap_seconds)
+            self._gaps.observe(sum(player.gaps))
             self._continuous.inc(player.is_continuous)
         noted = entry.noted
         if "first_audio" in noted:
