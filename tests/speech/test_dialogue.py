@@ -217,24 +217,34 @@ class Released(bytearray):
     """Bytes that weak references can point to."""
 
 
-def test_keys_and_values_that_are_kept_change_nothing_that_is_heard(
-    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def perform(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
+    """Return a function that lets a tiny model speak a dialogue, with the settings given."""
     # The noise of a random model has no end, and what ended badly would be no context.
     monkeypatch.setattr("csm.speech.takes.Take.is_good", True)
     dialogue = replace(TALK, turns=[DialogueTurn(2, "Heard.", HEARD), *TALK.turns], temperature=0.0, seed=1)
 
-    def heard() -> bytes:
-        given = {"model": str(tiny()), "device": "cpu", "precision": "float32", "max_audio_seconds": 2.0}
-        synthesizer = build(speech_settings(**given))
+    def heard(**given: Any) -> bytes:
+        model = {"model": str(tiny()), "device": "cpu", "precision": "float32"}
+        synthesizer = build(speech_settings(**{**model, "max_audio_seconds": 2.0, **given}))
         try:
             return b"".join(converse(synthesizer, dialogue))
         finally:
             synthesizer.close()
 
-    kept = heard()
+    return heard
+
+
+def test_keys_and_values_that_are_kept_change_nothing_that_is_heard(
+    perform: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = perform()
     monkeypatch.setattr("csm.speech.synthesizer.ConversationPrefix", lambda: None)
-    assert len(kept) == 3 * 2 * 48_000 and heard() == kept
+    assert len(kept) == 3 * 2 * 48_000 and perform() == kept
+
+
+def test_the_engine_of_transformers_speaks_dialogues_too(perform: Callable[..., bytes]) -> None:
+    assert len(perform(engine="transformers", max_audio_seconds=0.4)) == 3 * 5 * 3840
 
 
 def test_an_utterance_is_a_dialogue_of_one_turn() -> None:
