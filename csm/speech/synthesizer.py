@@ -104,10 +104,11 @@ class CsmSynthesizer:
             narration = Narration(self._engine, history, manner, is_disconnected, cache)
             marker = None if self._perth is None else Marker(self._perth)
             try:
-                for notes.turn, turn in cast.turns.items():
+                for index, turn in cast.turns.items():
                     if isinstance(turn, Turn):
                         narration.hear(turn)
                         continue
+                    notes.turn = index
                     for samples in changed(narration.speak(turn.script, turn.role), manner.speed):
                         yield pcm16(samples if marker is None else marker.process(samples))
                     if narration.is_over:
