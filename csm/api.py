@@ -205,7 +205,8 @@ def load(model: str | None = None, **fields: Any) -> CSM:
     Args:
         model: Hub repository, local folder, or `demo`; None takes the variable `CSM_MODEL`, else `sesame/csm-1b`.
         fields: of `csm.settings.Settings`, such as `device="cpu"`, `precision="int8"` or `slots=1`. They take
-            precedence over the variables `CSM_…`. A file `.env` is not read.
+            precedence over the variables `CSM_…`. A file `.env` is not read. All speech carries a watermark, unless
+            `watermark=False`.
 
     Raises:
         csm.settings.SettingsError: a setting is unknown or out of range.
