@@ -6,7 +6,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from csm.settings import Settings
 from csm.speech import Synthesizer
-from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit
+from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit, responses
 from csm.web.keys import Keyring
 from csm.web.metrics import Metrics
 from csm.web.routes import clone, conversations, docs, health, models, page, speech, voices, watermark
@@ -39,6 +39,7 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     forms.install(app, settings)
     access_log.install(app, metrics.observe)
     problems.install(app, settings)
+    responses.install(app)
     cors.install(app, settings)
     auth.install(
         app,

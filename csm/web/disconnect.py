@@ -77,6 +77,26 @@ def limit_writes(environ: Environ, seconds: int) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
 
+def write_deadline(environ: Environ, seconds: float, expired: Callable[[], None]) -> Callable[[], None]:
+    """End all writes to the client after `seconds`, and call `expired`; return a function that cancels this.
+
+    `limit_writes` would not be enough: a client that accepts a byte from time to time holds a thread for hours.
+    """
+    connection = client_socket(environ)
+    if connection is None:
+        return lambda: None
+
+    def expire() -> None:
+        expired()
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    return timer.cancel
+
+
 def reset_http_1_0(environ: Environ) -> None:
     """Reset the connection of an HTTP/1.0 client, which could not distinguish a truncated answer from a complete one.
 

@@ -8,15 +8,16 @@ import operator
 import time
 from collections.abc import Iterable, Iterator
 
-from flask import Response
+from flask import Flask, Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from csm import errors, log
 from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
+from csm.web import access_log
 from csm.web.access_log import Access
 from csm.web.continuity import SimulatedPlayer
-from csm.web.disconnect import Environ, limit_writes, reset_http_1_0
+from csm.web.disconnect import Environ, limit_writes, reset_http_1_0, write_deadline
 from csm.web.event_stream import EventEncoder
 from csm.web.parts import PartsEncoder
 
@@ -29,7 +30,9 @@ WRITE_SECONDS = 15
 SLACK_SECONDS = 30.0
 """How far a client may fall behind real-time playback: a slow client holds a thread and a slot."""
 PIECE_BYTES = 16_384
-"""Size of each write of an answer that is already complete."""
+"""Size of each write of speech that is already complete. Other answers of this size fit into the socket's buffer."""
+ANSWER_SECONDS = 60.0
+"""Time in which a client must have accepted an answer that is not speech: the longest, a voice, has 3 MB."""
 
 Events = EventEncoder | PartsEncoder
 """Encoders of answers that consist of events, or of other lines with audio in base64."""
@@ -42,6 +45,11 @@ HEADERS = {
     # Tells nginx not to buffer the answer.
     "X-Accel-Buffering": "no",
 }
+
+
+def install(app: Flask) -> None:
+    """Limit the time in which clients accept answers, whatever route they come from."""
+    app.after_request(_limit)
 
 
 def streamed(speech: Speech, fmt: Format, entry: Access, environ: Environ, events: Events | None = None) -> Response:
@@ -92,6 +100,19 @@ def choose_format(name: str | None, accept: MIMEAccept, default: str = "wav") ->
     return max(named, key=operator.itemgetter(0))[1] if named else FORMATS[default]
 
 
+def _limit(response: Response) -> Response:
+    limit_writes(request.environ, WRITE_SECONDS)
+    # Streams are the answers with speech, whose time depends on its length; see `_body`.
+    if not response.is_streamed and (response.calculate_content_length() or 0) > PIECE_BYTES:
+        entry = access_log.current()
+
+        def expired() -> None:
+            entry.outcome = "slow"
+
+        response.call_on_close(write_deadline(request.environ, ANSWER_SECONDS, expired))
+    return response
+
+
 def _encoded(speech: Speech, encoder: Encoder) -> Iterator[Piece]:
     """Yield the encoded audio; after an error, the file is not finished.
 
@@ -133,8 +154,8 @@ def _headers(speech: Speech) -> dict[str, str]:
         "X-Finish-Reason": notes.finish_reason,
         "X-Transcript-Source": notes.transcript_source,
         "X-Watermark": notes.watermark,
-        # CSM reads any other language as if it were English; this warns the client.
         "X-Reference-Warnings": "; ".join(notes.reference_warnings) or None,
+        # CSM reads any other language as if it were English; this warns the client.
         "X-Text-Language": None if notes.language == "en" else notes.language,
     }
     return HEADERS | {name: value for name, value in known.items() if value is not None}
@@ -148,7 +169,6 @@ def _respond(
     headers: dict[str, str],
     events: Events | None = None,
 ) -> Response:
-    limit_writes(environ, WRITE_SECONDS)
     entry.noted["format"] = fmt.name
     entry.outcome = "disconnected"  # unless the body ends by itself
     if events is not None:

@@ -1,10 +1,11 @@
 import socket
 import ssl
+import threading
 import time
 
 import pytest
 
-from csm.web.disconnect import read_deadline, watch
+from csm.web.disconnect import read_deadline, watch, write_deadline
 from tests.polling import wait_until
 
 
@@ -72,6 +73,22 @@ def test_a_read_that_ends_before_the_deadline_leaves_the_socket_open(pair):
     pair[1].sendall(b"later")
     assert pair[0].recv(10) == b"later"
     assert not expired.is_set()
+
+
+def test_a_write_that_blocks_ends_at_the_deadline(pair):
+    expired = threading.Event()
+    write_deadline({"gunicorn.socket": pair[0]}, 0.1, expired.set)
+    with pytest.raises(BrokenPipeError):
+        pair[0].sendall(bytes(10_000_000))
+    assert expired.is_set()
+
+
+def test_a_write_that_ends_before_the_deadline_leaves_the_socket_open(pair):
+    cancel = write_deadline({"gunicorn.socket": pair[0]}, 0.1, pytest.fail)
+    cancel()
+    time.sleep(0.2)
+    pair[0].sendall(b"later")
+    assert pair[1].recv(10) == b"later"
 
 
 def test_without_a_socket_there_is_no_deadline():

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -164,6 +165,21 @@ def test_a_server_that_is_down_is_a_503(tmp_path: Path) -> None:
     with nginx_proxy(tmp_path, free_port()) as proxy:
         answer = proxy.ask(clone_request())
         assert problem_status(answer) == 503 and int(answer.headers["retry-after"]) >= 1
+
+
+def test_an_answer_that_is_not_read_waits_in_the_memory_of_the_proxy(proxy: NginxProxy, backend: FakeServer) -> None:
+    body = raw_http.form("chunks=3000", stream="false")
+    with proxy.connect("127.0.0.16") as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(raw_http.post(body, Connection="close", X_Request_ID="not-read"))
+        [line] = backend.log_lines("not-read")
+        assert "outcome=ok" in line
+        assert "temporary file" not in (proxy.folder / "error.log").read_text()
+        assert raw_http.parse(raw_http.read_to_end(connection)).is_complete
+
+
+def test_browsers_are_told_to_use_tls_from_then_on(proxy: NginxProxy) -> None:
+    assert "max-age" in proxy.get("/health", "127.0.0.17").headers["strict-transport-security"]
 
 
 SLOW_CLIENTS = {

@@ -1,4 +1,5 @@
 import errno
+import socket
 
 import pytest
 from werkzeug.datastructures import MIMEAccept
@@ -7,6 +8,7 @@ from werkzeug.http import parse_accept_header
 from csm.audio.encoders import FORMATS
 from csm.errors import Cancelled, GenerationFailed
 from csm.speech import Notes, Speech
+from csm.web import responses
 from csm.web.access_log import Access
 from csm.web.responses import choose_format, streamed, whole
 
@@ -131,6 +133,18 @@ def test_a_client_that_reads_more_slowly_than_the_audio_plays_is_cut_off(entry, 
     made.close()
     assert (entry.outcome, chunks.closed) == ("slow", True)
     assert clock[0] <= 50 and received < 6 * len(SECOND)
+
+
+def test_every_large_answer_must_be_read_in_time(client, monkeypatch):
+    monkeypatch.setattr(responses, "ANSWER_SECONDS", 0.1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        environ = {"gunicorn.socket": ours}
+        answer = client.get("/static/vendor/swagger-ui/swagger-ui-bundle.js", environ_overrides=environ)
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16)[0] == responses.WRITE_SECONDS
+        # The body has not been read, so the answer goes on.
+        assert theirs.recv(10) == b""
+        answer.close()
 
 
 @pytest.mark.parametrize("name", FORMATS)
