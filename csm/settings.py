@@ -70,7 +70,11 @@ class Settings(BaseSettings):
     )
     api_keys: SecretList = Field((), description="Comma-separated API keys.")
     api_keys_file: Path | None = Field(None, description="File with a line `name:sha256:expiry` for each API key.")
-    allow_anonymous: bool = Field(False, description="Allow an address that is not loopback without API keys.")
+    allow_anonymous: bool = Field(
+        False,
+        description="Serve anyone: allow an address that is not loopback, proxies, and `CSM_CORS_ORIGINS=*` without "
+        "API keys. Nobody can store voices then.",
+    )
     require_consent: bool = Field(False, description="Require the form field `consent=true`.")
     rate_limit: str = Field(
         "10 per minute",
@@ -170,11 +174,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _not_open_to_the_world(self) -> "Settings":
-        if self.host not in LOOPBACK and not (self.has_keys or self.allow_anonymous):
-            raise ValueError(
-                f"CSM_HOST={self.host} is reachable from outside but no keys are set: set CSM_API_KEYS or "
-                "CSM_API_KEYS_FILE, or CSM_ALLOW_ANONYMOUS=1 to serve anyone"
-            )
+        if self.has_keys or self.allow_anonymous:
+            return self
+        remedy = "set CSM_API_KEYS or CSM_API_KEYS_FILE, or CSM_ALLOW_ANONYMOUS=1 to serve anyone"
+        if self.host not in LOOPBACK:
+            raise ValueError(f"CSM_HOST={self.host} is reachable from outside but no keys are set: {remedy}")
+        if self.trusted_proxies:
+            raise ValueError(f"CSM_TRUSTED_PROXIES lets clients of a proxy in but no keys are set: {remedy}")
+        if "*" in self.cors_origins:
+            raise ValueError(f"CSM_CORS_ORIGINS=* lets every web page in but no keys are set: {remedy}")
         return self
 
     @model_validator(mode="after")

@@ -90,3 +90,14 @@ def test_variables_of_a_service_are_listed_in_order():
 def test_none_switches_off_the_quota_of_characters(environment, value, limit):
     environment({"CSM_CHARACTER_LIMIT": value})
     assert load(None).character_limit == limit
+
+
+@pytest.mark.parametrize(
+    "variables", [{"CSM_HOST": "0.0.0.0"}, {"CSM_TRUSTED_PROXIES": "1"}, {"CSM_CORS_ORIGINS": "https://a.example,*"}]
+)
+def test_a_server_that_others_reach_needs_keys_unless_it_serves_anyone(environment, variables):
+    environment(variables)
+    with pytest.raises(SettingsError, match=f"{next(iter(variables))}.* no keys are set: set CSM_API_KEYS"):
+        load(None)
+    assert load(None, api_keys="secret").has_keys
+    assert load(None, allow_anonymous=True).allow_anonymous

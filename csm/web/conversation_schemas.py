@@ -18,7 +18,7 @@ from csm.web.schemas import (
     Speed,
     Temperature,
     TopK,
-    require_consent,
+    check_consent,
 )
 from csm.web.validation import Audio, Body, OptionalText, Text, refuse, settings_of
 
@@ -158,8 +158,7 @@ class ConversationBody(Body):
         if len(named) > len({speaker for speaker, _ in named}):
             raise refuse("must not name several voices for one speaker", field)
         has_audio = any(turn.audio for turn in turns) or any(voice.audio for voice in self.voices.values())
-        if has_audio or self.consent is False:
-            require_consent(self.consent, info)
+        check_consent(self.consent, info, has_audio=has_audio)
         return self
 
     def dialogue(self) -> Dialogue:

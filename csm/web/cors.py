@@ -34,7 +34,7 @@ def install(app: Flask, settings: Settings) -> None:
     """
     origins = frozenset(settings.cors_origins)
     # Behind a proxy or on a public address, the server may have any name.
-    is_local = not (settings.allow_anonymous or settings.trusted_proxies)
+    is_local = not settings.allow_anonymous
 
     def is_allowed() -> bool:
         return "Origin" in request.headers and ("*" in origins or request.headers["Origin"] in origins)

@@ -17,10 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from csm.settings import Settings, SettingsError
+from csm.speech.voices.api import ANONYMOUS
 
 logger = logging.getLogger("csm.web")
 
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<digest>[0-9a-fA-F]{64})(?::(?P<expiry>.*))?", re.ASCII)
+_RESERVED = re.compile(rf"{ANONYMOUS}|key-\d+", re.ASCII)
+"""Names that clients have without a key of the file, whose voices and quotas must not become those of a key."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Key:
             ValueError: the line has another format.
         """
         match = _LINE.fullmatch(line.strip())
-        if match is None:
+        if match is None or _RESERVED.fullmatch(match["name"]):
             raise ValueError("not name:sha256:expiry")
         expires = None
         if expiry := (match["expiry"] or "").strip():
@@ -158,7 +161,10 @@ def _read(path: Path, strict: bool) -> Iterator[Key]:
         try:
             yield Key.parse(line)
         except ValueError:
-            message = f"CSM_API_KEYS_FILE, line {number}: expected name:sha256:expiry, the expiry like 2030-01-31"
+            message = (
+                f"CSM_API_KEYS_FILE, line {number}: expected name:sha256:expiry, the expiry like 2030-01-31, "
+                "and a name other than anonymous and key-1, key-2, …, which clients without such a key have"
+            )
             if strict:
                 raise SettingsError(message) from None
             logger.error("%s; line skipped", message)

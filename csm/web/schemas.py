@@ -91,8 +91,7 @@ class CloneForm(Body):
             raise refuse("must not be sent together with audio", "voice")
         if self.voice is not None and self.transcript is not None:
             raise refuse("belongs to audio; a stored voice has its own", "transcript")
-        if self.audio is not None or self.consent is False:
-            require_consent(self.consent, info)
+        check_consent(self.consent, info, has_audio=self.audio is not None)
         return self
 
     def utterance(self) -> Utterance:
@@ -158,11 +157,12 @@ class SpeechRequest(Body):
 
     @model_validator(mode="after")
     def _has_one_voice(self, info: ValidationInfo) -> Self:
+        check_consent(self.consent, info, has_audio=self.ref_audio is not None)
         if self.ref_audio is not None:
-            require_consent(self.consent, info)
-        elif self.voice is None:
+            return self
+        if self.voice is None:
             raise refuse("is missing: send the name or the id of a stored voice, or reference audio", "voice")
-        elif self.ref_text is not None:
+        if self.ref_text is not None:
             raise refuse("belongs to reference audio, which is missing", "ref_text")
         return self
 
@@ -187,7 +187,7 @@ class WatermarkForm(Body):
     audio: Audio = Field(description="The recording, in any common format.")
 
 
-def require_consent(consent: bool | None, info: ValidationInfo) -> None:
-    """Refuse reference audio whose speaker has not agreed: consent=false, or none where the server requires one."""
-    if consent is False or (consent is None and settings_of(info).require_consent):
+def check_consent(consent: bool | None, info: ValidationInfo, *, has_audio: bool) -> None:
+    """Refuse consent=false, and reference audio without consent where the server requires it."""
+    if consent is False or (has_audio and consent is None and settings_of(info).require_consent):
         raise refuse("must be true: it states that the speaker of the reference audio has agreed", "consent")

@@ -48,6 +48,13 @@ def test_voices_belong_to_the_name_of_a_key_or_to_the_digest_of_a_numbered_one(p
     assert ":" in ring.find(b"first").owner, "no name in a file can be the same"
 
 
+@pytest.mark.parametrize("name", ["anonymous", "key-1", "key-23"])
+def test_a_key_has_no_name_that_others_have(path, name):
+    write(path, line(name, b"a"))
+    with pytest.raises(SettingsError, match=r"line 1.*other than anonymous and key-1"):
+        Keyring(path=path)
+
+
 def test_a_file_may_have_several_keys_and_comments(path):
     write(path, "# the clients' keys\n", "\n", line("app", b"a"), line("app", b"b"), line("web", b"c", "2999-12-31"))
     ring = Keyring(path=path)

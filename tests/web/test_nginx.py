@@ -27,7 +27,13 @@ Serve = Callable[..., FakeServer]
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
     folder = tmp_path_factory.mktemp("backend")
     server = start_server(
-        folder, capacity=10, api_keys="", rate_limit="5 per hour", trusted_proxies=1, metrics_key="for-prometheus"
+        folder,
+        capacity=10,
+        api_keys="",
+        allow_anonymous=True,
+        rate_limit="5 per hour",
+        trusted_proxies=1,
+        metrics_key="for-prometheus",
     )
     yield server
     server.stop()

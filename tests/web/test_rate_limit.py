@@ -72,7 +72,7 @@ def test_addresses_of_one_ipv6_network_share_a_quota(make_client):
     ],
 )
 def test_the_address_of_a_client_behind_proxies(make_client, proxies, header, address):
-    client = make_client(api_keys="", rate_limit="1 per hour", trusted_proxies=proxies)
+    client = make_client(api_keys="", rate_limit="1 per hour", trusted_proxies=proxies, allow_anonymous=True)
     options = {"environ_overrides": {"REMOTE_ADDR": "9.9.9.9"}}
     headers = {"X-Forwarded-For": header}
     assert client.post("/clone-voice", data=clone_form(), headers=headers, **options).status_code == 200

@@ -135,6 +135,10 @@ def test_consent_is_required_where_configured(make_client):
     assert client.post("/v1/audio/speech", json=body | {"consent": True}, headers=KEY).status_code == 200
 
 
+def test_refused_consent_is_refused_with_a_stored_voice_too(speak):
+    assert speak(voice="default", ref_audio=..., consent=False).json["error"]["param"] == "consent"
+
+
 def test_events_have_the_audio_and_end_with_the_usage(speak):
     answer = speak("chunks=4", stream_format="sse", response_format="pcm")
     assert answer.mimetype == "text/event-stream" and "Content-Disposition" not in answer.headers

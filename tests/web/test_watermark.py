@@ -20,6 +20,10 @@ def test_the_answer_tells_whether_a_recording_is_marked(client, mark, found):
     assert answer.json == {"marked": found, "confidence": mark / 255, "seconds": 1.25}
 
 
+def test_the_confidence_is_too_coarse_to_measure_attempts_at_removing_the_mark(client):
+    assert [ask(client, f"mark={mark}".encode()).json["confidence"] for mark in (100, 101)] == [0.4, 0.4]
+
+
 def test_it_takes_a_key_and_a_quota(make_client):
     client = make_client(rate_limit="2 per minute")
     assert ask(client, headers={}).status_code == 401

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Set
-from typing import Any
 
 from flask import Blueprint, Response, current_app
 
@@ -28,12 +27,12 @@ def blueprint(settings: Settings, public: Set[str]) -> Blueprint:
     page = StaticFile.read(FOLDER / "docs" / "docs.html")
 
     @functools.cache
-    def document() -> dict[str, Any]:
-        return openapi.build(current_app, settings, public)
+    def document() -> bytes:
+        return current_app.json.dumps(openapi.build(current_app, settings, public)).encode()
 
     @routes.get("/openapi.json")
-    def get_openapi() -> dict[str, Any]:
-        return document()
+    def get_openapi() -> Response:
+        return Response(document(), mimetype=openapi.JSON)
 
     @routes.get("/docs")
     def get_page() -> Response:
