@@ -33,7 +33,9 @@ def test_the_document_is_valid(document):
 
 def test_every_route_is_described(make_app, document):
     routes = {rule.rule for rule in make_app().url_map.iter_rules()} - UNDESCRIBED
-    assert len(document["paths"]) == len(routes)
+    assert {re.sub(r"{\w+}", "{}", path) for path in document["paths"]} == {
+        re.sub(r"<(\w+:)?\w+>", "{}", rule) for rule in routes
+    }
 
 
 def test_every_operation_has_an_id_of_its_own_and_a_summary(document):
@@ -53,7 +55,8 @@ def test_every_error_has_an_example(document):
     assert set(STATUS.values()) - NOT_FOR_CLIENTS <= ERRORS.keys()
     for response in document["components"]["responses"].values():
         [content] = response["content"].values()
-        assert content["example"]
+        schema = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+        assert set(schema["required"]) <= content["example"].keys() <= schema["properties"].keys()
 
 
 def test_limits_are_those_of_the_settings(make_client):
@@ -82,7 +85,7 @@ checks.ignored_auth.enabled = false
 [[operations]]
 include-name = "POST /clone-voice"
 checks.negative_data_rejection.enabled = false
-# Either reference audio or the name of a voice is needed.
+# Reference audio or the name of a voice is needed; from a schema that says so, openapi-typescript makes no types.
 checks.positive_data_acceptance.enabled = false
 
 # A schema cannot say what names, consent statements and files of voices must be.

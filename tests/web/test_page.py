@@ -23,11 +23,16 @@ def test_the_page_needs_no_key_and_has_no_quota_or_capacity(make_client, fake):
     assert fake.admission.reserved == 0
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(".html")])
 def test_every_file_is_served_with_its_media_type(client, name):
     answer = client.get(f"/static/{name}")
     assert answer.data == (static_files.FOLDER / name).read_bytes()
     assert answer.mimetype == static_files.MEDIA_TYPES[PurePosixPath(name).suffix]
+
+
+def test_a_page_is_served_by_its_own_route_only(client):
+    for name in (name for name in FILES if name.endswith(".html")):
+        assert client.get(f"/static/{name}").status_code == 404
 
 
 def test_no_other_file_is_served(client):

@@ -13,12 +13,14 @@ NAME = "page"
 def blueprint(settings: Settings) -> Blueprint:
     """Return the blueprint of the routes; reads all files once, so that no request can reach another one."""
     routes = Blueprint(NAME, __name__)
-    paths = [path for path in FOLDER.rglob("*.*") if path.suffix in MEDIA_TYPES]
+    start = StaticFile.read(FOLDER / "index.html")
+    # Each page has its own route, and with it its own policy.
+    paths = [path for path in FOLDER.rglob("*.*") if path.suffix in MEDIA_TYPES.keys() - {".html"}]
     files = {path.relative_to(FOLDER).as_posix(): StaticFile.read(path) for path in paths}
 
     @routes.get("/")
     def index() -> Response:
-        return files["index.html"].response()
+        return start.response()
 
     @routes.get("/static/<path:name>")
     def static(name: str) -> Response:

@@ -1251,7 +1251,7 @@ export interface components {
                 "application/json": components["schemas"]["OpenAIErrors"];
             };
         };
-        /** @description The voice cannot be read or written. */
+        /** @description The voice cannot be written or deleted. */
         OpenAIError507: {
             headers: {
                 "X-Request-ID": components["headers"]["X-Request-ID"];
