@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from csm.web import static_files
+from tests.paths import ROOT
 from tests.web.requests import KEY
 
 FILES = sorted(
@@ -91,3 +92,11 @@ def test_the_page_is_told_what_it_must_know(make_client):
 def test_the_page_takes_only_reads(client):
     assert client.post("/", headers=KEY).status_code == 405
     assert client.head("/").status_code == 200
+
+
+def test_third_party_files_have_a_licence_and_the_version_that_the_makefile_fetches():
+    vendor = static_files.FOLDER / "vendor"
+    version = re.search(r"^SWAGGER_UI := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert f"| {version} |" in (vendor / "README.md").read_text()
+    for folder in (path for path in vendor.iterdir() if path.is_dir()):
+        assert (folder / "LICENSE").stat().st_size > 0
