@@ -101,8 +101,8 @@ class Voices(Protocol):
         """Give a voice another name.
 
         Raises:
-            UnknownVoice, NotAllowed, Conflict, StorageFailed: it belongs to somebody else; it is shared; the name is
-                taken; the file cannot be written.
+            UnknownVoice, NotAllowed, Conflict: it belongs to somebody else; it is shared; the name is taken.
+            DamagedVoice, StorageFailed: the file cannot be read, or not be written.
         """
 
     def delete(self, owner: str, voice_id: str) -> None:
@@ -117,13 +117,14 @@ class Voices(Protocol):
 
         Raises:
             UnknownVoice: as `get`.
+            DamagedVoice: its file cannot be read.
         """
 
     def export(self, owner: str, voice_id: str) -> bytes:
         """Return the file of a voice, for `add_file`.
 
         Raises:
-            UnknownVoice: as `get`.
+            UnknownVoice, DamagedVoice: as `sample`.
         """
 
 

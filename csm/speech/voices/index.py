@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +61,14 @@ class VoiceIndex:
                 if (info := self._known[path][1]) is not None:
                     return path, info
         return None
+
+    def missing(self, voice_ids: Collection[str]) -> set[str]:
+        """Return those of these owners' voices that have no file any more."""
+        present: set[str] = set()
+        for folder in self.folders if voice_ids else ():
+            with contextlib.suppress(FileNotFoundError):
+                present.update(os.listdir(folder))
+        return {voice_id for voice_id in voice_ids if f"{voice_id}{SUFFIX}" not in present}
 
     def entries(self) -> dict[str, Entry]:
         """Return all voices by their ids; read the headers of the files that have changed."""

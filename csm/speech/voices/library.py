@@ -7,7 +7,7 @@ import secrets
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,9 +90,9 @@ class VoiceLibrary:
         """
         return self._find(owner, voice_id)[1]
 
-    def exists(self, voice_id: str) -> bool:
-        """Return whether there is a file of this id, whoever owns it."""
-        return self._index.find(voice_id) is not None
+    def missing(self, voice_ids: Collection[str]) -> set[str]:
+        """Return those of these owners' voices that have no file any more."""
+        return self._index.missing(voice_ids)
 
     def open(self, owner: str, name_or_id: str) -> VoiceFile:
         """Return the content of the file of the voice with this id, name or alias.

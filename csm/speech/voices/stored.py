@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from csm.audio.condition import condition
 from csm.audio.encoders.pcm import pcm16
 from csm.audio.encoders.wav import header
-from csm.audio.report import Report, examine, warnings
+from csm.audio.report import SHORT_SECONDS, Report, examine, warnings
 from csm.audio.waveform import Waveform
 from csm.engine.api import Engine
 from csm.errors import InvalidRequest, StorageFailed, UnusableReference
@@ -126,9 +126,8 @@ class StoredVoices:
 
     def _forget_deleted(self) -> None:
         """Remove from the engine's cache what was made of voices that are deleted, here or by another process."""
-        for voice_id, fingerprint in list(self._cached.items()):
-            if not self._library.exists(voice_id):
-                self._cached.pop(voice_id, None)
+        for voice_id in self._library.missing(list(self._cached)):
+            if (fingerprint := self._cached.pop(voice_id, None)) is not None:
                 self._engine.forget(fingerprint)
 
     def _codes(self, file: VoiceFile, voice: Voice, is_disconnected: Callable[[], bool]) -> NDArray[np.int64]:
@@ -154,7 +153,7 @@ class StoredVoices:
             # The words are to be in the file of the voice only, and deleted with it.
             reference = self._reader.read(content, transcript, is_disconnected, keeps_words=False)
             added = reference.waveform.seconds + (PAUSE_SECONDS if kept else 0)
-            if kept and seconds + added > max_seconds:
+            if kept and (seconds + added > max_seconds or reference.report.dropped_seconds):
                 break
             kept.append(reference)
             seconds += added
@@ -233,8 +232,10 @@ def _concatenate(references: Sequence[Reference], whole: str | None, left_out: i
 
 
 def _report(reports: Sequence[Report], seconds: float) -> dict[str, Any]:
-    told = dict.fromkeys(line for report in reports for line in warnings(replace(report, seconds=seconds)))
-    return {"seconds": round(seconds, 2), "recordings": [asdict(report) for report in reports], "warnings": [*told]}
+    lines = dict.fromkeys(line for report in reports for line in warnings(report))
+    # Several short recordings may be long enough together.
+    kept = [line for line in lines if seconds < SHORT_SECONDS or not line.startswith("short:")]
+    return {"seconds": round(seconds, 2), "recordings": [asdict(report) for report in reports], "warnings": kept}
 
 
 def _waveform(samples: NDArray[np.int16]) -> Waveform:

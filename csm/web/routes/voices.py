@@ -16,8 +16,6 @@ RESERVING = frozenset({f"{NAME}.create_voice", f"{NAME}.import_voice"})
 """Endpoints that decode and encode audio, and hold a reservation meanwhile."""
 
 MEDIA_TYPE = "application/vnd.safetensors"
-BINARY = {"type": "string", "format": "binary"}
-CHANGE_ERRORS = (409, 429, 503, 507)
 
 
 class Voice(TypedDict):
@@ -43,26 +41,48 @@ class VoiceList(TypedDict):
     data: list[Voice]
 
 
+ONE = Answer("The voice.", {JSON: Voice})
+BINARY = {"type": "string", "format": "binary"}
+READ_ERRORS = (429, 503)
+CHANGE_ERRORS = (409, *READ_ERRORS, 507)
+
+LIST = Operation(
+    "List the voices of this key, then the shared ones",
+    {200: Answer("The voices.", {JSON: VoiceList})},
+    errors=READ_ERRORS,
+)
+CREATE = Operation(
+    "Make a voice of one or several recordings", {201: ONE}, VoiceForm, errors=(*SPEECH_ERRORS, 409, 507)
+)
+IMPORT = Operation("Store a voice that was exported", {201: ONE}, VoiceImportForm, errors=(*SPEECH_ERRORS, 409, 507))
+GET = Operation("Look up a voice", {200: ONE}, errors=READ_ERRORS)
+RENAME = Operation("Rename a voice", {200: ONE}, VoiceRename, media_types=(JSON, FORM), errors=CHANGE_ERRORS)
+DELETE = Operation(
+    "Delete a voice, with all that was made of it", {204: Answer("It is deleted.")}, errors=CHANGE_ERRORS
+)
+SAMPLE = Operation(
+    "Hear the audio of a voice",
+    {200: Answer("The audio that the model hears.", {"audio/wav": BINARY}, ("Content-Disposition",))},
+    errors=READ_ERRORS,
+)
+EXPORT = Operation(
+    "Export a voice as a file",
+    {200: Answer("The file, for import.", {MEDIA_TYPE: BINARY}, ("Content-Disposition",))},
+    errors=READ_ERRORS,
+)
+
+
 def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
     """Return the blueprint of the routes."""
     routes = Blueprint(NAME, __name__, url_prefix="/v1/audio/voices")
-    one = Answer("The voice.", {JSON: Voice})
 
     @routes.get("")
-    @describe(
-        Operation(
-            "List the voices of this key, then the shared ones",
-            {200: Answer("The voices.", {JSON: VoiceList})},
-            errors=(429, 503),
-        )
-    )
+    @describe(LIST)
     def list_voices() -> VoiceList:
         return {"object": "list", "data": [_voice(info) for info in synthesizer.voices.available(auth.owner())]}
 
     @routes.post("")
-    @describe(
-        Operation("Make a voice of one or several recordings", {201: one}, VoiceForm, errors=(*SPEECH_ERRORS, 409, 507))
-    )
+    @describe(CREATE)
     def create_voice() -> tuple[Voice, int]:
         draft = forms.read(request, VoiceForm, settings).draft()
         access_log.current().noted["reference_bytes"] = sum(map(len, draft.recordings))
@@ -70,53 +90,37 @@ def blueprint(settings: Settings, synthesizer: Synthesizer) -> Blueprint:
         return _voice(synthesizer.voices.create(draft, auth.owner(), watch)), 201
 
     @routes.post("/import")
-    @describe(
-        Operation("Store a voice that was exported", {201: one}, VoiceImportForm, errors=(*SPEECH_ERRORS, 409, 507))
-    )
+    @describe(IMPORT)
     def import_voice() -> tuple[Voice, int]:
         form = forms.read(request, VoiceImportForm, settings)
         watch = disconnect.watch(request.environ)
         return _voice(synthesizer.voices.add_file(form.file, auth.owner(), form.name, watch)), 201
 
     @routes.get("/<voice_id>")
-    @describe(Operation("Look up a voice", {200: one}, errors=(429, 503)))
+    @describe(GET)
     def get_voice(voice_id: str) -> Voice:
         return _voice(synthesizer.voices.get(auth.owner(), voice_id))
 
     @routes.patch("/<voice_id>")
-    @describe(Operation("Rename a voice", {200: one}, VoiceRename, media_types=(JSON, FORM), errors=CHANGE_ERRORS))
+    @describe(RENAME)
     def rename_voice(voice_id: str) -> Voice:
         read = forms.read_json if request.mimetype == JSON else forms.read
         name = read(request, VoiceRename, settings).name
         return _voice(synthesizer.voices.rename(auth.owner(), voice_id, name))
 
     @routes.delete("/<voice_id>")
-    @describe(
-        Operation("Delete a voice, with all that was made of it", {204: Answer("It is deleted.")}, errors=CHANGE_ERRORS)
-    )
+    @describe(DELETE)
     def delete_voice(voice_id: str) -> Response:
         synthesizer.voices.delete(auth.owner(), voice_id)
         return Response(status=204)
 
     @routes.get("/<voice_id>/sample")
-    @describe(
-        Operation(
-            "Hear the audio of a voice",
-            {200: Answer("The audio that the model hears.", {"audio/wav": BINARY}, ("Content-Disposition",))},
-            errors=(429, 503, 507),
-        )
-    )
+    @describe(SAMPLE)
     def sample_voice(voice_id: str) -> Response:
         return _file(synthesizer.voices.sample(auth.owner(), voice_id), "voice.wav", "audio/wav")
 
     @routes.get("/<voice_id>/export")
-    @describe(
-        Operation(
-            "Export a voice as a file",
-            {200: Answer("The file, for import.", {MEDIA_TYPE: BINARY}, ("Content-Disposition",))},
-            errors=(429, 503, 507),
-        )
-    )
+    @describe(EXPORT)
     def export_voice(voice_id: str) -> Response:
         return _file(synthesizer.voices.export(auth.owner(), voice_id), "voice.safetensors", MEDIA_TYPE)
 

@@ -1664,7 +1664,6 @@ export interface operations {
             429: components["responses"]["OpenAIError429"];
             500: components["responses"]["OpenAIError500"];
             503: components["responses"]["OpenAIError503"];
-            507: components["responses"]["OpenAIError507"];
         };
     };
     export_voice: {
@@ -1695,7 +1694,6 @@ export interface operations {
             429: components["responses"]["OpenAIError429"];
             500: components["responses"]["OpenAIError500"];
             503: components["responses"]["OpenAIError503"];
-            507: components["responses"]["OpenAIError507"];
         };
     };
     detect_watermark: {

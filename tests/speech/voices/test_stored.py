@@ -193,6 +193,15 @@ def test_a_recording_that_is_too_long_is_cut_and_told(make: Callable[..., CsmSyn
     assert info.report["recordings"][0]["dropped_seconds"] > 2
 
 
+def test_only_the_first_recording_may_be_cut(make: Callable[..., CsmSynthesizer], engine: FakeEngine) -> None:
+    """The transcript of another one would have words that are not in the audio."""
+    synthesizer = make(engine, max_reference_seconds=6)
+    short, long = synthetic_speech(1.5, seed=1), synthetic_speech(9, seed=2)
+    info = create(synthesizer, short, long, transcripts=("Short.", "Long."))
+    assert info.transcript == "Short." and [line.partition(":")[0] for line in info.report["warnings"]][-1] == "cut"
+    assert info.seconds < 2
+
+
 class Recognizer:
     """Recognizes the recordings one after the other."""
 
