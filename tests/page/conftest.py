@@ -38,9 +38,9 @@ def visit(browser: Browser, server: RealServer) -> Iterator[Callable[..., Visito
     visitors: list[Visitor] = []
 
     def open_page(host: str = "localhost", port: int = server.port, ears: bool = False, **options: Any) -> Visitor:
-        permissions = ["microphone", "clipboard-read", "clipboard-write"]
+        options = {"permissions": ["microphone", "clipboard-read", "clipboard-write"], **options}
         # Ears are a worklet that the page's policy forbids; so visitors with ears do not see whether it is kept.
-        context = browser.new_context(permissions=permissions, bypass_csp=ears, **options)
+        context = browser.new_context(bypass_csp=ears, **options)
         visitors.append(Visitor(context.new_page(), f"http://{host}:{port}/", ears))
         return visitors[-1]
 

@@ -118,6 +118,13 @@ def test_recordings_that_cannot_be_used_are_refused_before_they_are_sent(visitor
     visitor.expect_error("This file is too large: at most 10 MB.")
 
 
+def test_a_microphone_that_is_not_allowed_is_explained(visit):
+    visitor = visit(permissions=[])
+    visitor.button("Record").click()
+    visitor.expect_error("The browser did not allow the microphone.")
+    expect(visitor.button("Record")).to_be_focused()
+
+
 def test_the_page_waits_for_a_server_that_is_loading_and_says_when_it_is_gone(visit, tmp_path):
     with real_server(tmp_path, healthy=False) as server:
         visitor = visit(port=server.port)
@@ -130,13 +137,14 @@ def test_the_page_waits_for_a_server_that_is_loading_and_says_when_it_is_gone(vi
 
 
 def test_a_server_without_keys_asks_for_none(visit, tmp_path):
-    with real_server(tmp_path, api_keys="", max_audio_seconds=2) as server:
+    with real_server(tmp_path, api_keys="", max_audio_seconds=2, watermark="on") as server:
         visitor = visit(port=server.port)
         expect(visitor.page.locator("#status")).to_contain_text("Ready")
         expect(visitor.field("API key")).to_be_hidden()
         visitor.choose_file()
         visitor.speak()
         visitor.await_end()
+        expect(visitor.page.locator(".result")).to_contain_text("marked as synthetic by an inaudible watermark")
         visitor.page.get_by_text("Code", exact=True).click()
         visitor.button("Copy as curl").click()
         assert "Authorization" not in visitor.page.locator("pre").inner_text()

@@ -1,11 +1,14 @@
 """From a recording to speech that is heard: the page in a real browser, before the real server."""
 
+import base64
+
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser import heard
 from tests.page.visitor import LONG, TRANSCRIPT
+from tests.reference_audio import VOICE, synthetic_speech
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +60,39 @@ def test_one_can_seek_in_the_result(visitor):
         audio.play();
     })""")
     assert audio.evaluate("audio => audio.currentTime") == pytest.approx(seconds, abs=1e-3)
+
+
+def test_the_stream_can_be_paused(visitor, server):
+    visitor.clone(LONG)
+    visitor.await_audio()
+    visitor.button("Pause").click()
+    visitor.button("Continue").click()
+    expect(visitor.button("Pause")).to_be_visible()
+    visitor.button("Cancel").click()
+    server.await_idle()
+
+
+def test_what_the_server_says_about_the_recording_is_shown(visitor):
+    visitor.enter_key()
+    visitor.choose_file({"name": "short.wav", "mimeType": "audio/wav", "buffer": synthetic_speech(3)})
+    visitor.field("The speaker has agreed").check()
+    visitor.button("Speak").click()
+    visitor.await_end()
+    result = visitor.page.locator(".result")
+    expect(result).to_contain_text("Short recording: only")
+    expect(result).to_contain_text("The words of the recording were not given.")
+
+
+def test_a_file_is_dropped(visitor):
+    drop = """(target, content) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "dropped.webm"));
+        for (const type of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(type, { dataTransfer: transfer }));
+    }"""
+    content = base64.b64encode(VOICE.read_bytes()).decode()
+    visitor.page.locator("[data-part=drop]").first.evaluate(drop, content)
+    expect(visitor.page.locator("#live")).to_have_text("dropped.webm is ready.")
+    expect(visitor.text("8.0 s · level")).to_be_visible()
 
 
 def test_playing_the_file_ends_the_stream(visit, server):

@@ -64,6 +64,7 @@ async function useKey() {
     if (error.status === 401) return askForKey(`The server refused this key. ${error.message}`);
   }
   byId("key-form").hidden = true;
+  form.pickers.A.focus();
   announce("The server accepts this key.");
 }
 

@@ -43,7 +43,7 @@ export class Recording {
     this.wave = new Waveform(part("wave"), "Waveform of the recording");
     part("words").textContent = WORDS;
     part("transcript-hint").textContent =
-      "The exact words make the voice much more alike." +
+      "Exactly what is said: right words make the voice much more alike." +
       (limits.recognizes_transcripts ? " If you leave this empty, the server recognises them." : "");
     show(part("obstacle"), obstacle());
     part("record").disabled = part("prompt").hidden = Boolean(obstacle());
@@ -90,10 +90,13 @@ export class Recording {
   async #start() {
     this.fail("");
     const record = this.part("record");
+    const label = record.textContent;
     record.disabled = true;
+    record.textContent = "Waiting for the microphone…";
     try {
       this.#recorder = await Recorder.start();
     } catch (error) {
+      record.textContent = label;
       return this.fail(error.message);
     } finally {
       record.disabled = false;
@@ -153,7 +156,9 @@ export class Recording {
     const { usable, advice } = samples ? this.#examine(samples) : unknown(file);
     this.#isUsable = usable;
     const kind = usable ? "warning" : "error";
-    this.part("advice").replaceChildren(...advice.map((sentence) => element("li", { className: kind }, sentence)));
+    const items = advice.map((sentence) => element("li", { className: kind }, sentence));
+    if (!items.length) items.push(element("li", { className: "hint" }, "Length and level are good."));
+    this.part("advice").replaceChildren(...items);
     announce([`${name} is ready.`, ...advice].join(" "));
   }
 

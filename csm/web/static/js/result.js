@@ -1,11 +1,11 @@
 // One result: plays while it is generated, and afterwards from a file in which one can seek.
 
-import { announce, button, download, element } from "./dom.js";
+import { codePanel } from "./code-panel.js";
+import { announce, button, element } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { duration } from "./estimate.js";
 import { Player, canStream } from "./player.js";
 import { formOf } from "./request.js";
-import { snippets } from "./snippets.js";
 import { Peaks, Waveform } from "./waveform.js";
 import { openWav, wavFile } from "./wav.js";
 
@@ -46,7 +46,7 @@ export class Result {
     this.root = element("li", { className: "card result" },
       element("h3", {}, request.title),
       this.voice,
-      canvas, this.facts, this.pause, this.audio, this.warnings, this.downloads, this.#code(needsKey), this.remove);
+      canvas, this.facts, this.pause, this.audio, this.warnings, this.downloads, codePanel(request, needsKey), this.remove);
     this.#followAudio();
   }
 
@@ -57,7 +57,8 @@ export class Result {
    */
   async run(signal) {
     const began = performance.now();
-    const opening = canStream ? Player.open(SAMPLE_RATE) : null;
+    // Without a player, the result plays once it is complete.
+    const opening = canStream ? Player.open(SAMPLE_RATE).catch(() => null) : null;
     signal.addEventListener("abort", () => this.stop());
     let firstAudio = 0;
     try {
@@ -72,7 +73,7 @@ export class Result {
         this.#tell(firstAudio, performance.now() - began);
       }
     } catch (error) {
-      (await opening)?.stop();
+      if (signal.aborted || !this.#frames) (await opening)?.stop();
       if (!this.#frames) throw error;
       this.#end(signal.aborted ? "Cancelled." : "Incomplete: the server or the connection broke off.");
       return;
@@ -163,15 +164,18 @@ export class Result {
   /** @param {Headers} headers */
   #showWarnings(headers) {
     const found = headers.get("X-Reference-Warnings")?.split("; ") ?? [];
-    for (const line of found) this.#warn(`The recording is ${line}`);
-    if (headers.get("X-Transcript-Source") === "none") {
-      this.#warn("The words of the recording were not given. With them, the voice would be much more alike.");
-    } else if (headers.get("X-Transcript-Source") === "recognized") {
-      this.#warn("The server recognised the words of the recording.");
-    }
-    if (headers.get("X-Watermark")) this.voice.textContent += " · marked as synthetic by an inaudible watermark";
+    // Such as "short: only 2.0 s are used. Send …".
+    for (const line of found) this.#warn(line.replace(/^(.)([^:]*):/, (_, first, rest) => `${first.toUpperCase()}${rest} recording:`));
+    const words = headers.get("X-Transcript-Source");
+    if (words === "none") this.#warn("The words of the recording were not given. With them, the voice would be more alike.");
+    if (words === "recognized") this.#note("the server recognised the words of the recording");
+    if (headers.get("X-Watermark")) this.#note("marked as synthetic by an inaudible watermark");
     const language = headers.get("X-Text-Language");
     if (language) this.#warn(`The text seems to be in another language (${language}). The model knows only English.`);
+  }
+
+  #note(fact) {
+    this.voice.textContent += ` · ${fact}`;
   }
 
   #warn(sentence) {
@@ -183,34 +187,5 @@ export class Result {
     URL.revokeObjectURL(this.audio.src);
     this.root.remove();
     onremove();
-  }
-
-  /** The code that sends this request again. */
-  #code(needsKey) {
-    const pre = element("pre", { tabIndex: 0, hidden: true, role: "region", "aria-label": "Code" });
-    const base = new URL(".", document.baseURI).href;
-    const codes = snippets(this.request, { base, key: needsKey, output: "voice-clone.wav" });
-    const buttons = Object.entries(codes).map(([language, code]) =>
-      button(`Copy as ${language}`, async () => {
-        pre.textContent = code;
-        pre.hidden = false;
-        try {
-          await navigator.clipboard.writeText(code);
-          announce(`Copied as ${language}.`);
-        } catch {
-          getSelection().selectAllChildren(pre); // where the clipboard is forbidden, it is ready to be copied by hand
-        }
-      }),
-    );
-    const files = this.request.fields.map(([, value]) => value).filter((value) => value instanceof File);
-    const downloads = files.map((file) => button(`Download ${file.name}`, () => download(file, file.name)));
-    const hints = [
-      "This code sends the same request again.",
-      needsKey ? "It reads the key from the variable VOICE_SERVER_KEY." : "",
-      files.length ? `It needs the recording, ${files.map((file) => file.name).join(" and ")}, in its folder.` : "",
-    ];
-    return element("details", {}, element("summary", {}, "Code"),
-      element("p", { className: "hint" }, hints.filter(Boolean).join(" ")),
-      element("div", { className: "row" }, ...buttons, ...downloads), pre);
   }
 }

@@ -24,6 +24,9 @@ export class VoicePicker {
     root.setAttribute("role", "group");
     this.recording = new Recording((name) => this.#part(name), limits, (sentence) => this.fail(sentence));
     this.#part("save").hidden = !limits.stores_voices;
+    this.#part("save-hint").textContent =
+      "Then you need not record it again. " +
+      (limits.key_required ? "Nobody without your key can use it." : "Everybody who can open this page can use it.");
     this.#part("choice").onchange = () => this.#showChoice();
     this.#part("listen").onclick = () => this.#attempt(() => this.#listen());
     this.#part("delete").onclick = () => this.#attempt(() => this.#delete());
@@ -40,6 +43,11 @@ export class VoicePicker {
   set title(title) {
     this.#part("title").textContent = title;
     this.root.setAttribute("aria-label", title);
+  }
+
+  /** Go to the first control. */
+  focus() {
+    this.#part(this.voices.list.length ? "choice" : "choose").focus();
   }
 
   /** Return the voice, or null if there is none; then an error is shown. @returns {ChosenVoice | null} */
@@ -134,7 +142,7 @@ export class VoicePicker {
     if (!confirm(`Delete the voice ${name} from the server? This cannot be undone.`)) return;
     await this.voices.delete(id);
     announce(`The voice ${name} is deleted.`);
-    this.#part(this.voices.list.length ? "choice" : "record").focus();
+    this.focus();
   }
 
   async #save() {
