@@ -30,6 +30,9 @@ Entry = tuple[Path, VoiceInfo]
 """The file of a voice, and what its header says; the owner of a shared voice is None."""
 
 _Stamp = tuple[int, int, int]
+_Known = tuple[_Stamp, Entry | None]
+"""When a file was last read, and its voice; None if it is broken. Kept by the file's path as text, because comparing
+`Path` objects would take most of the time of a look-up."""
 
 
 class VoiceIndex:
@@ -41,7 +44,7 @@ class VoiceIndex:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder, self._lock = folder, threading.Lock()
-        self._known: dict[Path, tuple[_Stamp, VoiceInfo | None]] = {}
+        self._known: dict[str, _Known] = {}
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -53,13 +56,13 @@ class VoiceIndex:
         if not PRIVATE_ID.fullmatch(voice_id):
             return self.entries().get(voice_id)
         for folder in self.folders:
-            path = folder / f"{voice_id}{SUFFIX}"
-            if not path.is_file():
+            path = f"{folder}{os.sep}{voice_id}{SUFFIX}"
+            if not os.path.isfile(path):
                 continue
             with contextlib.suppress(FileNotFoundError), self._lock:  # deleted meanwhile
-                self._known[path] = self._read(path, _stamp(path.stat()))
-                if (info := self._known[path][1]) is not None:
-                    return path, info
+                self._known[path] = self._read(path, _stamp(os.stat(path)))
+                if (entry := self._known[path][1]) is not None:
+                    return entry
         return None
 
     def missing(self, voice_ids: Collection[str]) -> set[str]:
@@ -75,13 +78,13 @@ class VoiceIndex:
         with self._lock:
             self._known = {path: self._read(path, stamp) for path, stamp in self._scan()}
             voices: dict[str, Entry] = {}
-            for path, (_, info) in self._known.items():
-                if info is not None:
+            for _, entry in self._known.values():
+                if entry is not None:
                     # A shared voice with the id `default` takes the place of the package's.
-                    voices.setdefault(info.id, (path, info))
+                    voices.setdefault(entry[1].id, entry)
             return voices
 
-    def _scan(self) -> Iterator[tuple[Path, _Stamp]]:
+    def _scan(self) -> Iterator[tuple[str, _Stamp]]:
         for folder in self.folders:
             try:
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -93,20 +96,22 @@ class VoiceIndex:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     if entry.name.endswith(SUFFIX) and not entry.name.startswith(".") and entry.is_file():
-                        yield Path(entry.path), _stamp(entry.stat())
+                        yield entry.path, _stamp(entry.stat())
         if DEFAULT.is_file():
-            yield DEFAULT, _stamp(DEFAULT.stat())
+            yield str(DEFAULT), _stamp(DEFAULT.stat())
 
-    def _read(self, path: Path, stamp: _Stamp) -> tuple[_Stamp, VoiceInfo | None]:
-        if path in self._known and self._known[path][0] == stamp:
-            return self._known[path]
+    def _read(self, name: str, stamp: _Stamp) -> _Known:
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            return known
+        path = Path(name)
         try:
             info = read_info(path)
             if path.parent != self._folder:
-                return stamp, replace(info, owner=None)
+                return stamp, (path, replace(info, owner=None))
             if not info.owner or not PRIVATE_ID.fullmatch(info.id):
                 raise BrokenVoice(f"it has no owner, or its name is not its id; for everybody, move it to {SHARED}/")
-            return stamp, info
+            return stamp, (path, info)
         except (OSError, BrokenVoice) as error:
             log.warning("a stored voice is left out (%s): %s", path.name, disk.reason(error))
             return stamp, None
