@@ -1,5 +1,6 @@
 """Read what a dialogue is made of: the voices of those who speak, what was heard, and the texts."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from csm.speech.voices.api import TranscriptSource
 from csm.speech.voices.stored import StoredVoices
 
 MAX_HEARD_SECONDS = 180.0
-"""Maximum audio of all turns that were heard. The model's context holds 164 s."""
+"""Maximum length of the recordings of all turns that were heard. The model's context, 2,048 frames of 80 ms, holds
+164 s of audio, so that more would be decoded in vain; the rest allows for silence, which is removed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +55,20 @@ class CastReader:
         engine: encodes audio.
         frontend: prepares texts.
         reader: decodes reference audio and turns that were heard.
-        voices: that are stored.
+        voices: the stored voices.
+        deadline_seconds: time in which all recordings of a dialogue must be read.
     """
 
-    def __init__(self, engine: Engine, frontend: TextFrontend, reader: ReferenceReader, voices: StoredVoices) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        frontend: TextFrontend,
+        reader: ReferenceReader,
+        voices: StoredVoices,
+        deadline_seconds: float,
+    ) -> None:
         self._engine, self._frontend, self._reader, self._voices = engine, frontend, reader, voices
+        self._deadline_seconds = deadline_seconds
 
     def read(self, dialogue: Dialogue, is_disconnected: Callable[[], bool], notes: Notes, lent: ExitStack) -> Cast:
         """Return the cast of a dialogue. Texts are read first, since that is fast and fails most often.
@@ -77,20 +88,21 @@ class CastReader:
         turns: dict[int, Turn | Line] = {**self._lines(dialogue, notes)}
         speaking = {turn.speaker for turn in dialogue.turns if turn.audio is None}
         context: dict[int, Turn] = {}
+        deadline = time.monotonic() + self._deadline_seconds
         for speaker in sorted(speaking & dialogue.voices.keys()):
             with _locating(dialogue, f"the voice of speaker {speaker}"):
-                context[speaker] = self._reference(dialogue, speaker, is_disconnected, notes, lent)
+                context[speaker] = self._reference(dialogue, speaker, is_disconnected, deadline, notes, lent)
         seconds = 0.0
         for index, turn in enumerate(dialogue.turns):
             if turn.audio is None:
                 continue
             is_reference = turn.speaker in speaking and turn.speaker not in context
             with _locating(dialogue, f"turns[{index}].audio"):
-                heard = self._heard(turn, is_reference, is_disconnected)
-                seconds += heard.waveform.seconds
+                heard = self._heard(turn, is_reference, is_disconnected, deadline)
+                seconds += heard.decoded_seconds
                 if seconds > MAX_HEARD_SECONDS:
                     raise UnusableReference(
-                        f"the turns have more than {MAX_HEARD_SECONDS:g} s of audio in total: leave out the oldest"
+                        f"the recordings of turns have more than {MAX_HEARD_SECONDS:g} s in total: leave out the oldest"
                     )
                 said = self._encoded(Turn(str(turn.speaker), heard.transcript, heard.waveform), is_disconnected)
             if is_reference:
@@ -113,7 +125,13 @@ class CastReader:
         return lines
 
     def _reference(
-        self, dialogue: Dialogue, speaker: int, is_disconnected: Callable[[], bool], notes: Notes, lent: ExitStack
+        self,
+        dialogue: Dialogue,
+        speaker: int,
+        is_disconnected: Callable[[], bool],
+        deadline: float,
+        notes: Notes,
+        lent: ExitStack,
     ) -> Turn:
         """Return the turn of a speaker's reference audio, encoded."""
         source = dialogue.voices[speaker]
@@ -121,7 +139,7 @@ class CastReader:
             info, voice = lent.enter_context(self._voices.opened(dialogue.owner, source.voice or "", is_disconnected))
             _note(notes, info.transcript_source)
             return reference_turn(voice, str(speaker))
-        reference = self._reader.read(source.reference, source.transcript, is_disconnected)
+        reference = self._reader.read(source.reference, source.transcript, is_disconnected, deadline=deadline)
         _note(notes, reference.transcript_source)
         suffix = f" (speaker {speaker})" if len(dialogue.turns) > 1 else ""
         notes.reference_warnings += [line + suffix for line in warnings(reference.report)]
@@ -129,9 +147,13 @@ class CastReader:
             reference_turn(Voice(reference.waveform, reference.transcript), str(speaker)), is_disconnected
         )
 
-    def _heard(self, turn: DialogueTurn, is_reference: bool, is_disconnected: Callable[[], bool]) -> Reference:
+    def _heard(
+        self, turn: DialogueTurn, is_reference: bool, is_disconnected: Callable[[], bool], deadline: float
+    ) -> Reference:
         """Read a turn that was heard. Unlike reference audio, it is not cut: all of its words were said."""
-        heard = self._reader.read(turn.audio or b"", turn.text, is_disconnected, is_reference=is_reference)
+        heard = self._reader.read(
+            turn.audio or b"", turn.text, is_disconnected, is_reference=is_reference, deadline=deadline
+        )
         if heard.report.dropped_seconds:
             raise UnusableReference(
                 f"the turn has {heard.report.seconds + heard.report.dropped_seconds:.0f} s of audio, but may have at "

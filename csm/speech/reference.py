@@ -30,12 +30,14 @@ class Reference:
         transcript: cleaned; empty if it is not known.
         transcript_source: where the transcript comes from.
         report: measurements of the recording.
+        decoded_seconds: of the recording, with what `waveform` leaves out; at most twice what may be kept.
     """
 
     waveform: Waveform
     transcript: str
     transcript_source: TranscriptSource
     report: Report
+    decoded_seconds: float
 
 
 class ReferenceReader:
@@ -58,6 +60,7 @@ class ReferenceReader:
         *,
         is_reference: bool = True,
         keeps_words: bool = True,
+        deadline: float | None = None,
     ) -> Reference:
         """Read one file.
 
@@ -67,6 +70,8 @@ class ReferenceReader:
             is_disconnected: polled while this waits.
             is_reference: see `condition`; other speech may have up to `MAX_TURN_SECONDS`.
             keeps_words: whether words that are recognised stay in the cache for the next request with this file.
+            deadline: on the monotonic clock, until which decoding must begin; by default `CSM_DEADLINE_SECONDS` from
+                the call.
 
         Raises:
             UndecodableAudio, UnusableReference: the file cannot be used.
@@ -74,7 +79,9 @@ class ReferenceReader:
             Cancelled: the client disconnected.
         """
         max_seconds = self._settings.max_reference_seconds if is_reference else MAX_TURN_SECONDS
-        with self._decoding_slot(is_disconnected):
+        if deadline is None:
+            deadline = time.monotonic() + self._settings.deadline_seconds
+        with self._decoding_slot(is_disconnected, deadline):
             # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
             recording = decode(content, max_seconds=2 * max_seconds)
             waveform = condition(recording, max_seconds, is_reference=is_reference)
@@ -87,7 +94,7 @@ class ReferenceReader:
             finally:
                 if not keeps_words:
                     self._transcriber.forget(waveform)
-        return Reference(waveform, words, source if words else "none", report)
+        return Reference(waveform, words, source if words else "none", report, recording.seconds)
 
     def close(self) -> None:
         """Stop the recogniser."""
@@ -95,19 +102,20 @@ class ReferenceReader:
             self._transcriber.close()
 
     @contextmanager
-    def _decoding_slot(self, is_disconnected: Callable[[], bool]) -> Iterator[None]:
+    def _decoding_slot(self, is_disconnected: Callable[[], bool], deadline: float) -> Iterator[None]:
         """Wait for and hold one of a few slots for decoding, which limit the number of ffmpeg processes.
 
         Raises:
             Cancelled: the client disconnected.
             DeadlineExceeded: no slot became free in time.
         """
-        deadline = time.monotonic() + self._settings.deadline_seconds
-        while not self._decoders.acquire(timeout=0.25):
+        while True:
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded("the server is too busy to decode the recordings in time: try again later")
+            if self._decoders.acquire(timeout=0.25):
+                break
             if is_disconnected():
                 raise Cancelled("the client disconnected")
-            if time.monotonic() > deadline:
-                raise DeadlineExceeded("too many samples wait to be decoded: try again later")
         try:
             yield
         finally:

@@ -54,7 +54,7 @@ class CsmSynthesizer:
         self._frontend = TextFrontend(settings)
         self._reader = ReferenceReader(settings)
         self.voices = StoredVoices(settings, engine, self._reader)
-        self._cast_reader = CastReader(engine, self._frontend, self._reader, self.voices)
+        self._cast_reader = CastReader(engine, self._frontend, self._reader, self.voices, settings.deadline_seconds)
         # Where speech is not marked, the mark can still be looked for.
         self._unused_perth = functools.cache(Perth.load)
         self._draining = False

@@ -24,6 +24,8 @@ from csm.web.validation import Audio, Body, OptionalText, Text, refuse, settings
 
 MAX_TURNS, MAX_SPEAKERS, MAX_NAME_CHARS = 64, 8, 64
 
+MAX_RECORDINGS = 16
+"""Maximum number of files in one request: each of them takes a decoder process."""
 
 Speaker = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 VoiceName = Annotated[str, Field(min_length=1, max_length=MAX_VOICE_CHARS)]
@@ -83,7 +85,8 @@ AnyVoice = Annotated[VoiceBody, BeforeValidator(_from_name, json_schema_input_ty
 class ConversationBody(Body):
     """A conversation: turns that were heard are its context, the others are spoken.
 
-    In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file.
+    In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file. No part may be
+    named twice: each would be decoded twice.
     """
 
     HAS_NAMED_FILES: ClassVar = True
@@ -116,10 +119,10 @@ class ConversationBody(Body):
 
     @classmethod
     def from_form(cls, form: Mapping[str, Any], settings: Settings) -> Self:
-        """See `Body.from_form`. Files may have any name; each must be referred to.
+        """See `Body.from_form`. Files may have any name; each must be referred to once.
 
         Raises:
-            BadRequest: there is a file that nothing refers to.
+            BadRequest: there is a file that nothing refers to, or that is referred to twice.
         """
         values = {name: value for name, value in form.items() if not isinstance(value, bytes)}
         files = {name: value for name, value in form.items() if isinstance(value, bytes)}
@@ -130,6 +133,8 @@ class ConversationBody(Body):
         for holder, key in _references(values):
             part = holder[key]
             if part in files:
+                if part not in unused:
+                    raise BadRequest("Several turns or voices refer to the same file of the form: name each file once.")
                 unused.discard(part)
                 holder[key] = files[part]
             elif holder is not values.get("voices"):
@@ -157,8 +162,11 @@ class ConversationBody(Body):
         named |= {(speaker, self.voices[speaker].voice) for speaker, _ in named if speaker in self.voices}
         if len(named) > len({speaker for speaker, _ in named}):
             raise refuse("must not name several voices for one speaker", field)
-        has_audio = any(turn.audio for turn in turns) or any(voice.audio for voice in self.voices.values())
-        check_consent(self.consent, info, has_audio=has_audio)
+        files = [*(turn.audio for turn in turns), *(voice.audio for voice in self.voices.values())]
+        recordings = len(files) - files.count(None)
+        if recordings > MAX_RECORDINGS:
+            raise refuse(f"must have at most {MAX_RECORDINGS} recordings, with those of voices", field)
+        check_consent(self.consent, info, has_audio=recordings > 0)
         return self
 
     def dialogue(self) -> Dialogue:

@@ -1,5 +1,6 @@
 """Dialogues: each turn in its speaker's voice, with all turns before as context; over a fake engine."""
 
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
 from csm.audio.encoders.wav import header
-from csm.errors import CsmError, InvalidRequest, UndecodableAudio, UnknownVoice, UnusableReference
+from csm.audio.waveform import Waveform
+from csm.errors import CsmError, DeadlineExceeded, InvalidRequest, UndecodableAudio, UnknownVoice, UnusableReference
 from csm.model.conversation import Conversation
 from csm.speech import Dialogue, DialogueTurn, Speech, VoiceSource
 from csm.speech.build import build
@@ -179,6 +182,30 @@ def test_more_audio_than_the_context_could_hold_is_refused(
     list(converse(synthesizer, replace(TALK, turns=[heard, *TALK.turns])))
     told = refused(synthesizer, UnusableReference, replace(TALK, turns=[heard, heard, *TALK.turns]))
     assert "leave out the oldest" in told
+
+
+def test_silence_counts_towards_the_recordings_that_are_decoded(
+    synthesizer: CsmSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("csm.speech.casting.MAX_HEARD_SECONDS", 5.0)
+    body = bytes(2 * 4 * 24_000) + pcm16(decode(synthetic_speech(2.0), 2.0).samples)
+    late = DialogueTurn(2, "Heard.", header(24_000, len(body)) + body)
+    told = refused(synthesizer, UnusableReference, replace(TALK, turns=[late, *TALK.turns]))
+    assert told.startswith("turns[0].audio: ") and "leave out the oldest" in told
+
+
+def test_all_recordings_together_have_one_deadline(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[float] = []
+
+    def slowly(data: bytes, max_seconds: float) -> Waveform:
+        decoded.append(max_seconds)
+        time.sleep(0.6)
+        return decode(data, max_seconds)
+
+    monkeypatch.setattr("csm.speech.reference.decode", slowly)
+    synthesizer = CsmSynthesizer(speech_settings(deadline_seconds=0.5), engine, {})
+    assert "in time" in refused(synthesizer, DeadlineExceeded, TALK)
+    assert len(decoded) == 1 and not engine.calls
 
 
 def test_warnings_say_whose_voice_they_are_about(synthesizer: CsmSynthesizer) -> None:

@@ -132,6 +132,7 @@ INVALID = [
     ({"turns": [{"speaker": "a", "audio": "SECRET!"}]}, "turns[0].audio"),
     ({"turns": [{"speaker": "a", "audio": encoded(b"x"), "voice": "SECRET"}]}, "turns[0].voice"),
     ({"turns": [{"speaker": "a", "text": "x"}] * 65, "voices": {"a": "b"}}, "turns"),
+    ({"turns": [{"speaker": "a", "audio": encoded(b"x")}] * 17 + [{"speaker": "a", "text": "x"}]}, "turns"),
     ({"turns": [{"speaker": "a", "text": "SECRET" * 900}] * 2, "voices": {"a": "b"}}, "turns"),
     ({"turns": [{"speaker": "a", "text": "x", "voice": v} for v in "bc"]}, "turns"),
     ({"turns": [{"speaker": "a", "text": "x", "voice": "b"}], "voices": {"a": "c"}}, "turns"),
@@ -171,6 +172,11 @@ def test_a_speaker_without_a_voice_is_named_by_number(client: FlaskClient) -> No
         {"turns": "["},
         {"turns": [{"speaker": "a", "text": "x", "audio": "SECRET"}]},
         {"script": SCRIPT, "voices": {"Ann": {"audio": "SECRET"}, "Bob": "b"}},
+        {"script": SCRIPT, "voices": {"Ann": {"audio": "SECRET"}, "Bob": "SECRET"}, "SECRET": b"a file named twice"},
+        {
+            "turns": [{"speaker": "a", "audio": "SECRET"}] * 2 + [{"speaker": "a", "text": "x"}],
+            "SECRET": b"named twice",
+        },
         {"script": SCRIPT, "voices": VOICES, "SECRET": b"a file that nothing refers to"},
         {"script": SCRIPT, "voices": {"Ann": "SECRET", "Bob": "b"}, "SECRET": b""},
         {"script": b"a file"},
@@ -179,6 +185,14 @@ def test_a_speaker_without_a_voice_is_named_by_number(client: FlaskClient) -> No
 def test_files_that_do_not_belong_together_are_refused(parts: dict[str, Any], client: FlaskClient) -> None:
     answer = post_form(client, **parts)
     assert answer.status_code == 400 and "SECRET" not in answer.text
+
+
+def test_as_many_recordings_as_are_allowed_are_taken(client: FlaskClient, fake: FakeSynthesizer) -> None:
+    turns = [{"speaker": "b", "audio": encoded(b"x")}] * 15 + [{"speaker": "a", "text": "chunks=1"}]
+    voices = {"a": {"audio": encoded(b"x")}}
+    assert post(client, turns=turns, voices=voices).status_code == 200
+    refused = post(client, turns=[turns[0], *turns], voices=voices)
+    assert refused.status_code == 422 and "at most 16 recordings" in refused.text and len(fake.conversed) == 1
 
 
 @pytest.mark.parametrize("has_audio", [True, False])

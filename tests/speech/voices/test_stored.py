@@ -254,7 +254,7 @@ def test_without_a_folder_nothing_is_decoded(engine: FakeEngine, monkeypatch: py
 
 def test_a_client_that_disconnects_stores_nothing(synthesizer: CsmSynthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     synthesizer._reader._decoders = threading.BoundedSemaphore(1)
-    with synthesizer._reader._decoding_slot(never), pytest.raises(Cancelled):
+    with synthesizer._reader._decoders, pytest.raises(Cancelled):
         synthesizer.voices.create(draft(), "alice", lambda: True)
     assert len(synthesizer.voices.available("alice")) == 1
 
