@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -176,7 +175,6 @@ def test_a_server_that_is_down_is_a_503(tmp_path: Path) -> None:
 def test_an_answer_that_is_not_read_waits_in_the_memory_of_the_proxy(proxy: NginxProxy, backend: FakeServer) -> None:
     body = raw_http.form("chunks=3000", stream="false")
     with proxy.connect("127.0.0.16") as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(raw_http.post(body, Connection="close", X_Request_ID="not-read"))
         [line] = backend.log_lines("not-read")
         assert "outcome=ok" in line
