@@ -201,6 +201,11 @@ class Settings(BaseSettings):
         return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
+    def is_open_to_all(self) -> bool:
+        """Whether clients without a key may be anyone, and not only programs on this machine."""
+        return self.allow_anonymous and not self.has_keys
+
+    @property
     def aliases(self) -> dict[str, str]:
         """The voice that each name in `voice_aliases` stands for."""
         pairs = (pair.partition("=") for pair in self.voice_aliases)

@@ -81,7 +81,7 @@ class ReferenceReader:
         max_seconds = self._settings.max_reference_seconds if is_reference else MAX_TURN_SECONDS
         if deadline is None:
             deadline = time.monotonic() + self._settings.deadline_seconds
-        with self._decoding_slot(is_disconnected, deadline):
+        with self.decoding_slot(is_disconnected, deadline):
             # Decode more than is kept: silence at the start is removed, and the cut is made at a pause.
             recording = decode(content, max_seconds=2 * max_seconds)
             waveform = condition(recording, max_seconds, is_reference=is_reference)
@@ -102,7 +102,7 @@ class ReferenceReader:
             self._transcriber.close()
 
     @contextmanager
-    def _decoding_slot(self, is_disconnected: Callable[[], bool], deadline: float) -> Iterator[None]:
+    def decoding_slot(self, is_disconnected: Callable[[], bool], deadline: float) -> Iterator[None]:
         """Wait for and hold one of a few slots for decoding, which limit the number of ffmpeg processes.
 
         Raises:

@@ -120,7 +120,8 @@ class CsmSynthesizer:
 
     def detect_watermark(self, recording: bytes) -> Detection:
         """See `Synthesizer.detect_watermark`."""
-        waveform = decode(recording, MAX_EXAMINED_SECONDS)
+        with self._reader.decoding_slot(lambda: False, time.monotonic() + self._settings.deadline_seconds):
+            waveform = decode(recording, MAX_EXAMINED_SECONDS)
         confidence = detect(waveform, self._perth or self._unused_perth())
         return Detection(confidence >= THRESHOLD, confidence, waveform.seconds)
 

@@ -1,10 +1,12 @@
 """From reference audio and text to PCM, with a fake engine."""
 
+import os
 import struct
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -400,3 +402,14 @@ def test_what_should_be_better_about_the_reference_audio_is_noted_before_the_fir
     next(speech)
     assert [line.partition(":")[0] for line in speech.notes.reference_warnings][:1] == ["short"]
     speech.close()
+
+
+def test_a_recording_to_be_examined_waits_for_a_decoder(engine: FakeEngine) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(deadline_seconds=0.1), engine, {})
+    with ExitStack() as slots:
+        for _ in range(os.cpu_count() or 1):
+            slots.enter_context(synthesizer._reader._decoders)
+        with pytest.raises(DeadlineExceeded):
+            synthesizer.detect_watermark(b"no audio")
+    with pytest.raises(UndecodableAudio):
+        synthesizer.detect_watermark(b"no audio")

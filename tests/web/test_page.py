@@ -89,6 +89,16 @@ def test_the_page_is_told_what_it_must_know(make_client):
     assert make_client(api_keys="").get("/page.json").json["key_required"] is False
 
 
+def test_the_page_offers_to_store_a_voice_where_the_server_stores_voices(make_client, tmp_path):
+    for given, stores in (
+        ({}, True),
+        ({"allow_anonymous": True}, True),
+        ({"allow_anonymous": True, "api_keys": ""}, False),
+    ):
+        told = make_client(voices_dir=tmp_path, **given).get("/page.json", base_url="http://localhost").json
+        assert told["stores_voices"] is stores
+
+
 def test_the_page_takes_only_reads(client):
     assert client.post("/", headers=KEY).status_code == 405
     assert client.head("/").status_code == 200

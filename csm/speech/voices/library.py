@@ -56,8 +56,7 @@ class VoiceLibrary:
                 os.listdir(folder)
             except OSError as error:
                 raise SettingsError(f"CSM_VOICES_DIR cannot be used: {error.strerror}") from None
-        is_open_to_all = settings.allow_anonymous and not settings.has_keys
-        return cls(folder, settings.max_voices, settings.aliases, NO_KEYS if is_open_to_all else None)
+        return cls(folder, settings.max_voices, settings.aliases, NO_KEYS if settings.is_open_to_all else None)
 
     def sweep(self) -> None:
         """Remove what interrupted writes left behind."""

@@ -36,7 +36,7 @@ def blueprint(settings: Settings) -> Blueprint:
             "max_upload_bytes": settings.max_upload_bytes,
             "max_reference_seconds": settings.max_reference_seconds,
             "recognizes_transcripts": settings.transcriber != "none",
-            "stores_voices": settings.voices_dir is not None,
+            "stores_voices": settings.voices_dir is not None and not settings.is_open_to_all,
         }
 
     return routes
