@@ -13,7 +13,7 @@ from tests.real_server import RealServer, real_server
 
 OTHER_KEY = "other"
 """A key whose quota a test uses up."""
-QUOTA = 60
+QUOTA = 200
 
 
 @pytest.fixture(scope="session")

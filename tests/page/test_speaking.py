@@ -83,6 +83,15 @@ def test_what_the_server_says_about_the_recording_is_shown(visitor):
     expect(result).to_contain_text("The words of the recording were not given.")
 
 
+def test_consent_and_words_belong_to_one_file(visitor):
+    visitor.choose_file()
+    visitor.field("Words of the recording").fill(TRANSCRIPT)
+    visitor.field("The speaker has agreed").check()
+    visitor.choose_file({"name": "other.wav", "mimeType": "audio/wav", "buffer": synthetic_speech(3)})
+    expect(visitor.field("The speaker has agreed")).not_to_be_checked()
+    expect(visitor.field("Words of the recording")).to_have_value("")
+
+
 def test_a_file_is_dropped(visitor):
     drop = """(target, content) => {
         const transfer = new DataTransfer();

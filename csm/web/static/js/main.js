@@ -33,6 +33,8 @@ byId("cancel").onclick = () => running?.abort();
 results.addEventListener("play", ({ target }) => {
   for (const audio of results.querySelectorAll("audio")) if (audio !== target) audio.pause();
 }, true);
+// A file that is dropped beside its place would replace the page.
+for (const type of ["dragover", "drop"]) addEventListener(type, (event) => event.preventDefault());
 if (limits.key_required) askForKey("");
 watchStatus(server, () => {
   if (server.key || !limits.key_required) voices.refresh().catch(() => {}); // then there are none to choose from
@@ -60,12 +62,12 @@ async function useKey() {
   server.key = byId("key").value.trim();
   try {
     await voices.refresh();
+    announce("The server accepts this key.");
   } catch (error) {
     if (error.status === 401) return askForKey(`The server refused this key. ${error.message}`);
   }
   byId("key-form").hidden = true;
   form.pickers.A.focus();
-  announce("The server accepts this key.");
 }
 
 async function speak() {

@@ -24,6 +24,7 @@ export class Recording {
   file = null;
   #isUsable = false;
   #isLoading = false;
+  #words = ""; // that were to be read aloud
   /** @type {Recorder | null} */
   #recorder = null;
   #timer = 0;
@@ -138,20 +139,24 @@ export class Recording {
    * @param {string} [words] that it probably has
    */
   async #load(file, name = file.name, words = "") {
-    const load = ++this.#loads;
     this.fail("");
     const most = this.limits.max_upload_bytes;
     if (file.size > most) {
       return this.fail(`This file is too large: at most ${Math.floor(most / 1e6)} MB. Cut out 5 to 15 seconds of speech.`);
     }
+    const load = ++this.#loads;
     this.#isLoading = true;
     const samples = await decode(file);
     if (load !== this.#loads) return; // another file was chosen meanwhile
     this.#isLoading = false;
     this.file = file;
+    this.part("consent").checked = false; // it was given for another recording
     this.part("name").textContent = name;
     const transcript = this.part("transcript");
-    if (!transcript.value || transcript.value === WORDS) transcript.value = words;
+    // Whoever records again reads the same words again; another file has other words.
+    const isSame = words && this.#words && transcript.value;
+    if (!isSame) transcript.value = words;
+    this.#words = words;
     this.#show({ details: true, prompt: false, wave: Boolean(samples), audio: Boolean(samples), facts: Boolean(samples) });
     const { usable, advice } = samples ? this.#examine(samples) : unknown(file);
     this.#isUsable = usable;
