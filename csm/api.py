@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from csm import settings
+from csm.audio.tempo import MAX_SPEED, MIN_SPEED
 from csm.audio.waveform import Samples, Waveform
 from csm.errors import InvalidRequest
 from csm.speech.api import SAMPLE_RATE, Delivery, Dialogue, DialogueTurn, Synthesizer, VoiceSource
@@ -66,6 +67,7 @@ class CSM:
         top_k: int = 50,
         seed: int | None = None,
         max_seconds: float | None = None,
+        speed: float = 1.0,
     ) -> Waveform:
         """Return the text as speech in a voice, after all of it is generated.
 
@@ -79,6 +81,7 @@ class CSM:
             top_k: 1 to 2051; the number of most likely codes that each draw chooses from.
             seed: makes the result repeatable; None chooses a random one.
             max_seconds: maximum length of the result; None for as much as the text needs.
+            speed: 0.5 to 2, with the pitch kept; 2 halves the duration.
 
         Returns:
             float32 samples `[samples]` within -1..1, at `sample_rate`.
@@ -96,6 +99,7 @@ class CSM:
             top_k=top_k,
             seed=seed,
             max_seconds=max_seconds,
+            speed=speed,
             stream=False,
         )
         return Waveform(np.concatenate(list(chunks)), SAMPLE_RATE)
@@ -110,6 +114,7 @@ class CSM:
         top_k: int = 50,
         seed: int | None = None,
         max_seconds: float | None = None,
+        speed: float = 1.0,
         stream: bool = True,
     ) -> Generator[Samples, None, None]:
         """Yield the text as speech in a voice while it is generated; for the arguments see `say`.
@@ -130,6 +135,7 @@ class CSM:
             top_k=top_k,
             seed=seed,
             max_seconds=max_seconds,
+            speed=speed,
             stream=stream,
         )
         for _, samples in self._perform(dialogue):
@@ -144,6 +150,7 @@ class CSM:
         top_k: int = 50,
         seed: int | None = None,
         max_seconds: float | None = None,
+        speed: float = 1.0,
         stream: bool = True,
     ) -> Generator[tuple[int, Samples], None, None]:
         """Yield the turns of a dialogue while they are generated, each with all turns before as context.
@@ -156,6 +163,7 @@ class CSM:
             top_k: as for `say`.
             seed: as for `say`.
             max_seconds: maximum length of the whole dialogue.
+            speed: as for `say`.
             stream: as for `stream`.
 
         Yields:
@@ -175,6 +183,7 @@ class CSM:
             top_k=top_k,
             seed=seed,
             max_seconds=max_seconds,
+            speed=speed,
             stream=stream,
         )
         yield from self._perform(dialogue)
@@ -247,3 +256,5 @@ def _check(delivery: Delivery) -> None:
         raise InvalidRequest("seed must be a whole number from 0 to 2**63 - 1")
     if delivery.max_seconds is not None and not delivery.max_seconds > 0:
         raise InvalidRequest("max_seconds must be more than 0")
+    if not MIN_SPEED <= delivery.speed <= MAX_SPEED:
+        raise InvalidRequest(f"speed must be a number from {MIN_SPEED:g} to {MAX_SPEED:g}")

@@ -62,8 +62,9 @@ def test_it_says_what_the_server_would_say(model: csm.CSM) -> None:
 
 def test_every_argument_counts(model: csm.CSM) -> None:
     given: dict[str, Any] = {"transcript": "Heard.", "seed": 1, "max_seconds": 0.4}
-    others: list[dict[str, Any]] = [{"transcript": None}, {"seed": 2}, {"temperature": 2.0}, {"top_k": 1}]
-    said = [model.say("Hello.", REFERENCE_AUDIO, **given | other).samples.tobytes() for other in [{}, *others]]
+    others: dict[str, Any] = {"transcript": None, "seed": 2, "temperature": 2.0, "top_k": 1, "speed": 1.5}
+    asked = [given, *(given | {name: value} for name, value in others.items())]
+    said = [model.say("Hello.", REFERENCE_AUDIO, **each).samples.tobytes() for each in asked]
     assert len(set(said)) == len(said)
     assert model.say("Hello.", REFERENCE_AUDIO, **given).samples.tobytes() == said[0]
     assert len(model.say("Hello.", REFERENCE_AUDIO, **given | {"max_seconds": 0.16}).samples) == 2 * 1920
@@ -95,6 +96,9 @@ def test_a_dialogue_is_spoken_turn_by_turn() -> None:
         chunks = list(model.converse(turns, {"Ann": (REFERENCE_AUDIO, "I am Ann.")}, seed=1))
     spoken = {n: sum(len(samples) for turn, samples in chunks if turn == n) for n, _ in chunks}
     assert spoken == dict.fromkeys((0, 2, 3), 20 * 1920)
+    with csm.CSM(CsmSynthesizer(speech_settings(), FakeEngine(chunks=20), {})) as model:
+        chunks = list(model.converse(turns, {"Ann": (REFERENCE_AUDIO, "I am Ann.")}, seed=1, speed=2.0))
+    assert sum(len(samples) for _, samples in chunks) == 3 * 20 * 1920 // 2
     context = engine.calls[0].conversation.context
     assert [(turn.role, turn.text) for turn in context] == [("0", "I am Ann."), ("1", "Laughter.")]
 
@@ -116,6 +120,8 @@ def test_a_dialogue_without_a_voice_or_with_one_too_many_is_refused(model: csm.C
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"max_seconds": 0}, "max_seconds"),
+        ({"speed": 0.4}, "speed"),
+        ({"speed": float("nan")}, "speed"),
     ],
 )
 def test_a_number_out_of_range_is_refused(model: csm.CSM, given: dict[str, Any], name: str) -> None:

@@ -23,7 +23,7 @@ KEY = "VOICE_SERVER_KEY"
 """Environment variable with the key of a server. It must not begin with CSM_: a server refuses unknown CSM_ names as
 misspelt settings."""
 
-OPTIONS = ("transcript", "temperature", "top_k", "seed", "max_seconds")
+OPTIONS = ("transcript", "temperature", "top_k", "seed", "max_seconds", "speed")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, help="0 to 2, by default 0.9")
     parser.add_argument("--top-k", type=int, help="codes to choose from at each draw, 1 to 2051, by default 50")
     parser.add_argument("--max-seconds", type=float, help="longest result")
+    parser.add_argument("--speed", type=float, help="0.5 to 2, with the pitch kept; 2 halves the duration")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
     return parser
 

@@ -93,6 +93,7 @@ def test_it_is_played(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--text", "Hi.", "-o", "out.wav", "--url", "ftp://there"], 2, "http://"),
         (["--text", "Hi.", "-o", "out.wav", "--url", "http://there", "--model", "demo"], 2, "not allowed with"),
         (["--text", "Hi.", "-o", "out.wav", "--top-k", "0"], 1, "top_k must be"),
+        (["--text", "Hi.", "-o", "out.wav", "--speed", "3"], 1, "speed must be a number from 0.5 to 2"),
         (["--text", " ", "-o", "out.wav"], 1, "there is nothing to say"),
         (
             ["--text", "Hi.", "-o", "out.wav", "--voice", "missing.m4a"],
@@ -168,6 +169,13 @@ def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in errors
     assert not Path("out.wav").exists()
+
+
+def test_the_speed_may_be_chosen(folder: Path) -> None:
+    assert cli.main([*SAY, "--text", "Hello there.", "-q", "--speed", "1.5", "-o", "out.wav"]) == 0
+    with csm.load(str(folder), slots=1) as model:
+        speech = model.say("Hello there.", VOICE, seed=3, max_seconds=0.8, speed=1.5)
+    assert frames(Path("out.wav")) == pcm16(speech.samples)
 
 
 @pytest.mark.slow
