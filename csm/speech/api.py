@@ -40,6 +40,10 @@ class Delivery:
     stream: bool = True
     speed: float = 1.0
 
+    def delivery(self) -> "Delivery":
+        """Return these fields alone; a subclass also has texts and files."""
+        return Delivery(**{part.name: getattr(self, part.name) for part in fields(Delivery)})
+
 
 @dataclass(frozen=True)
 class VoiceSource:
@@ -120,9 +124,8 @@ class Dialogue(Delivery):
     @classmethod
     def from_utterance(cls, utterance: Utterance) -> "Dialogue":
         """Return the dialogue of one turn and one voice that an utterance is."""
-        delivery = {part.name: getattr(utterance, part.name) for part in fields(Delivery)}
         voice = VoiceSource(utterance.reference, utterance.voice, utterance.transcript)
-        return cls([DialogueTurn(0, utterance.text)], {0: voice}, **delivery)
+        return cls([DialogueTurn(0, utterance.text)], {0: voice}, **vars(utterance.delivery()))
 
 
 @dataclass(frozen=True)

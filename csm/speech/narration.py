@@ -18,10 +18,11 @@ A segment that the request's limit ends is not generated again, since every take
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from csm.engine.api import ChunkStream, Engine, Sampling
 from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import GenerationFailed, InvalidRequest
 from csm.model.conversation import Turn
+from csm.speech.api import Delivery
 from csm.speech.endings import SEVERITY, EndingDetector, FinishReason, max_seconds, min_frames
 from csm.speech.frontend import Script
 from csm.speech.history import History
@@ -43,36 +45,14 @@ log = logging.getLogger(__name__)
 MAX_RETRIES = 2
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How a text is spoken.
-
-    Attributes:
-        seed: of the first segment; the seeds of the others are derived from it.
-        temperature: see `Sampling`.
-        top_k: see `Sampling`.
-        max_seconds: of the whole audio; None for as much as the text needs.
-        max_segment_seconds: of the audio of one segment.
-        streamed: whether audio is sent while it is generated; otherwise any segment can be generated again.
-        speed: at which the client plays the audio.
-    """
-
-    seed: int
-    temperature: float
-    top_k: int
-    max_seconds: float | None
-    max_segment_seconds: float
-    streamed: bool
-    speed: float = 1.0
-
-
 class Narration:
     """Generate the audio of one request.
 
     Args:
         engine: generates the audio of each segment.
         history: the voices, and what was said already.
-        manner: how to speak.
+        delivery: how to speak. The seeds of later segments are derived from its seed.
+        max_segment_seconds: maximum audio of one segment.
         is_disconnected: polled at every frame.
         cache: of the conversation; None if there is only one segment.
         clock: returns seconds.
@@ -87,14 +67,19 @@ class Narration:
         self,
         engine: Engine,
         history: History,
-        manner: Manner,
+        delivery: Delivery,
+        max_segment_seconds: float,
         is_disconnected: Callable[[], bool],
         cache: ConversationPrefix | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine, self._history, self._manner, self._is_disconnected = engine, history, manner, is_disconnected
+        self._engine, self._history, self._is_disconnected = engine, history, is_disconnected
+        self._delivery, self._max_segment_seconds = delivery, max_segment_seconds
+        self._seed = secrets.randbits(63) if delivery.seed is None else delivery.seed
         self._rate, self._frame_rate = engine.info.sample_rate, engine.info.frame_rate
-        self._playback = Playback(self._rate, manner.max_seconds, manner.speed, manner.streamed, clock)
+        # What is generated here is made faster or slower afterwards.
+        limit = None if delivery.max_seconds is None else delivery.max_seconds * delivery.speed
+        self._playback = Playback(self._rate, limit, delivery.speed, delivery.stream, clock)
         self._cache = cache
         self._generations = 0
         self._lead = self._silence(0)
@@ -102,7 +87,7 @@ class Narration:
         self.retries = 0
         self.is_over = False
 
-    def hear(self, turn: Turn) -> None:
+    def add_context(self, turn: Turn) -> None:
         """Add a turn that was said by others, with its audio and codes."""
         self._history.add(turn)
 
@@ -205,10 +190,10 @@ class Narration:
 
     def _start(self, target: Turn, before: list[Turn]) -> ChunkStream:
         """Start a generation behind the history and the turns `before`; drop old turns that do not fit."""
-        manner = self._manner
-        limit = min(max_seconds(target.text), manner.max_segment_seconds, self._playback.left_seconds)
-        seed = (manner.seed + self._generations) % 2**63
-        sampling = Sampling(seed, manner.temperature, manner.top_k, min_frames(target.text, self._frame_rate))
+        delivery = self._delivery
+        limit = min(max_seconds(target.text), self._max_segment_seconds, self._playback.left_seconds)
+        seed = (self._seed + self._generations) % 2**63
+        sampling = Sampling(seed, delivery.temperature, delivery.top_k, min_frames(target.text, self._frame_rate))
         self._generations += 1
         while True:
             try:

@@ -1,7 +1,6 @@
 """Turn reference audio and text into PCM: everything between the HTTP layer and the engine."""
 
 import functools
-import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, nullcontext
@@ -19,11 +18,11 @@ from csm.errors import NotReady
 from csm.model.conversation import Turn
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
-from csm.speech.api import MAX_EXAMINED_SECONDS, Delivery, Detection, Dialogue, Notes, Speech, State, Status, Utterance
-from csm.speech.casting import CastReader
+from csm.speech.api import MAX_EXAMINED_SECONDS, Detection, Dialogue, Notes, Speech, State, Status, Utterance
+from csm.speech.dialogue import DialogueReader
 from csm.speech.frontend import TextFrontend
 from csm.speech.history import History
-from csm.speech.narration import Manner, Narration
+from csm.speech.narration import Narration
 from csm.speech.reference import ReferenceReader
 from csm.speech.voices.stored import StoredVoices
 
@@ -54,7 +53,9 @@ class CsmSynthesizer:
         self._frontend = TextFrontend(settings)
         self._reader = ReferenceReader(settings)
         self.voices = StoredVoices(settings, engine, self._reader)
-        self._cast_reader = CastReader(engine, self._frontend, self._reader, self.voices, settings.deadline_seconds)
+        self._dialogue_reader = DialogueReader(
+            engine, self._frontend, self._reader, self.voices, settings.deadline_seconds
+        )
         # Where speech is not marked, the mark can still be looked for.
         self._unused_perth = functools.cache(Perth.load)
         self._draining = False
@@ -94,22 +95,24 @@ class CsmSynthesizer:
         started = time.monotonic()
         # An answer that is not streamed takes memory until it has been sent, so the HTTP layer holds the
         # reservation until then.
-        with reservation if dialogue.stream else nullcontext(), ExitStack() as lent:
-            cast = self._cast_reader.read(dialogue, is_disconnected, notes, lent)
-            manner = self._manner(dialogue)
+        with reservation if dialogue.stream else nullcontext(), ExitStack() as resources:
+            prepared = self._dialogue_reader.read(dialogue, is_disconnected, notes, resources)
+            delivery = dialogue.delivery()
             # The request may run for minutes, and the files are no longer needed: free their memory.
             del dialogue
-            history = History(cast.context, HISTORY_SECONDS if len(cast.turns) == 1 else float("inf"))
+            history = History(prepared.context, HISTORY_SECONDS if len(prepared.turns) == 1 else float("inf"))
             cache = ConversationPrefix() if notes.segments > 1 else None
-            narration = Narration(self._engine, history, manner, is_disconnected, cache)
+            narration = Narration(
+                self._engine, history, delivery, self._settings.max_audio_seconds, is_disconnected, cache
+            )
             marker = None if self._perth is None else Marker(self._perth)
             try:
-                for index, turn in cast.turns.items():
+                for index, turn in prepared.turns.items():
                     if isinstance(turn, Turn):
-                        narration.hear(turn)
+                        narration.add_context(turn)
                         continue
                     notes.turn = index
-                    for samples in changed(narration.speak(turn.script, turn.role), manner.speed):
+                    for samples in changed(narration.speak(turn.script, turn.role), delivery.speed):
                         yield pcm16(samples if marker is None else marker.process(samples))
                     if narration.is_over:
                         break
@@ -134,14 +137,3 @@ class CsmSynthesizer:
         self._draining = True
         self._engine.close()
         self._reader.close()
-
-    def _manner(self, delivery: Delivery) -> Manner:
-        return Manner(
-            seed=secrets.randbits(63) if delivery.seed is None else delivery.seed,
-            temperature=delivery.temperature,
-            top_k=delivery.top_k,
-            max_seconds=None if delivery.max_seconds is None else delivery.max_seconds * delivery.speed,
-            max_segment_seconds=self._settings.max_audio_seconds,
-            streamed=delivery.stream,
-            speed=delivery.speed,
-        )

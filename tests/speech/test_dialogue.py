@@ -177,7 +177,7 @@ def test_a_turn_that_was_heard_may_be_longer_than_a_voice_and_clipped(
 def test_more_audio_than_the_context_could_hold_is_refused(
     synthesizer: CsmSynthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("csm.speech.casting.MAX_HEARD_SECONDS", 5.0)
+    monkeypatch.setattr("csm.speech.dialogue.MAX_HEARD_SECONDS", 5.0)
     heard = DialogueTurn(2, "Heard.", HEARD)
     list(converse(synthesizer, replace(TALK, turns=[heard, *TALK.turns])))
     told = refused(synthesizer, UnusableReference, replace(TALK, turns=[heard, heard, *TALK.turns]))
@@ -187,7 +187,7 @@ def test_more_audio_than_the_context_could_hold_is_refused(
 def test_silence_counts_towards_the_recordings_that_are_decoded(
     synthesizer: CsmSynthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("csm.speech.casting.MAX_HEARD_SECONDS", 5.0)
+    monkeypatch.setattr("csm.speech.dialogue.MAX_HEARD_SECONDS", 5.0)
     body = bytes(2 * 4 * 24_000) + pcm16(decode(synthetic_speech(2.0), 2.0).samples)
     late = DialogueTurn(2, "Heard.", header(24_000, len(body)) + body)
     told = refused(synthesizer, UnusableReference, replace(TALK, turns=[late, *TALK.turns]))

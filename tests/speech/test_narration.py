@@ -14,17 +14,19 @@ from csm.engine.api import Chunk, EngineInfo, Sampling
 from csm.engine.prefix_cache import ConversationPrefix
 from csm.errors import Cancelled, GenerationFailed, InvalidRequest
 from csm.model.conversation import Conversation, Turn
+from csm.speech.api import Delivery
 from csm.speech.endings import max_seconds
 from csm.speech.frontend import Script
 from csm.speech.history import History
 from csm.speech.language import Language
-from csm.speech.narration import MAX_RETRIES, Manner, Narration
+from csm.speech.narration import MAX_RETRIES, Narration
 from csm.speech.segments import Segment
 from tests.speech.frames import FRAME, FRAME_RATE, RATE, Stream, looped, silence, sound
 
 REFERENCE = Turn("0", "Heard before.", Waveform(np.zeros(RATE, np.float32), RATE))
 HISTORY_SECONDS = 15.0
-MANNER = Manner(seed=100, temperature=0.9, top_k=50, max_seconds=None, max_segment_seconds=90.0, streamed=True)
+DELIVERY = Delivery(seed=100)
+MAX_SEGMENT_SECONDS = 90.0
 
 FAILURE = GenerationFailed("the model's state is not finite")
 
@@ -119,11 +121,13 @@ SEGMENTS = [Segment(sentence, 0.25) for sentence in SENTENCES]
 
 def narration_of(
     engine: Scripted,
-    manner: Manner = MANNER,
+    delivery: Delivery = DELIVERY,
     is_disconnected: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
+    max_segment_seconds: float = MAX_SEGMENT_SECONDS,
 ) -> Narration:
-    return Narration(engine, History([REFERENCE], HISTORY_SECONDS), manner, is_disconnected, clock=clock)
+    history = History([REFERENCE], HISTORY_SECONDS)
+    return Narration(engine, history, delivery, max_segment_seconds, is_disconnected, clock=clock)
 
 
 def script(segments: list[Segment], lead: float = 0.0) -> Script:
@@ -131,9 +135,9 @@ def script(segments: list[Segment], lead: float = 0.0) -> Script:
 
 
 def narrate(
-    engine: Scripted, segments: list[Segment] = SEGMENTS, manner: Manner = MANNER
+    engine: Scripted, segments: list[Segment] = SEGMENTS, delivery: Delivery = DELIVERY
 ) -> tuple[Narration, list[Samples]]:
-    narration = narration_of(engine, manner)
+    narration = narration_of(engine, delivery)
     return narration, list(narration.speak(script(segments)))
 
 
@@ -190,7 +194,7 @@ def test_a_later_segment_that_ends_badly_is_made_again_with_another_seed(
     bad: Frames, reason: str, streamed: bool
 ) -> None:
     engine = Scripted(lambda text, number: bad if text == SENTENCES[2] and number == 0 else spoken(text))
-    narration, _ = narrate(engine, manner=replace(MANNER, streamed=streamed))
+    narration, _ = narrate(engine, delivery=replace(DELIVERY, stream=streamed))
     assert engine.texts == [*SENTENCES[:3], *SENTENCES[2:]]
     assert narration.finish_reason == "stop" and narration.retries == 1
     seeds = [sampling.seed for _, sampling, _ in engine.asked]
@@ -275,7 +279,7 @@ def test_the_first_segment_is_sent_at_once_and_not_made_again() -> None:
     narration, _ = narrate(engine)
     assert engine.texts == SENTENCES and narration.finish_reason == "silence"
     whole = Scripted(engine.turn)
-    narration, _ = narrate(whole, manner=replace(MANNER, streamed=False))
+    narration, _ = narrate(whole, delivery=replace(DELIVERY, stream=False))
     assert whole.texts[:2] == [SENTENCES[0]] * 2
 
 
@@ -323,14 +327,14 @@ def test_a_fast_engines_segment_is_held_until_it_is_whole() -> None:
 @pytest.mark.parametrize("limit", [0.5, 4.0, 4.00001, 9.0, 30.0, 3 * 1.1])
 def test_the_limit_of_the_request_is_kept_to_the_sample_and_told(limit: float) -> None:
     engine = Scripted()
-    narration, sent = narrate(engine, manner=replace(MANNER, max_seconds=limit))
+    narration, sent = narrate(engine, delivery=replace(DELIVERY, max_seconds=limit))
     assert sum(map(len, sent)) == round(limit * RATE)
     assert narration.finish_reason == "length" and narration.retries == 0
     assert all(frames <= round(limit * FRAME_RATE) for _, _, frames in engine.asked)
 
 
 def test_a_limit_that_is_not_reached_changes_nothing() -> None:
-    narration, sent = narrate(Scripted(), manner=replace(MANNER, max_seconds=600.0))
+    narration, sent = narrate(Scripted(), delivery=replace(DELIVERY, max_seconds=600.0))
     unlimited = narrate(Scripted())[1]
     assert narration.finish_reason == "stop" and sum(map(len, sent)) == sum(map(len, unlimited))
 
@@ -338,7 +342,7 @@ def test_a_limit_that_is_not_reached_changes_nothing() -> None:
 def test_frames_are_capped_by_the_text_and_by_the_setting() -> None:
     engine = Scripted()
     narrate(engine, SEGMENTS[:1])
-    narrate(engine, SEGMENTS[:1], replace(MANNER, max_segment_seconds=3.0))
+    list(narration_of(engine, max_segment_seconds=3.0).speak(script(SEGMENTS[:1])))
     assert [frames for _, _, frames in engine.asked] == [round(max_seconds(SENTENCES[0]) * FRAME_RATE), 38]
     assert engine.asked[0][1].min_frames > 0
 
@@ -388,7 +392,7 @@ def test_the_history_is_left_out_where_the_context_has_no_room_for_it() -> None:
 
 def test_old_turns_are_dropped_in_blocks_where_the_context_is_full_but_never_the_voice() -> None:
     engine = Scripted(refuses=lambda conversation: len(conversation.said) > 5)
-    narration = Narration(engine, History([REFERENCE]), MANNER, lambda: False)
+    narration = Narration(engine, History([REFERENCE]), DELIVERY, MAX_SEGMENT_SECONDS, lambda: False)
     list(narration.speak(script(SEGMENTS)))
     assert [len(conversation.said) for conversation, _, _ in engine.asked] == [0, 1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5]
     assert all(conversation.context == (REFERENCE,) for conversation, _, _ in engine.asked)
@@ -415,8 +419,8 @@ def test_silence_at_the_beginning_is_sent_with_the_first_audio() -> None:
 
 @pytest.mark.parametrize("limit", [0.16, None])
 def test_a_turn_of_nothing_but_silence_is_tried_again_and_then_an_error(limit: float | None) -> None:
-    manner = replace(MANNER, max_seconds=limit)
+    delivery = replace(DELIVERY, max_seconds=limit)
     engine = Scripted(lambda text, number: [silence(10)] if number == 0 else spoken(text))
-    assert narrate(engine, SEGMENTS[:1], manner)[1]
+    assert narrate(engine, SEGMENTS[:1], delivery)[1]
     with pytest.raises(GenerationFailed):
-        narrate(Scripted(lambda text, number: [silence(40)]), SEGMENTS[:1], manner)
+        narrate(Scripted(lambda text, number: [silence(40)]), SEGMENTS[:1], delivery)

@@ -161,9 +161,10 @@ class FakeSynthesizer:
     ) -> Generator[bytes, None, None]:
         self.conversed.append(dialogue)
         with reservation:
-            for notes.turn, turn in enumerate(dialogue.turns):
+            for index, turn in enumerate(dialogue.turns):
                 if turn.audio is not None:
                     continue
+                notes.turn = index
                 script = Script.parse(turn.text or "")
                 notes.segments += 1
                 for said in range(script.chunks):

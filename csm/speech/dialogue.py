@@ -22,11 +22,11 @@ MAX_HEARD_SECONDS = 180.0
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class SpokenTurn:
     """A turn that is to be spoken.
 
     Attributes:
-        role: of its speaker.
+        role: the role of its speaker.
         script: what to say.
     """
 
@@ -35,20 +35,20 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Cast:
-    """A dialogue that can be performed.
+class PreparedDialogue:
+    """A dialogue whose texts and recordings are read, so that it can be spoken.
 
     Attributes:
         context: the turns of the reference audio of those who speak, encoded.
-        turns: by their index in the dialogue: `Turn` if it was heard, `Line` if it is to be spoken. A turn that serves
-            as reference audio is in the context instead.
+        turns: by their index in the dialogue: `Turn` if it was heard, `SpokenTurn` if it is to be spoken. A turn that
+            serves as reference audio is in the context instead.
     """
 
     context: Sequence[Turn]
-    turns: Mapping[int, Turn | Line]
+    turns: Mapping[int, Turn | SpokenTurn]
 
 
-class CastReader:
+class DialogueReader:
     """Reads dialogues.
 
     Args:
@@ -70,14 +70,16 @@ class CastReader:
         self._engine, self._frontend, self._reader, self._voices = engine, frontend, reader, voices
         self._deadline_seconds = deadline_seconds
 
-    def read(self, dialogue: Dialogue, is_disconnected: Callable[[], bool], notes: Notes, lent: ExitStack) -> Cast:
-        """Return the cast of a dialogue. Texts are read first, since that is fast and fails most often.
+    def read(
+        self, dialogue: Dialogue, is_disconnected: Callable[[], bool], notes: Notes, resources: ExitStack
+    ) -> PreparedDialogue:
+        """Return a dialogue that can be spoken. Texts are read first, since that is fast and fails most often.
 
         Args:
-            dialogue: to read.
+            dialogue: the request.
             is_disconnected: polled while this waits.
-            notes: to fill in.
-            lent: to be closed when the stored voices are no longer needed.
+            notes: filled in with what is found out.
+            resources: to be closed when the stored voices are no longer in use.
 
         Raises:
             InvalidRequest: there is nothing to say in a turn.
@@ -85,13 +87,13 @@ class CastReader:
             DeadlineExceeded, GenerationFailed, StorageFailed: the server failed.
             Cancelled: the client disconnected.
         """
-        turns: dict[int, Turn | Line] = {**self._lines(dialogue, notes)}
+        turns: dict[int, Turn | SpokenTurn] = {**self._spoken_turns(dialogue, notes)}
         speaking = {turn.speaker for turn in dialogue.turns if turn.audio is None}
         context: dict[int, Turn] = {}
         deadline = time.monotonic() + self._deadline_seconds
         for speaker in sorted(speaking & dialogue.voices.keys()):
             with _locating(dialogue, f"the voice of speaker {speaker}"):
-                context[speaker] = self._reference(dialogue, speaker, is_disconnected, deadline, notes, lent)
+                context[speaker] = self._reference(dialogue, speaker, is_disconnected, deadline, notes, resources)
         seconds = 0.0
         for index, turn in enumerate(dialogue.turns):
             if turn.audio is None:
@@ -110,19 +112,19 @@ class CastReader:
                 _note(notes, heard.transcript_source)
             else:
                 turns[index] = said
-        return Cast([turn for _, turn in sorted(context.items())], dict(sorted(turns.items())))
+        return PreparedDialogue([turn for _, turn in sorted(context.items())], dict(sorted(turns.items())))
 
-    def _lines(self, dialogue: Dialogue, notes: Notes) -> dict[int, Line]:
-        lines: dict[int, Line] = {}
+    def _spoken_turns(self, dialogue: Dialogue, notes: Notes) -> dict[int, SpokenTurn]:
+        spoken: dict[int, SpokenTurn] = {}
         for index, turn in enumerate(dialogue.turns):
             if turn.audio is None:
                 with _locating(dialogue, f"turns[{index}]", "."):
-                    lines[index] = Line(str(turn.speaker), self._frontend.prepare(turn.text or ""))
-        scripts = [line.script for line in lines.values()]
+                    spoken[index] = SpokenTurn(str(turn.speaker), self._frontend.prepare(turn.text or ""))
+        scripts = [turn.script for turn in spoken.values()]
         notes.segments = sum(len(script.segments) for script in scripts)
         languages = [script.language.code for script in scripts]
         notes.language = next((code for code in languages if code != "en"), "en")
-        return lines
+        return spoken
 
     def _reference(
         self,
@@ -131,12 +133,14 @@ class CastReader:
         is_disconnected: Callable[[], bool],
         deadline: float,
         notes: Notes,
-        lent: ExitStack,
+        resources: ExitStack,
     ) -> Turn:
         """Return the turn of a speaker's reference audio, encoded."""
         source = dialogue.voices[speaker]
         if source.reference is None:
-            info, voice = lent.enter_context(self._voices.opened(dialogue.owner, source.voice or "", is_disconnected))
+            info, voice = resources.enter_context(
+                self._voices.opened(dialogue.owner, source.voice or "", is_disconnected)
+            )
             _note(notes, info.transcript_source)
             return reference_turn(voice, str(speaker))
         reference = self._reader.read(source.reference, source.transcript, is_disconnected, deadline=deadline)
@@ -169,7 +173,7 @@ class CastReader:
 
 @contextmanager
 def _locating(dialogue: Dialogue, place: str, separator: str = ": ") -> Iterator[None]:
-    """Put the place in a dialogue before the message of an error; a single text is no dialogue."""
+    """Put the place in the dialogue before the message of an error; a request with one turn needs no place."""
     try:
         yield
     except (InvalidRequest, UndecodableAudio, UnusableReference, UnknownVoice) as error:
