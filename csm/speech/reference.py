@@ -45,12 +45,19 @@ class ReferenceReader:
 
     Args:
         settings: of the server.
+        transcriber: recognises words; by default, the one that the settings select.
+        decoders: limits how many files are decoded at once; by default, one for each processor.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transcriber: Transcriber | None = None,
+        decoders: threading.Semaphore | None = None,
+    ) -> None:
         self._settings = settings
-        self._transcriber = Transcriber.from_settings(settings)
-        self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._transcriber = transcriber or Transcriber.from_settings(settings)
+        self._decoders = decoders or threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def read(
         self,

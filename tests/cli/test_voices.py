@@ -1,7 +1,6 @@
 """`csm voices` on a folder here and on a real server, with the same results."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from csm.cli import main
 from tests.corpus.voices import voice_file
 from tests.real_server import real_server
 from tests.reference_audio import VOICE
+from tests.speech.voices.stored_files import stored_files
 
 ADD = ["add", "Ann", str(VOICE), "--transcript", "Heard before.", "--consent", "I am the speaker."]
 
@@ -59,7 +59,7 @@ def test_a_voice_is_added_shown_moved_and_deleted(
     file = tmp_path / "ann.safetensors"
     run(capsys, *where, "export", "Ann", "-o", str(file))
     run(capsys, *where, "delete", "Ann")
-    assert os.listdir(folder) == []
+    assert stored_files(folder) == []
     assert "there is no voice Ann" in run(capsys, *where, "delete", "Ann", status=1)
     again = shown(capsys, *where, "import", str(file), "--name", "Bea")
     assert (again["name"], again["transcript"]) == ("Bea", "Heard before.")

@@ -1,7 +1,6 @@
 """Stored voices on the real server: made over HTTP, kept over a restart, spoken with without encoding, deleted."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tests import raw_http
 from tests.corpus.voices import damaged
 from tests.real_server import SHORT_FIELDS, RealServer, real_server
 from tests.reference_audio import VOICE, synthetic_speech
+from tests.speech.voices.stored_files import stored_files
 
 URL = "/v1/audio/voices"
 WORDS = VOICE.with_suffix(".txt").read_text().strip()
@@ -68,7 +68,7 @@ def test_a_voice_lives_from_its_recording_to_its_deletion(tmp_path: Path) -> Non
         for word in (voice["id"], "Ann"):
             assert say(server, word).body == spoken.body
         assert encodings(server) == encoded, "a restarted server speaks with a stored voice without encoding it"
-        assert ask(server, "DELETE", f"/{voice['id']}").status == 204 and os.listdir(folder) == []
+        assert ask(server, "DELETE", f"/{voice['id']}").status == 204 and stored_files(folder) == []
         assert say(server, "Ann").status == 404
         imported = ask(server, "POST", "/import", form(("file", exported)))
         assert imported.status == 201, imported.body

@@ -8,6 +8,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from tests.corpus.voices import damaged, voice_file
+from tests.speech.voices.stored_files import stored_files
 from tests.web.requests import clone_form
 
 URL = "/v1/audio/voices"
@@ -225,7 +226,7 @@ def test_names_with_slashes_or_control_characters_are_refused(client, folder, na
     for answer in answers:
         status, message = refusal(answer)
         assert status == 400 and answer.json["error"]["param"] == "name" and (not name.strip() or name not in message)
-    assert [path.name for path in folder.iterdir()] == [f"{kept}.safetensors"]
+    assert stored_files(folder) == [f"{kept}.safetensors"]
 
 
 def test_names_are_normalised(client):
@@ -296,7 +297,7 @@ def test_ids_that_look_like_paths_find_nothing(client, folder, one, tmp_path):
 def test_files_that_are_no_voices_are_refused(client, folder, content):
     status, message = refusal(import_file(client, content))
     assert status == 400 and ("cannot be imported" in message or (not content and "empty" in message))
-    assert not folder.exists() or [*folder.iterdir()] == []
+    assert not folder.exists() or stored_files(folder) == []
 
 
 def test_a_broken_file_in_the_folder_does_not_break_the_list(client, folder):

@@ -12,6 +12,7 @@ if sys.platform != "win32":
     import fcntl
 
 TEMPORARY = ".tmp"
+LOCK = ".lock"
 
 
 def write(path: Path, content: bytes) -> None:
@@ -55,12 +56,13 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, for which other processes wait; Windows has no such lock.
 
     Raises:
-        OSError: the folder cannot be opened.
+        OSError: the folder cannot be written.
     """
     if sys.platform == "win32":
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    # A file of its own, because on NFS only what is open for writing can be locked.
+    descriptor = os.open(folder / LOCK, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -69,7 +71,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what interrupted writes left behind. A write that is in progress in another process then fails."""
+    """Remove what interrupted writes left behind. A write in progress then fails, so hold the lock meanwhile."""
     for path in folder.glob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):
             path.unlink()

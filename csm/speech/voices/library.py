@@ -59,9 +59,13 @@ class VoiceLibrary:
         return cls(folder, settings.max_voices, settings.aliases, NO_KEYS if settings.is_open_to_all else None)
 
     def sweep(self) -> None:
-        """Remove what interrupted writes left behind."""
-        for folder in self._index.folders:
-            disk.sweep(folder)
+        """Remove what interrupted writes left behind, when no other process is writing."""
+        if self._folder is None:
+            return
+        # A folder that cannot be written has nothing to remove.
+        with contextlib.suppress(OSError), disk.locked(self._folder):
+            for folder in self._index.folders:
+                disk.sweep(folder)
 
     def warn(self) -> None:
         """Log what is wrong with the configuration, though not so wrong that the server cannot start."""

@@ -375,7 +375,8 @@ export interface components {
          * ConversationBody
          * @description A conversation: turns that were heard are its context, the others are spoken.
          *
-         *     In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file.
+         *     In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file. No part may be
+         *     named twice: each would be decoded twice.
          * @example {
          *       "script": "Ann: Good morning.",
          *       "voices": {
@@ -459,7 +460,8 @@ export interface components {
          * ConversationBody
          * @description A conversation: turns that were heard are its context, the others are spoken.
          *
-         *     In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file.
+         *     In a form, `turns` and `voices` are JSON, in which audio is the name of the part that has the file. No part may be
+         *     named twice: each would be decoded twice.
          * @example {
          *       "script": "Ann: Good morning.",
          *       "voices": {

@@ -12,6 +12,7 @@ from csm.settings import load
 from csm.speech.voices.library import VoiceLibrary
 from tests.corpus.voices import voice_file
 from tests.paths import ROOT
+from tests.speech.voices.stored_files import stored_files
 
 CHANGE = """
 import os, signal, sys
@@ -68,7 +69,7 @@ def test_every_kill_leaves_the_old_or_the_new(change: str, tmp_path: Path) -> No
         for info in voices:
             wanted = voice_file(1 if change == "add" and info.name == "Bea" else 0)
             assert again.read("alice", info.id).samples.tolist() == wanted.samples.tolist()
-        assert len(os.listdir(folder)) == len(voices), "nothing is left over"
+        assert len(stored_files(folder)) == len(voices), "nothing is left over"
         seen.append(sorted(info.name for info in voices))
         if run.returncode == 0:
             break

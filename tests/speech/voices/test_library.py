@@ -18,6 +18,7 @@ from csm.speech.voices.library import VoiceLibrary
 from tests import mount_namespaces
 from tests.corpus.voices import damaged, voice_file
 from tests.paths import ROOT
+from tests.speech.voices.stored_files import stored_files
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def test_updated_codes_are_kept_and_do_not_bring_a_deleted_voice_back(folder: Pa
     assert names(library, "alice") == ["Bea", "default"]
     library.delete("alice", info.id)
     library.update(voice)
-    assert os.listdir(folder) == []
+    assert stored_files(folder) == []
 
 
 def test_processes_that_change_voices_wait_for_each_other(folder: Path, library: VoiceLibrary) -> None:
@@ -317,5 +318,5 @@ def test_what_an_interrupted_write_leaves_is_swept_at_the_start(folder: Path, li
     for place in (folder, folder / "shared"):
         (place / f".{info.id}.safetensors.0a1b2c3d{disk.TEMPORARY}").write_bytes(b"half")
     opened(folder).sweep()
-    assert sorted(os.listdir(folder)) == ["shared", f"{info.id}.safetensors"]
+    assert stored_files(folder) == ["shared", f"{info.id}.safetensors"]
     assert os.listdir(folder / "shared") == ["narrator.safetensors"]

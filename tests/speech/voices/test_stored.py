@@ -24,14 +24,16 @@ from csm.errors import (
     UnusableReference,
 )
 from csm.speech.build import build
+from csm.speech.reference import ReferenceReader
 from csm.speech.synthesizer import CsmSynthesizer
 from csm.speech.voices.api import VoiceDraft, VoiceInfo
 from csm.speech.voices.file import VoiceFile
-from csm.speech.voices.stored import PAUSE_SECONDS
+from csm.speech.voices.stored import PAUSE_SECONDS, StoredVoices
 from tests.corpus.voices import damaged, voice_file
 from tests.reference_audio import synthetic_speech
 from tests.speech.fake_engine import FakeEngine
 from tests.speech.utterances import REFERENCE_AUDIO, speak, speech_settings, utterance
+from tests.speech.voices.stored_files import stored_files
 
 
 def never() -> bool:
@@ -202,13 +204,24 @@ def test_only_the_first_recording_may_be_cut(make: Callable[..., CsmSynthesizer]
     assert info.seconds < 2
 
 
+@pytest.fixture
+def with_reader(tmp_path: Path, engine: FakeEngine) -> Callable[..., StoredVoices]:
+    """Return stored voices whose reader has another transcriber or other decoders than the settings select."""
+    settings = speech_settings(voices_dir=tmp_path / "voices")
+    return lambda **parts: StoredVoices(settings, engine, ReferenceReader(settings, **parts))
+
+
 class Recognizer:
-    """Recognizes the recordings one after the other."""
+    """Recognizes the recordings one after the other, while `door` is open."""
 
     def __init__(self, *words: str | None) -> None:
         self.words = list(words)
+        self.begun, self.door = threading.Event(), threading.Event()
+        self.door.set()
 
     def recognize(self, _: Any) -> str | None:
+        self.begun.set()
+        assert self.door.wait(60)
         return self.words.pop(0)
 
 
@@ -220,12 +233,14 @@ class Recognizer:
     ],
 )
 def test_missing_words_are_recognized_and_all_or_none_are_kept(
-    words: tuple[str | None, ...], transcript: str, source: str, synthesizer: CsmSynthesizer
+    words: tuple[str | None, ...], transcript: str, source: str, with_reader: Callable[..., StoredVoices]
 ) -> None:
-    transcriber = synthesizer._reader._transcriber = Transcriber(lambda: Recognizer(*words))
-    info = create(synthesizer, synthetic_speech(seed=1), synthetic_speech(seed=2), transcripts=())
+    voices = with_reader(transcriber=Transcriber(lambda: Recognizer(*words, "Other words.", "And others.")))
+    recordings = synthetic_speech(seed=1), synthetic_speech(seed=2)
+    info = voices.create(draft(*recordings, transcripts=()), "alice", never)
     assert (info.transcript, info.transcript_source) == (transcript, source)
-    assert not transcriber._voices, "the words are in the file only"
+    again = voices.create(draft(*recordings, name="Bea", transcripts=()), "alice", never)
+    assert again.transcript == "Other words. And others.", "the words are in the file only"
 
 
 @pytest.mark.parametrize(
@@ -252,11 +267,11 @@ def test_without_a_folder_nothing_is_decoded(engine: FakeEngine, monkeypatch: py
         create(CsmSynthesizer(speech_settings(), engine, {}))
 
 
-def test_a_client_that_disconnects_stores_nothing(synthesizer: CsmSynthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    synthesizer._reader._decoders = threading.BoundedSemaphore(1)
-    with synthesizer._reader._decoders, pytest.raises(Cancelled):
-        synthesizer.voices.create(draft(), "alice", lambda: True)
-    assert len(synthesizer.voices.available("alice")) == 1
+def test_a_client_that_disconnects_stores_nothing(with_reader: Callable[..., StoredVoices]) -> None:
+    voices = with_reader(decoders=threading.Semaphore(0))
+    with pytest.raises(Cancelled):
+        voices.create(draft(), "alice", lambda: True)
+    assert [info.id for info in voices.available("alice")] == ["default"]
 
 
 def test_the_sample_is_the_audio_that_the_model_hears(synthesizer: CsmSynthesizer, engine: FakeEngine) -> None:
@@ -316,7 +331,7 @@ def shared_voices(tmp_path_factory: pytest.TempPathFactory) -> CsmSynthesizer:
 def test_nothing_of_a_deleted_voice_is_left(synthesizer: CsmSynthesizer, engine: FakeEngine, tmp_path: Path) -> None:
     info = create(synthesizer)
     synthesizer.voices.delete("alice", info.id)
-    assert [*(tmp_path / "voices").iterdir()] == []
+    assert stored_files(tmp_path / "voices") == []
     assert engine.forgotten == [engine.encoded[0].audio.fingerprint]
     with pytest.raises(UnknownVoice):
         synthesizer.voices.get("alice", info.id)
@@ -345,20 +360,14 @@ def test_a_voice_that_another_server_deletes_is_forgotten_with_the_next_request(
     assert here.forgotten == [engine.encoded[0].audio.fingerprint] == engine.forgotten
 
 
-def test_words_that_are_recognised_for_nobody_are_not_kept(synthesizer: CsmSynthesizer) -> None:
-    begun, door = threading.Event(), threading.Event()
-
-    class Slow:
-        def recognize(self, _: Any) -> str:
-            begun.set()
-            assert door.wait(60)
-            return "Words."
-
-    transcriber = synthesizer._reader._transcriber = Transcriber(Slow)
+def test_words_that_are_recognised_for_nobody_are_not_kept(with_reader: Callable[..., StoredVoices]) -> None:
+    recognizer = Recognizer("Words of the one who left.", "Words of the next.")
+    recognizer.door.clear()
+    voices = with_reader(transcriber=Transcriber(lambda: recognizer))
     with pytest.raises(Cancelled):
-        synthesizer.voices.create(draft(transcripts=()), "alice", begun.is_set)
-    door.set()
-    assert not transcriber._voices
+        voices.create(draft(transcripts=()), "alice", recognizer.begun.is_set)
+    recognizer.door.set()
+    assert voices.create(draft(transcripts=()), "alice", never).transcript == "Words of the next."
 
 
 @pytest.fixture(scope="module")
