@@ -12,7 +12,7 @@ from tests import raw_http
 from tests.page.conftest import OTHER_KEY, QUOTA
 from tests.page.visitor import KEY, LONG
 from tests.polling import wait_until
-from tests.real_server import LONG_FIELDS, clone_request, real_server
+from tests.real_server import clone_request, real_server
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_a_full_server_is_explained(visitor, server):
     visitor.enter_key()
     visitor.choose_file()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(clone_request(**LONG_FIELDS))
+        connection.sendall(clone_request(text=2 * LONG, max_seconds="600"))
         wait_until(lambda: server.health()["running"] == 1)
         expect(visitor.page.get_by_text("Busy: 1 in progress")).to_be_visible()
         visitor.speak()
