@@ -14,10 +14,11 @@ from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
 from csm.audio.encoders.wav import header
 from csm.audio.waveform import Waveform
+from csm.engine.api import Engine
 from csm.errors import CsmError, DeadlineExceeded, InvalidRequest, UndecodableAudio, UnknownVoice, UnusableReference
 from csm.model.conversation import Conversation
 from csm.speech import Dialogue, DialogueTurn, Speech, VoiceSource
-from csm.speech.build import build
+from csm.speech.build import make_engine
 from csm.speech.synthesizer import CsmSynthesizer
 from tests.reference_audio import synthetic_speech
 from tests.speech.fake_engine import FakeEngine
@@ -59,7 +60,7 @@ def words(turns: Any) -> list[tuple[str, str]]:
 def refused(synthesizer: CsmSynthesizer, kind: type[CsmError], dialogue: Dialogue) -> str:
     with pytest.raises(kind) as told:
         list(converse(synthesizer, dialogue))
-    assert synthesizer._admission.reserved == 0
+    assert (synthesizer.status().running, synthesizer.status().waiting) == (0, 0)
     return str(told.value)
 
 
@@ -246,14 +247,15 @@ class Released(bytearray):
 
 @pytest.fixture
 def perform(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
-    """Return a function that lets a tiny model speak a dialogue, with the settings given."""
+    """Return a function that lets a tiny model speak a dialogue, with the settings given; `adapt` wraps its engine."""
     # The noise of a random model has no end, and what ended badly would be no context.
     monkeypatch.setattr("csm.speech.takes.Take.is_good", True)
     dialogue = replace(TALK, turns=[DialogueTurn(2, "Heard.", HEARD), *TALK.turns], temperature=0.0, seed=1)
 
-    def heard(**given: Any) -> bytes:
+    def heard(adapt: Callable[[Engine], Any] = lambda engine: engine, **given: Any) -> bytes:
         model = {"model": str(tiny()), "device": "cpu", "precision": "float32"}
-        synthesizer = build(speech_settings(**{**model, "max_audio_seconds": 2.0, **given}))
+        settings = speech_settings(**{**model, "max_audio_seconds": 2.0, **given})
+        synthesizer = CsmSynthesizer(settings, adapt(make_engine(settings, tiny())), {})
         try:
             return b"".join(converse(synthesizer, dialogue))
         finally:
@@ -262,12 +264,24 @@ def perform(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Calla
     return heard
 
 
-def test_keys_and_values_that_are_kept_change_nothing_that_is_heard(
-    perform: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+class WithoutPrefix:
+    """An engine that keeps no keys and values from one turn to the next."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def generate(self, *turn: Any, cache: Any, **given: Any) -> Any:
+        """See `Engine.generate`."""
+        assert cache is not None
+        return self.engine.generate(*turn, **given)
+
+
+def test_keys_and_values_that_are_kept_change_nothing_that_is_heard(perform: Callable[..., bytes]) -> None:
     kept = perform()
-    monkeypatch.setattr("csm.speech.synthesizer.ConversationPrefix", lambda: None)
-    assert len(kept) == 3 * 2 * 48_000 and perform() == kept
+    assert len(kept) == 3 * 2 * 48_000 and perform(WithoutPrefix) == kept
 
 
 def test_the_engine_of_transformers_speaks_dialogues_too(perform: Callable[..., bytes]) -> None:

@@ -1,12 +1,10 @@
 """From reference audio and text to PCM, with a fake engine."""
 
-import os
 import struct
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -46,7 +44,8 @@ def synthesizer(engine: FakeEngine) -> CsmSynthesizer:
 
 
 def reserved(synthesizer: CsmSynthesizer) -> int:
-    return synthesizer._admission.reserved
+    status = synthesizer.status()
+    return status.running + status.waiting
 
 
 def test_each_chunk_of_the_engine_is_one_chunk_of_pcm(synthesizer: CsmSynthesizer) -> None:
@@ -241,12 +240,12 @@ def test_draining_refuses_new_requests_and_finishes_running_ones(
     assert engine.is_closed
 
 
-def test_closing_ends_the_recogniser(engine: FakeEngine) -> None:
-    synthesizer = CsmSynthesizer(speech_settings(transcriber="base.en"), engine, {})
-    synthesizer.close()
-    assert synthesizer._reader._transcriber is not None
-    assert synthesizer._reader._transcriber.transcribe(Waveform(np.zeros(2400, np.float32), 24_000)) is None
-    assert synthesizer._reader._transcriber._thread is None, "nothing was begun"
+def test_closing_ends_the_recogniser(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    recognizer = Recognizer("Words.")
+    transcriber = Transcriber(lambda: recognizer)
+    monkeypatch.setattr(Transcriber, "from_settings", lambda settings: transcriber)
+    CsmSynthesizer(speech_settings(), engine, {}).close()
+    assert transcriber.transcribe(Waveform(np.zeros(2400, np.float32), 24_000)) is None and recognizer.asked == 0
 
 
 def test_a_lost_device_makes_the_synthesizer_unhealthy() -> None:
@@ -377,10 +376,15 @@ class Recognizer:
     ],
 )
 def test_a_missing_transcript_is_recognized_or_left_empty(
-    words: str | None, given: str | None, source: str, transcript: str, engine: FakeEngine
+    words: str | None,
+    given: str | None,
+    source: str,
+    transcript: str,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Transcriber, "from_settings", lambda settings: Transcriber(lambda: Recognizer(words)))
     synthesizer = CsmSynthesizer(speech_settings(), engine, {})
-    synthesizer._reader._transcriber = Transcriber(lambda: Recognizer(words))
     speech = speak(synthesizer, utterance(transcript=given))
     next(speech)
     assert speech.notes.transcript_source == source
@@ -404,12 +408,14 @@ def test_what_should_be_better_about_the_reference_audio_is_noted_before_the_fir
     speech.close()
 
 
-def test_a_recording_to_be_examined_waits_for_a_decoder(engine: FakeEngine) -> None:
-    synthesizer = CsmSynthesizer(speech_settings(deadline_seconds=0.1), engine, {})
-    with ExitStack() as slots:
-        for _ in range(os.cpu_count() or 1):
-            slots.enter_context(synthesizer._reader._decoders)
+def test_a_recording_to_be_examined_waits_for_a_decoder(decoding: Decoding) -> None:
+    synthesizer = CsmSynthesizer(speech_settings(queue=9, deadline_seconds=0.1), FakeEngine(), {})
+    with ThreadPoolExecutor(2) as pool:
+        heard = [pool.submit(lambda: list(speak(synthesizer, utterance()))) for _ in range(2)]
+        wait_until(lambda: decoding.now == 2)
         with pytest.raises(DeadlineExceeded):
             synthesizer.detect_watermark(b"no audio")
+        decoding.go.set()
+        assert all(len(one.result()) == 3 for one in heard)
     with pytest.raises(UndecodableAudio):
         synthesizer.detect_watermark(b"no audio")
