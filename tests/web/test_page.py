@@ -74,12 +74,9 @@ def test_a_server_without_keys_shows_it_to_this_machine_only(make_client):
 
 
 def test_the_page_is_told_what_it_must_know(make_client):
-    told = make_client(max_upload_mb=2, max_text_chars=300, require_consent=True, transcriber="base.en").get(
-        "/page.json"
-    )
+    told = make_client(max_upload_mb=2, max_text_chars=300, transcriber="base.en").get("/page.json")
     assert told.json == {
         "key_required": True,
-        "consent_required": True,
         "max_text_chars": 300,
         "max_upload_bytes": 2_000_000,
         "max_reference_seconds": 30,

@@ -31,7 +31,6 @@ def blueprint(settings: Settings) -> Blueprint:
         """Return what the page must know before it can send a request."""
         return {
             "key_required": settings.has_keys,
-            "consent_required": settings.require_consent,
             "max_text_chars": settings.max_text_chars,
             "max_upload_bytes": settings.max_upload_bytes,
             "max_reference_seconds": settings.max_reference_seconds,

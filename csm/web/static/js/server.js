@@ -16,7 +16,7 @@ export class ServerError extends Error {
 
 /**
  * What the page must know before it sends a request; see `page` in csm/web/routes/page.py.
- * @typedef {{key_required: boolean, consent_required: boolean, max_text_chars: number, max_upload_bytes: number,
+ * @typedef {{key_required: boolean, max_text_chars: number, max_upload_bytes: number,
  *   max_reference_seconds: number, recognizes_transcripts: boolean, stores_voices: boolean}} Limits
  */
 
