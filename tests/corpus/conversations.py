@@ -93,6 +93,7 @@ def _too_many(m: Maker) -> Requests:
     yield m.json({"script": "".join(f"speaker {n}: x\n" for n in range(60))}), INVALID
     yield m.json({"turns": [TURN], "voices": {f"voice {n}": "default" for n in range(5_000)}}), INVALID
     yield m.json({"turns": [TURN | {"text": "x" * 9_000}] * 3, "voices": voices}), INVALID
+    yield m.json({"turns": [TURN | {"audio": m.noise()}] * 60 + [TURN], "voices": voices}), INVALID
     yield m.json({"turns": [TURN | {"audio": "A" * 8_000_000}] * 2}), TOO_LARGE | INVALID
     yield m.form(("turns", [TURN], False), *((f"file{n}", b"x", True) for n in range(500))), TOO_LARGE
 
@@ -132,6 +133,9 @@ def _files(m: Maker) -> Requests:
     data = m.rng.randbytes(300)
     yield m.form(turns, voices, ("file", data, True)), NO_AUDIO
     yield m.form(turns, voices), UNKNOWN_VOICE
+    heard = TURN | {"audio": "file"}
+    yield m.form(("turns", [heard] * 60 + [TURN], False), ("file", data, True)), INVALID
+    yield m.form(("turns", [heard, TURN], False), voices, ("file", data, True)), INVALID
     yield m.form(turns, voices, ("file", b"", True)), INVALID
     yield m.form(turns, voices, ("file", data, True), ("file", data, True)), INVALID
     yield m.form(turns, voices, ("file", data, True), ("file", b"x", False)), INVALID
