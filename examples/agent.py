@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_TURNS = 8
-"""Turns that are sent along. A request may have 10 MB, and all its turns together 180 s of audio."""
+"""Turns that are sent along. A request may have 10 MB and 16 recordings, and all its turns together 180 s of audio."""
 
 
 @dataclass
