@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from csm.web.continuity import SimulatedPlayer
+from csm.audio.continuity import SimulatedPlayer
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from csm import log
+from csm.audio.continuity import SimulatedPlayer
 from csm.web import request_id
-from csm.web.continuity import SimulatedPlayer
 
 logger = logging.getLogger("csm.web")
 

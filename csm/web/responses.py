@@ -12,11 +12,11 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from csm import errors, log
+from csm.audio.continuity import SimulatedPlayer
 from csm.audio.encoders import FORMATS, Encoder, Format, make_encoder
 from csm.speech import SAMPLE_RATE, Speech
 from csm.web import access_log
 from csm.web.access_log import Access
-from csm.web.continuity import SimulatedPlayer
 from csm.web.disconnect import Environ, limit_writes, reset_http_1_0, write_deadline
 from csm.web.event_stream import EventEncoder
 from csm.web.parts import PartsEncoder

@@ -1,6 +1,6 @@
 """The player that is simulated for each streamed answer."""
 
-from csm.web.continuity import BUFFER_SECONDS, SimulatedPlayer
+from csm.audio.continuity import BUFFER_SECONDS, SimulatedPlayer
 
 
 def play(*pieces: tuple[float, float]) -> SimulatedPlayer:
