@@ -19,6 +19,7 @@ class Codec:
         options: of the encoder.
         muxing: options of the container.
         streaming: further options of the container if the output cannot be rewritten at the end.
+        delay_bytes: at the start of a stream, which hold nothing but the delay of the encoder, and are left out.
     """
 
     name: str
@@ -27,12 +28,22 @@ class Codec:
     options: Mapping[str, str] = field(default_factory=dict)
     muxing: Mapping[str, str] = field(default_factory=dict)
     streaming: Mapping[str, str] = field(default_factory=dict)
+    delay_bytes: int = 0
 
 
 # Usual bit rates of mono speech.
 CODECS = {
-    # In a stream, the number of frames is not known when the Xing header is sent.
-    "mp3": Codec("libmp3lame", "mp3", 64_000, muxing={"id3v2_version": "0"}, streaming={"write_xing": "0"}),
+    # A stream has no Xing header, because the number of frames is not known, so nothing tells players about the delay
+    # of 1,105 samples. The first frame has 576 of them; without a bit reservoir, no other frame needs it.
+    "mp3": Codec(
+        "libmp3lame",
+        "mp3",
+        64_000,
+        options={"reservoir": "0"},
+        muxing={"id3v2_version": "0"},
+        streaming={"write_xing": "0"},
+        delay_bytes=192,
+    ),
     # A page of Ogg leaves when the next one begins. By default a page lasts a second; here, it lasts one frame (20 ms).
     "opus": Codec("libopus", "ogg", 32_000, muxing={"page_duration": "20000"}),
     "aac": Codec("aac", "adts", 64_000),
@@ -51,7 +62,7 @@ class CompressedEncoder:
     def __init__(self, name: str, sample_rate: int, *, streamed: bool = True) -> None:
         codec = CODECS[name]
         self._sample_rate, self._samples = sample_rate, 0
-        self._output: _Pipe | io.BytesIO = _Pipe() if streamed else io.BytesIO()
+        self._output: _Pipe | io.BytesIO = _Pipe(codec.delay_bytes) if streamed else io.BytesIO()
         options = {**_COMMON, **codec.muxing, **(codec.streaming if streamed else {})}
         self._container = av.open(self._output, "w", format=codec.container, options=options)
         stream = self._container.add_stream(codec.name, sample_rate, options=dict(codec.options), layout="mono")
@@ -85,10 +96,14 @@ class CompressedEncoder:
 
 
 class _Pipe:
-    """A file that can only be written; FFmpeg therefore does not go back to complete a header."""
+    """A file that can only be written; FFmpeg therefore does not go back to complete a header.
 
-    def __init__(self) -> None:
-        self._written = bytearray()
+    Args:
+        skip: number of bytes at the start to leave out.
+    """
+
+    def __init__(self, skip: int = 0) -> None:
+        self._written, self._skip = bytearray(), skip
 
     def write(self, data: bytes) -> int:
         """Keep what FFmpeg has written."""
@@ -97,6 +112,7 @@ class _Pipe:
 
     def take(self) -> bytes:
         """Return what was written since the last call."""
-        taken = bytes(self._written)
+        taken = bytes(self._written[self._skip :])
+        self._skip = max(0, self._skip - len(self._written))
         self._written.clear()
         return taken
