@@ -9,8 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from csm.audio.decode import decode
 from csm.audio.encoders import FORMATS, make_encoder
 from csm.audio.encoders.pcm import pcm16
+from csm.audio.waveform import Waveform
+from csm.cli import plot
 from csm.cli.player import Player, PlayerError
 from csm.cli.progress import Progress
 from csm.cli.remote import RemoteError, stream
@@ -23,6 +28,8 @@ KEY = "VOICE_SERVER_KEY"
 """Environment variable with the key of a server. It must not begin with CSM_: a server refuses unknown CSM_ names as
 misspelt settings."""
 
+MAX_PLOTTED_SECONDS = 60.0
+
 OPTIONS = ("transcript", "temperature", "top_k", "seed", "max_seconds", "speed")
 
 
@@ -32,8 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     if args.output is None and not args.play:
         parser.error("name a file with --output, or listen with --play")
-    if args.output is not None and not args.output.parent.is_dir():
-        parser.error(f"--output: there is no folder {args.output.parent}")
+    for option, path in (("--output", args.output), ("--plot", args.plot)):
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"{option}: there is no folder {path.parent}")
     if args.url and not args.url.startswith(("http://", "https://")):
         parser.error("--url must begin with http:// or https://")
     # Imported late, so that --help is fast.
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         return _fail(str(error), 2)
     except UnknownVoice:
         return _fail(f"{args.voice} is neither a file here nor a stored voice", 1)
-    except (CsmError, RemoteError, PlayerError) as error:
+    except (CsmError, RemoteError, PlayerError, plot.PlotError) as error:
         return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
@@ -74,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         help="file to write: .wav, .mp3, .opus, .aac, .flac or .pcm; - writes WAV to standard output",
     )
     parser.add_argument("--play", action="store_true", help="play it while it is generated")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw spectrograms of recording and speech into a .png or .svg"
+    )
     speaker = parser.add_mutually_exclusive_group()
     speaker.add_argument("--model", help="to load here: Hub repository, local folder or `demo`, in place of CSM_MODEL")
     speaker.add_argument("--url", help="of a running server to use instead, such as http://127.0.0.1:5000")
@@ -92,10 +103,12 @@ def _say(args: argparse.Namespace, format_name: str) -> None:
     text = sys.stdin.read() if args.text == "-" else args.text
     voice = Path(args.voice).read_bytes() if Path(args.voice).is_file() else str(args.voice)
     options = {name: value for name in OPTIONS if (value := getattr(args, name)) is not None}
+    if args.plot:
+        plot.check()
     player = Player() if args.play else None
     to_stdout = args.output == Path("-")
     progress = None if args.quiet else Progress(sys.stderr, text)
-    spoken, encoded = 0, bytearray()
+    spoken, encoded, pcm = 0, bytearray(), bytearray()
     with (
         closing(make_encoder(FORMATS[format_name], SAMPLE_RATE, streamed=to_stdout)) as encoder,
         closing(_remote(args, text, voice, options) if args.url else _local(args, text, voice, options)) as pieces,
@@ -103,6 +116,8 @@ def _say(args: argparse.Namespace, format_name: str) -> None:
         for piece in pieces:
             spoken += len(piece)
             encoded += encoder.encode(piece)
+            if args.plot:
+                pcm += piece
             if player:
                 player.feed(piece)
             if to_stdout:
@@ -114,6 +129,10 @@ def _say(args: argparse.Namespace, format_name: str) -> None:
         encoded += encoder.finish()
     if args.output and not to_stdout:
         args.output.write_bytes(encoded)
+    if args.plot:
+        recordings = {"recording": decode(voice, MAX_PLOTTED_SECONDS)} if isinstance(voice, bytes) else {}
+        speech = Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / 32767, SAMPLE_RATE)
+        plot.draw(recordings | {"speech": speech}, args.plot)
     if progress:
         progress.finish("played" if args.output is None else "written" if to_stdout else str(args.output))
     if player:

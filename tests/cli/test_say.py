@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -50,6 +51,24 @@ def test_the_file_holds_what_the_python_api_says(folder: Path, capsys: pytest.Ca
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith(f"loading {folder}\n") and "out.wav: 0.8 s of audio, real-time factor" in told.err
+
+
+def test_recording_and_speech_are_drawn(folder: Path) -> None:
+    for seed in ("3", "4"):
+        say = [*SAY, "--text", "Hello there.", "-q", "-o", "out.wav", "--plot", f"{seed}.png", "--seed", seed]
+        assert cli.main(say) == 0
+    one, other = (matplotlib.image.imread(f"{seed}.png") for seed in ("3", "4"))
+    assert one.shape == other.shape and one.shape[0] > one.shape[1] / 2, "two recordings, one above the other"
+    half = len(one) // 2
+    assert (one[: half - 40] == other[: half - 40]).all() and (one[half:] != other[half:]).any()
+
+
+def test_without_matplotlib_nothing_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main([*SAY, "--text", "Hello there.", "-o", "out.wav", "--plot", "out.png"]) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err and not Path("out.wav").exists()
 
 
 def test_the_file_has_the_format_of_its_suffix(folder: Path) -> None:
