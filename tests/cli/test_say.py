@@ -166,6 +166,7 @@ def remote(server: RealServer, *words: str, **environment: str) -> "subprocess.C
     return subprocess.run(command, cwd=server.log.parent, env=given, capture_output=True)
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_it_without_a_file(folder: Path) -> None:
     words = [*SAY[:-2], "--text", "One, two, three. " * 50, "--temperature", "1.5", "-o", "out.wav", "--play"]
     Path("ffplay").write_text(

@@ -122,6 +122,7 @@ def terminate_at_the_first_report(folder: Path) -> None:
     assert train(_trainer(steps=50), _sounds(), [], folder, progress) == 1
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_after_the_present_step_with_a_checkpoint(tmp_path: Path) -> None:
     process = get_context("spawn").Process(target=terminate_at_the_first_report, args=(tmp_path,))
     process.start()

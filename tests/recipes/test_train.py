@@ -183,6 +183,7 @@ def test_a_corpus_without_pairs_is_refused() -> None:
         Corpus(_spoken()[:1], make_tokenizer())
 
 
+@pytest.mark.slow
 def test_loss_falls_on_a_toy_corpus() -> None:
     corpus, trainer = Corpus(_spoken(), make_tokenizer()), _trainer(60)
     before = trainer.validate(corpus)

@@ -40,6 +40,7 @@ def as_wav(pcm):
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("speed", [1.0, 1.5])
+@pytest.mark.slow
 def test_all_speech_is_marked_unless_it_is_off(synthesizers, stream, speed):
     marked, notes = said(synthesizers[True], stream=stream, speed=speed)
     plain, plain_notes = said(synthesizers[False], stream=stream, speed=speed)

@@ -45,6 +45,7 @@ def run(folder: Path, recording: Path, golden_file: Callable[..., Path], tmp_pat
     "precisions",
     [("float32",), pytest.param(("float32", "bfloat16", "float16", "int8", "int4"), marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_correct_installation_passes_and_is_measured(
     precisions: tuple[str, ...],
     folder: Path,

@@ -250,6 +250,7 @@ def test_after_the_graceful_timeout_an_unfinished_answer_breaks_off(serve: Serve
         assert not speaking.result().is_complete
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_server_whose_connections_are_idle(serve: Serve) -> None:
     """Within less than `graceful_timeout`, 180 s: idle connections are not waited for."""
     server = serve()

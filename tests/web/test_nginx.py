@@ -269,6 +269,7 @@ def test_speech_of_a_worker_that_dies_before_the_first_audio_is_generated_by_the
         assert answer.result().is_complete and answer.result().body[44:] == 3 * CHUNK
 
 
+@pytest.mark.slow
 def test_a_restart_under_load_loses_no_request(serve: Serve, tmp_path: Path) -> None:
     """The procedure of docs/deployment.md: start a new server, send nginx there, stop the old one."""
     clients, each = 10, 20

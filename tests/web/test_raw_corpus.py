@@ -24,6 +24,7 @@ def test_the_same_seed_makes_the_same_cases(corpus, classes):
 
 
 @CORPORA
+@pytest.mark.slow
 def test_every_malformed_request_gets_an_expected_status(serve, corpus, classes):
     server = serve(capacity=10)
     pid = server.worker_pid

@@ -7,6 +7,7 @@ from csm.audio.waveform import Waveform
 from csm.errors import UnusableReference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_a_mark_survives_what_recordings_undergo(perth, clips, attack):
     assert min(detect(attack(mark(clip, perth)), perth) for clip in clips) >= THRESHOLD

@@ -4,6 +4,7 @@ import io
 import json
 import time
 
+import pytest
 import torch
 
 from benchmarks.gpu import stages
@@ -62,5 +63,6 @@ def test_greedy_codes_equal_those_of_transformers():
     assert told == {"demo": {"frames": 8, "equal": 8}, "random weights": {"frames": 8, "equal": 8}}
 
 
+@pytest.mark.slow
 def test_arrivals_are_served():
     assert run_stage("load")["rates"]

@@ -53,6 +53,7 @@ STATES = {"add": (["Ann"], ["Ann", "Bea"]), "rename": (["Ann"], ["Bea"]), "delet
 """The names before and after each change."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", STATES)
 def test_every_kill_leaves_the_old_or_the_new(change: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
