@@ -14,11 +14,11 @@ from tests.reference_audio import VOICE, synthetic_speech
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 LONG_REQUESTS = 3000
-MAX_MB, MAX_MB_BRIEFLY = 4.0, 25.0
+MAX_MB, MAX_MB_BRIEFLY = 4.0, 60.0
 """Growth per 1,000 requests, over at least `LONG_REQUESTS`, and over fewer, where the allocator's noise is larger.
 
-A short run of a server that keeps nothing was seen to move by 12 MB per 1,000 requests, a long one by 2. Keeping one
-reference audio in five would exceed either.
+A short run of a server that keeps nothing was seen to move by 12 MB per 1,000 requests, and by 27 with 214 requests on
+a busy machine; a long one by 2. Keeping one reference audio in five would exceed either.
 """
 MAX_HANDLES = 4
 """Growth of descriptors and threads, whose number depends on the clients of the moment."""
