@@ -131,7 +131,7 @@ def _say(args: argparse.Namespace, format_name: str) -> None:
         args.output.write_bytes(encoded)
     if args.plot:
         recordings = {"recording": decode(voice, MAX_PLOTTED_SECONDS)} if isinstance(voice, bytes) else {}
-        speech = Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / 32767, SAMPLE_RATE)
+        speech = Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767), SAMPLE_RATE)
         plot.draw(recordings | {"speech": speech}, args.plot)
     if progress:
         progress.finish("played" if args.output is None else "written" if to_stdout else str(args.output))
