@@ -46,7 +46,7 @@ def test_a_step_that_fails_breaks_off_that_answer_only(server, orders, fault, st
     answer = server.ask(SHORT)
     assert not orders.exists(), "the fault did not happen"
     if step == 1:
-        assert answer.status == 500 and answer.is_complete and b"request_id" in answer.body
+        assert answer.status == 200 and answer.is_complete, "nothing was sent yet, so the segment is generated again"
     else:
         assert answer.status == 200 and not answer.is_complete, "an answer that breaks off must not look complete"
     server.assert_serves()
