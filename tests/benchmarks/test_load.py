@@ -103,12 +103,20 @@ def test_an_answer_that_is_cut_off_is_a_failure(answering, voices):
 
 @pytest.mark.slow
 def test_rates_are_tried_on_a_running_server(tmp_path: Path):
+    found = []
     with real_server(tmp_path) as server:
         command = [sys.executable, "-m", "benchmarks.load", "--url", f"http://127.0.0.1:{server.port}"]
-        command += ["--rates", "2", "200", "--seconds", "3", "--out", str(tmp_path / "load.json"), "--key"]
-        ran = subprocess.run([*command, "secret"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
-        refused = subprocess.run([*command, "wrong"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    calm, crowded = json.loads((tmp_path / "load.json").read_text())["rates"]
+        command += ["--seconds", "3", "--out", str(tmp_path / "load.json"), "--rates"]
+        # One at a time, because a sweep ends at the first rate that is too high for the machine.
+        for rate in ("2", "200"):
+            ran = subprocess.run(
+                [*command, rate, "--key", "secret"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+            )
+            found += json.loads((tmp_path / "load.json").read_text())["rates"]
+        refused = subprocess.run(
+            [*command, "2", "--key", "wrong"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+    calm, crowded = found
     assert calm["played"] == calm["requests"] and calm["audible_s"]["p50"] > 0
     assert crowded["refused"] and crowded["failed"] == 0
     assert re.search(r"highest rate without underruns or refusals: ", ran.stdout)
