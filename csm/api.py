@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from csm import settings
+from csm.audio.encoders.pcm import from_pcm16
 from csm.audio.tempo import MAX_SPEED, MIN_SPEED
 from csm.audio.waveform import Samples, Waveform
 from csm.errors import InvalidRequest
@@ -195,7 +196,7 @@ class CSM:
             closing(self._synthesizer.converse(dialogue, reservation, lambda: False)) as speech,
         ):
             for pcm in speech:
-                yield speech.notes.turn, np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767)
+                yield speech.notes.turn, from_pcm16(pcm)
 
     def close(self) -> None:
         """Stop all generations and release the device."""

@@ -9,11 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from csm.audio.decode import decode
 from csm.audio.encoders import FORMATS, make_encoder
-from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.pcm import from_pcm16, pcm16
 from csm.audio.waveform import Waveform
 from csm.cli import plot
 from csm.cli.player import Player, PlayerError
@@ -131,7 +129,7 @@ def _say(args: argparse.Namespace, format_name: str) -> None:
         args.output.write_bytes(encoded)
     if args.plot:
         recordings = {"recording": decode(voice, MAX_PLOTTED_SECONDS)} if isinstance(voice, bytes) else {}
-        speech = Waveform(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32767), SAMPLE_RATE)
+        speech = Waveform(from_pcm16(pcm), SAMPLE_RATE)
         plot.draw(recordings | {"speech": speech}, args.plot)
     if progress:
         progress.finish("played" if args.output is None else "written" if to_stdout else str(args.output))

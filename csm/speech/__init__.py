@@ -2,6 +2,7 @@
 
 from csm.speech.api import (
     SAMPLE_RATE,
+    Delivery,
     Detection,
     Dialogue,
     DialogueTurn,
@@ -17,6 +18,7 @@ from csm.speech.voices.api import VoiceDraft, VoiceInfo, Voices
 
 __all__ = [
     "SAMPLE_RATE",
+    "Delivery",
     "Detection",
     "Dialogue",
     "DialogueTurn",

@@ -99,7 +99,7 @@ class Dialogue(Delivery):
 
     Attributes:
         turns: at least one of them is to be spoken.
-        voices: of speakers.
+        voices: those of the speakers, by number.
 
     Raises:
         InvalidRequest: nobody speaks, or somebody speaks who has no voice.

@@ -19,8 +19,9 @@ from csm.web.schemas import (
     Temperature,
     TopK,
     check_consent,
+    delivery,
 )
-from csm.web.validation import Audio, Body, OptionalText, Text, refuse, settings_of
+from csm.web.validation import Audio, Body, OptionalText, Text, rule_error, settings_of
 
 MAX_TURNS, MAX_SPEAKERS, MAX_NAME_CHARS = 64, 8, 64
 
@@ -42,9 +43,9 @@ class TurnBody(Body):
     @model_validator(mode="after")
     def _is_said_or_heard(self) -> Self:
         if self.audio is None and self.text is None:
-            raise refuse("is missing: send what to say, or audio", "text")
+            raise rule_error("is missing: send what to say, or audio", "text")
         if self.audio is not None and self.voice is not None:
-            raise refuse("belongs to a turn without audio, which is spoken", "voice")
+            raise rule_error("belongs to a turn without audio, which is spoken", "voice")
         return self
 
 
@@ -58,9 +59,9 @@ class VoiceBody(Body):
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         if (self.audio is None) == (self.voice is None):
-            raise refuse("must have either audio or the name of a stored voice")
+            raise rule_error("must have either audio or the name of a stored voice")
         if self.voice is not None and self.transcript is not None:
-            raise refuse("belongs to reference audio", "transcript")
+            raise rule_error("belongs to reference audio", "transcript")
         return self
 
 
@@ -74,7 +75,7 @@ def _from_name(value: Any) -> Any:
 def _few_voices(voices: Any) -> Any:
     """Refuse too many voices before any of them is validated."""
     if isinstance(voices, dict) and len(voices) > MAX_SPEAKERS:
-        raise refuse(f"must have at most {MAX_SPEAKERS} entries")
+        raise rule_error(f"must have at most {MAX_SPEAKERS} entries")
     return voices
 
 
@@ -146,26 +147,26 @@ class ConversationBody(Body):
     @model_validator(mode="after")
     def _can_be_spoken(self, info: ValidationInfo) -> Self:
         if (self.turns is None) == (self.script is None):
-            raise refuse("Send either 'turns' or 'script'")
+            raise rule_error("Send either 'turns' or 'script'")
         field, turns = "turns" if self.script is None else "script", self._turns()
         most = settings_of(info).max_text_chars
         speakers = {turn.speaker for turn in turns}
         if not 1 <= len(turns) <= MAX_TURNS:
-            raise refuse(f"must have 1 to {MAX_TURNS} lines", field)
+            raise rule_error(f"must have 1 to {MAX_TURNS} lines", field)
         if len(speakers) > MAX_SPEAKERS:
-            raise refuse(f"must have at most {MAX_SPEAKERS} speakers", field)
+            raise rule_error(f"must have at most {MAX_SPEAKERS} speakers", field)
         if sum(len(turn.text or "") for turn in turns) > most:
-            raise refuse(f"must have at most {most} characters in total", field)
+            raise rule_error(f"must have at most {most} characters in total", field)
         if self.voices.keys() - speakers:
-            raise refuse("has an entry for somebody who has no turn", "voices")
+            raise rule_error("has an entry for somebody who has no turn", "voices")
         named: set[tuple[str, str | None]] = {(turn.speaker, turn.voice) for turn in turns if turn.voice is not None}
         named |= {(speaker, self.voices[speaker].voice) for speaker, _ in named if speaker in self.voices}
         if len(named) > len({speaker for speaker, _ in named}):
-            raise refuse("must not name several voices for one speaker", field)
+            raise rule_error("must not name several voices for one speaker", field)
         files = [*(turn.audio for turn in turns), *(voice.audio for voice in self.voices.values())]
         recordings = len(files) - files.count(None)
         if recordings > MAX_RECORDINGS:
-            raise refuse(f"must have at most {MAX_RECORDINGS} recordings, with those of voices", field)
+            raise rule_error(f"must have at most {MAX_RECORDINGS} recordings, with those of voices", field)
         check_consent(self.consent, info, has_audio=recordings > 0)
         return self
 
@@ -179,12 +180,7 @@ class ConversationBody(Body):
         return Dialogue(
             [DialogueTurn(numbers[turn.speaker], turn.text, turn.audio) for turn in turns],
             {numbers[name]: voice for name, voice in voices.items()},
-            temperature=self.temperature,
-            top_k=self.top_k,
-            seed=self.seed,
-            max_seconds=self.max_seconds,
-            stream=self.stream,
-            speed=self.speed,
+            **delivery(self),
         )
 
     def _turns(self) -> Sequence[TurnBody]:
@@ -197,7 +193,7 @@ class ConversationBody(Body):
             if 1 <= len(speaker) <= MAX_NAME_CHARS and text:
                 turns.append(TurnBody.model_construct(speaker=speaker, text=text))
             elif line.strip():
-                raise refuse(f"must have lines of the form 'Name: what to say'; line {number} is not one", "script")
+                raise rule_error(f"must have lines of the form 'Name: what to say'; line {number} is not one", "script")
         return turns
 
 

@@ -1,5 +1,6 @@
 """The bodies of requests, one class each: it validates the body, and describes it in the OpenAPI document."""
 
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,8 +16,8 @@ from pydantic import (
 )
 
 from csm.audio.tempo import MAX_SPEED, MIN_SPEED
-from csm.speech import Utterance
-from csm.web.validation import Audio, Body, OptionalText, Text, missing, refuse, settings_of
+from csm.speech import Delivery, Utterance
+from csm.web.validation import Audio, Body, OptionalText, Text, missing_error, rule_error, settings_of
 
 MAX_VOICE_CHARS = 200
 
@@ -43,7 +44,7 @@ Consent = Annotated[
 def _name_of_voice(value: Any) -> str | None:
     name = value["id"] if isinstance(value, dict) and value.keys() == {"id"} else value
     if not isinstance(name, str) or len(name) > MAX_VOICE_CHARS:
-        raise refuse('must be the name or the id of a voice, or {"id": "…"}')
+        raise rule_error('must be the name or the id of a voice, or {"id": "…"}')
     return name.strip() or None
 
 
@@ -55,7 +56,7 @@ OpenAIVoice = Annotated[
 ]
 """A voice as OpenAI's clients name it."""
 
-VoiceWord = Annotated[
+StoredVoiceName = Annotated[
     str | None,
     BeforeValidator(_name_of_voice),
     WithJsonSchema({"anyOf": [_VOICE_NAME | {"pattern": r"\S"}, {"type": "null"}]}),
@@ -71,7 +72,7 @@ class CloneForm(Body):
     audio: Audio | None = Field(
         None, description="Reference audio in any common format; 5 to 15 seconds are best. Required without `voice`."
     )
-    voice: VoiceWord = Field(None, description="Id or name of a stored voice, in place of `audio`.")
+    voice: StoredVoiceName = Field(None, description="Id or name of a stored voice, in place of `audio`.")
     text: Text = Field(description="What to say, in English.")
     transcript: OptionalText = Field(None, description="The words of the reference audio; not used with `voice`.")
     temperature: Temperature = 0.9
@@ -86,11 +87,11 @@ class CloneForm(Body):
     @model_validator(mode="after")
     def _has_one_voice(self, info: ValidationInfo) -> Self:
         if self.audio is None and self.voice is None:
-            raise missing("audio")
+            raise missing_error("audio")
         if self.audio is not None and self.voice is not None:
-            raise refuse("must not be sent together with audio", "voice")
+            raise rule_error("must not be sent together with audio", "voice")
         if self.voice is not None and self.transcript is not None:
-            raise refuse("belongs to audio; a stored voice has its own", "transcript")
+            raise rule_error("belongs to audio; a stored voice has its own", "transcript")
         check_consent(self.consent, info, has_audio=self.audio is not None)
         return self
 
@@ -101,12 +102,7 @@ class CloneForm(Body):
             reference=self.audio,
             voice=self.voice,
             transcript=self.transcript,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            seed=self.seed,
-            max_seconds=self.max_seconds,
-            stream=self.stream,
-            speed=self.speed,
+            **delivery(self),
         )
 
 
@@ -144,7 +140,7 @@ class SpeechRequest(Body):
     @classmethod
     def _no_instructions(cls, value: str | None) -> None:
         if value:
-            raise refuse("must be absent: CSM takes no instructions on style, and would speak them")
+            raise rule_error("must be absent: CSM takes no instructions on style, and would speak them")
 
     @field_validator("speed", mode="wrap")
     @classmethod
@@ -153,7 +149,7 @@ class SpeechRequest(Body):
             return check(value)
         except ValidationError:
             rule = f"must be a number from {MIN_SPEED:g} to {MAX_SPEED:g}: this server has a narrower range than OpenAI"
-            raise refuse(rule) from None
+            raise rule_error(rule) from None
 
     @model_validator(mode="after")
     def _has_one_voice(self, info: ValidationInfo) -> Self:
@@ -161,9 +157,9 @@ class SpeechRequest(Body):
         if self.ref_audio is not None:
             return self
         if self.voice is None:
-            raise refuse("is missing: send the name or the id of a stored voice, or reference audio", "voice")
+            raise rule_error("is missing: send the name or the id of a stored voice, or reference audio", "voice")
         if self.ref_text is not None:
-            raise refuse("belongs to reference audio, which is missing", "ref_text")
+            raise rule_error("belongs to reference audio, which is missing", "ref_text")
         return self
 
     def utterance(self) -> Utterance:
@@ -173,11 +169,7 @@ class SpeechRequest(Body):
             reference=self.ref_audio,
             voice=self.voice if self.ref_audio is None else None,
             transcript=self.ref_text,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            seed=self.seed,
-            max_seconds=self.max_seconds,
-            speed=self.speed,
+            **delivery(self),
         )
 
 
@@ -187,7 +179,12 @@ class WatermarkForm(Body):
     audio: Audio = Field(description="The recording, in any common format.")
 
 
+def delivery(body: Body) -> dict[str, Any]:
+    """Return those fields of a body that say how to speak; they have the names of `csm.speech.Delivery`'s."""
+    return {part.name: getattr(body, part.name) for part in fields(Delivery) if part.name in type(body).model_fields}
+
+
 def check_consent(consent: bool | None, info: ValidationInfo, *, has_audio: bool) -> None:
     """Refuse consent=false, and reference audio without consent where the server requires it."""
     if consent is False or (has_audio and consent is None and settings_of(info).require_consent):
-        raise refuse("must be true: it states that the speaker of the reference audio has agreed", "consent")
+        raise rule_error("must be true: it states that the speaker of the reference audio has agreed", "consent")

@@ -104,7 +104,7 @@ def settings_of(info: ValidationInfo) -> Settings:
     return found
 
 
-def refuse(rule: str, field: str = "") -> PydanticCustomError:
+def rule_error(rule: str, field: str = "") -> PydanticCustomError:
     """Return the error to raise in a validator: a field breaks a rule.
 
     Args:
@@ -114,7 +114,7 @@ def refuse(rule: str, field: str = "") -> PydanticCustomError:
     return PydanticCustomError("rule", rule, {"field": field})
 
 
-def missing(field: str) -> PydanticCustomError:
+def missing_error(field: str) -> PydanticCustomError:
     """Return the error to raise in a validator: a field is needed because of the others."""
     return PydanticCustomError("missing", "missing", {"field": field})
 
@@ -122,7 +122,7 @@ def missing(field: str) -> PydanticCustomError:
 def _within_limit(text: str, info: ValidationInfo) -> str:
     most = settings_of(info).max_text_chars
     if not text.strip() or len(text) > most:
-        raise refuse(f"must have 1 to {most} characters")
+        raise rule_error(f"must have 1 to {most} characters")
     return text
 
 
@@ -136,14 +136,14 @@ def _from_base64(value: Any) -> Any:
         return value
     encoded = _DATA_URI.sub("", value, count=1) if _DATA_URI.match(value) else value
     if _ADDRESS.match(encoded):
-        raise refuse("must be the audio itself, in base64 or a data URI; addresses are not fetched")
+        raise rule_error("must be the audio itself, in base64 or a data URI; addresses are not fetched")
     try:
         # Not `split`, which makes an object of every group.
         content = base64.b64decode(encoded.encode("ascii").translate(None, b" \t\r\n\v\f"), validate=True)
     except (binascii.Error, ValueError):
         content = b""
     if not content:
-        raise refuse("must be audio in base64, or a data URI that begins with data:audio/wav;base64,")
+        raise rule_error("must be audio in base64, or a data URI that begins with data:audio/wav;base64,")
     return content
 
 

@@ -16,32 +16,32 @@ from csm.speech.voices.api import (
     clean_consent,
     clean_name,
 )
-from csm.web.validation import Audio, Body, refuse
+from csm.web.validation import Audio, Body, rule_error
 
 
 def _voice_name(name: str) -> str:
     try:
         return clean_name(name)
     except InvalidRequest:
-        raise refuse(NAME_RULE) from None
+        raise rule_error(NAME_RULE) from None
 
 
 def _consent_statement(statement: str) -> str:
     try:
         return clean_consent(statement)
     except InvalidRequest:
-        raise refuse(CONSENT_RULE) from None
+        raise rule_error(CONSENT_RULE) from None
 
 
 def _few_recordings(recordings: list[bytes]) -> list[bytes]:
     if not 1 <= len(recordings) <= MAX_RECORDINGS:
-        raise refuse(f"must be 1 to {MAX_RECORDINGS} files")
+        raise rule_error(f"must be 1 to {MAX_RECORDINGS} files")
     return recordings
 
 
 def _short_transcript(text: str) -> str:
     if len(text) > MAX_TRANSCRIPT_CHARS:
-        raise refuse(f"must have at most {MAX_TRANSCRIPT_CHARS} characters")
+        raise rule_error(f"must have at most {MAX_TRANSCRIPT_CHARS} characters")
     return text
 
 
@@ -76,7 +76,7 @@ class VoiceForm(Body):
     @model_validator(mode="after")
     def _has_a_transcript_for_each(self) -> Self:
         if len(self.transcript) not in (0, 1, len(self.audio_sample)):
-            raise refuse("must be sent once, or once for each recording", "transcript")
+            raise rule_error("must be sent once, or once for each recording", "transcript")
         return self
 
     def draft(self) -> VoiceDraft:

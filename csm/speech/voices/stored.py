@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csm.audio.condition import condition
-from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.pcm import from_pcm16, pcm16
 from csm.audio.encoders.wav import header
 from csm.audio.report import SHORT_SECONDS, Report, examine, warnings
 from csm.audio.waveform import Waveform
@@ -239,4 +239,4 @@ def _report(reports: Sequence[Report], seconds: float) -> dict[str, Any]:
 
 
 def _waveform(samples: NDArray[np.int16]) -> Waveform:
-    return Waveform(samples.astype(np.float32) / np.float32(32767), SAMPLE_RATE)
+    return Waveform(from_pcm16(samples), SAMPLE_RATE)
