@@ -25,6 +25,8 @@ from tests.process_probes import (
     resident_peak_mb,
 )
 
+pytestmark = pytest.mark.slow
+
 SEED = 2026
 
 
@@ -86,7 +88,6 @@ def test_the_corpus_has_sixty_cases_with_distinct_names(corpus):
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.slow
 def test_every_case_gets_an_expected_status_and_leaves_nothing_behind(corpus):
     assert list(verdicts(corpus)) == []
 

@@ -88,6 +88,7 @@ class Schedule:
         self.cancelled.add(generation)
 
 
+@pytest.mark.slow
 def test_in_two_hundred_random_schedules_each_request_gets_what_it_gets_alone(
     engines: EngineFactory, alone: list[list[Chunk]]
 ) -> None:

@@ -12,6 +12,8 @@ from benchmarks.gpu.models import Models
 from benchmarks.gpu.notes import Notes, put
 from csm.errors import ModelUnavailable
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
@@ -63,6 +65,5 @@ def test_greedy_codes_equal_those_of_transformers():
     assert told == {"demo": {"frames": 8, "equal": 8}, "random weights": {"frames": 8, "equal": 8}}
 
 
-@pytest.mark.slow
 def test_arrivals_are_served():
     assert run_stage("load")["rates"]
