@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.corpus.multipart import INVALID, NO_AUDIO, TOO_LARGE, RawCase
+from tests.corpus.raw_request import raw_request
 
 UNKNOWN_VOICE = frozenset({400, 404, 422})
 
@@ -52,9 +53,7 @@ class Maker:
         return base64.b64encode(self.rng.randbytes(200)).decode()
 
     def _request(self, body: bytes, kind: str) -> bytes:
-        named = {"Host": "localhost", "Connection": "close", "Content-Type": kind, "Content-Length": str(len(body))}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in {**named, **self.headers}.items())
-        return f"POST /conversation HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+        return raw_request("POST /conversation HTTP/1.1", body, {"Content-Type": kind, **self.headers})
 
 
 def cases(seed: int, headers: Mapping[str, str] | None = None, bait: str = "http://127.0.0.1:9/") -> list[RawCase]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.corpus.multipart import HEADER_REFUSED, RawCase
+from tests.corpus.raw_request import raw_request
 
 MALFORMED = frozenset({400})
 WRONG_TYPE = frozenset({415})
@@ -38,16 +39,9 @@ class Maker:
 
     def request(self, body: bytes, **changed: str | None) -> bytes:
         """Return a whole request; a header given as None is left out."""
-        named: dict[str, str | None] = {
-            "Host": "localhost",
-            "Connection": "close",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **self.headers,
-        }
-        named |= {name.replace("_", "-"): value for name, value in changed.items()}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in named.items() if value is not None)
-        return f"POST /v1/audio/speech HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+        others = {name.replace("_", "-"): value for name, value in changed.items()}
+        headers = {"Content-Type": "application/json", **self.headers, **others}
+        return raw_request("POST /v1/audio/speech HTTP/1.1", body, headers)
 
     def speech(self, /, **fields: Any) -> bytes:
         """Return a request with a body that is valid apart from the fields given."""

@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tests.corpus.raw_request import raw_request
+
 REFUSED = frozenset({400})
 INVALID = frozenset({400, 422})
 TOO_LARGE = frozenset({400, 413})
@@ -76,16 +78,9 @@ class Maker:
 
     def request(self, body: bytes, *, line: str = "POST /clone-voice HTTP/1.1", **changed: str | None) -> bytes:
         """Return a whole request; a header given as None is left out."""
-        named: dict[str, str | None] = {
-            "Host": "localhost",
-            "Connection": "close",
-            "Content-Type": f"multipart/form-data; boundary={self.boundary}",
-            "Content-Length": str(len(body)),
-            **self.headers,
-        }
-        named |= {name.replace("_", "-"): value for name, value in changed.items()}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in named.items() if value is not None)
-        return f"{line}\r\n{lines}\r\n".encode("latin-1") + body
+        others = {name.replace("_", "-"): value for name, value in changed.items()}
+        kind = f"multipart/form-data; boundary={self.boundary}"
+        return raw_request(line, body, {"Content-Type": kind, **self.headers, **others})
 
     def chunked(self, body: bytes, last: bytes = b"0\r\n\r\n") -> bytes:
         """Return the same without Content-Length, in chunks of random sizes."""
