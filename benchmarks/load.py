@@ -2,15 +2,18 @@
 
 Requests of mixed lengths, with new and with repeated voices, arrive at random at increasing rates, and do not wait for
 earlier answers (`benchmarks.open_loop`). The server's quota must allow them: start it with
-CSM_RATE_LIMIT="1000000 per minute".
+CSM_RATE_LIMIT="1000000 per minute". `python -m benchmarks.load_plot results/load.json` draws the results.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -21,6 +24,7 @@ from benchmarks.open_loop import Client, Order, RefusedError, Send, Sweep, sweep
 from benchmarks.pairs import say
 from benchmarks.playback import arrivals, is_clean
 from benchmarks.report import hardware, table
+from benchmarks.scrape import scraping
 from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
 from csm.audio.encoders.wav import HEADER_BYTES, header
@@ -102,16 +106,25 @@ def main() -> None:
         raise SystemExit(f"the server does not answer as it should: {error}") from None
     say(f"the first answer had {heard / SAMPLE_RATE:.1f} s of audio")
     plan = Sweep(tuple(args.rates), args.seconds, args.buffer, seed=args.seed)
-    rows = []
-    for row in sweep(client, plan, SAMPLE_RATE):
-        rows.append(row)
-        say(f"{row['rate']:g} a second: {row['played']} of {row['requests']} played, {row['underruns']} underruns")
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {"hardware": hardware(), "buffer_s": args.buffer, "seconds": args.seconds, "rates": rows}
-        args.out.write_text(json.dumps(content, indent=1))
+    result = {"hardware": hardware(), "buffer_s": args.buffer, "seconds": args.seconds, "rates": []}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with scraping(args.metrics, args.metrics_key) if args.metrics else contextlib.nullcontext([]) as scrapes:
+        for row in _timed(sweep(client, plan, SAMPLE_RATE)):
+            say(f"{row['rate']:g} a second: {row['played']} of {row['requests']} played, {row['underruns']} underruns")
+            result["rates"].append(row)
+            args.out.write_text(json.dumps(result | {"metrics": scrapes}, indent=1))
+    rows = result["rates"]
     print(table(arrivals(rows)))
     clean = [row["rate"] for row in rows if is_clean(row)]
     print(f"highest rate without underruns or refusals: {f'{max(clean):g} a second' if clean else 'none of these'}")
+
+
+def _timed(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Add to each row when its rate began, in seconds from the start of the first."""
+    start = began = monotonic()
+    for row in rows:
+        yield row | {"began_s": began - start}
+        began = monotonic()
 
 
 def parse() -> argparse.Namespace:
@@ -128,6 +141,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="of arrivals, texts and voices")
     parser.add_argument("--recording", type=Path, default=RECORDING, help="from which the voices are cut")
+    parser.add_argument("--metrics", default="", help="address of the server's metrics, to record them meanwhile")
+    parser.add_argument("--metrics-key", default="", help="CSM_METRICS_KEY, if --metrics is /metrics of the server")
     parser.add_argument("--out", type=Path, default=Path("results/load.json"), help="JSON file to write")
     return parser.parse_args()
 

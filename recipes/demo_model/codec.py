@@ -54,6 +54,7 @@ def main() -> None:
         quantised=arguments.quantised,
         adversarial_from=arguments.adversarial_from,
         pronunciation=arguments.pronunciation,
+        phonetic=arguments.phonetic,
         encoder_steps=0 if arguments.decoder_alone else arguments.encoder_steps,
         variety=recordings.NONE if arguments.unvaried else Variety(),
         bfloat16=bfloat16_pays(device) and not arguments.float32,
@@ -111,6 +112,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quantised", type=float, default=Plan.quantised, help="share heard through the codebooks")
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")
+    parser.add_argument("--phonetic", type=float, default=Plan.phonetic, help="weight of the phonemes recognised")
     parser.add_argument("--encoder-steps", type=int, help="from this step on train the decoder alone: codes are final")
     parser.add_argument(
         "--decoder-alone",

@@ -16,6 +16,7 @@ from recipes.demo_model.export import forget_cached_codebooks
 from recipes.demo_model.losses import SpectralLoss
 from recipes.demo_model.padding import pad_plainly
 from recipes.demo_model.quantiser import Quantised, bypass, quantise
+from recipes.demo_model.recogniser import Recogniser
 from recipes.demo_model.recordings import Recording, Variety
 from recipes.demo_model.sounds import Source, Stretches
 from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixed_precision, seed_step
@@ -40,6 +41,7 @@ class Plan:
         adversarial_from: step at which the discriminator joins; None for never.
         judge_peak: maximum learning rate of the discriminator.
         pronunciation: weight of the loss that makes the first codebook encode the phoneme.
+        phonetic: weight of the difference that a recogniser of phonemes hears; 0 for none.
         encoder_steps: over which the encoder's learning rate falls; None for all steps. After them, only the decoder
             is trained: the codes are final, and the model can already be trained on them.
         average: decay of the moving average of the decoder's weights, which are saved.
@@ -57,6 +59,7 @@ class Plan:
     adversarial_from: int | None = None
     judge_peak: float = 1e-3
     pronunciation: float = 0.3
+    phonetic: float = 0.2
     encoder_steps: int | None = None
     average: float = 0.999
     variety: Variety = field(default_factory=Variety)
@@ -69,7 +72,7 @@ class Plan:
 
 
 class CodecTrainer:
-    """A codec, its discriminator and their optimisers.
+    """A codec, what it is judged by, and their optimisers.
 
     Attributes:
         codec: after the last step.
@@ -89,6 +92,8 @@ class CodecTrainer:
         self.optimiser = torch.optim.AdamW(groups, plan.peak, (0.8, 0.99), weight_decay=1e-3, fused=True)
         judged = self.judge.parameters()
         self.judge_optimiser = torch.optim.AdamW(judged, plan.judge_peak, (0.5, 0.9), weight_decay=1e-3, fused=True)
+        self.recogniser = Recogniser().to(device)
+        self.recogniser_optimiser = torch.optim.AdamW(self.recogniser.parameters(), plan.judge_peak, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
         """Return everything that the next step depends on."""
@@ -100,6 +105,8 @@ class CodecTrainer:
             listener=self.listener,
             optimiser=self.optimiser,
             judge_optimiser=self.judge_optimiser,
+            recogniser=self.recogniser,
+            recogniser_optimiser=self.recogniser_optimiser,
         )
 
     def step(self, step: int, sounds: Source) -> dict[str, Tensor]:
@@ -117,6 +124,9 @@ class CodecTrainer:
         if quantised:
             parts |= {"commitment": quantised.commitment, "sounds": self._listen(quantised.semantic, drawn.labels)}
             loss = loss + 0.25 * parts["commitment"] + plan.pronunciation * parts["sounds"]
+        if plan.phonetic and drawn.labels is not None:
+            parts["phonetic"] = self._recognise(real, made, drawn.labels, step)
+            loss = loss + plan.phonetic * parts["phonetic"]
         if plan.adversarial_from is not None and step >= plan.adversarial_from:
             extra, seen = self._argue(real, made, step - plan.adversarial_from)
             loss, parts = loss + extra, parts | seen
@@ -166,6 +176,15 @@ class CodecTrainer:
         said = self.listener(semantic.transpose(1, 2)).unflatten(-1, (phonemes.LABELS_PER_FRAME, -1))
         total = F.cross_entropy(said.flatten(0, 2), labels.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
         return total / (labels != phonemes.UNKNOWN).sum().clamp(min=1)
+
+    def _recognise(self, real: Tensor, made: Tensor, labels: Tensor, step: int) -> Tensor:
+        """Return the difference that the recogniser hears, then train the recogniser."""
+        with mixed_precision(self.device, self.plan.bfloat16):
+            difference = self.recogniser.difference(real, made)
+            lesson = self.recogniser.lesson(real, labels.flatten(1))
+        rate = learning_rate(step, self.plan.steps, self.plan.judge_peak)
+        descend(self.recogniser_optimiser, self.recogniser.parameters(), lesson, rate)
+        return difference
 
     def _argue(self, real: Tensor, made: Tensor, since: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the adversarial loss of the codec, then train the discriminator; one resolution per step."""

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 
+from benchmarks import load_plot
 from benchmarks.load import Voices, http_client
 from benchmarks.open_loop import Order, RefusedError
 from csm.audio.encoders.pcm import pcm16
@@ -104,15 +106,17 @@ def test_an_answer_that_is_cut_off_is_a_failure(answering, voices):
 @pytest.mark.slow
 def test_rates_are_tried_on_a_running_server(tmp_path: Path):
     found = []
-    with real_server(tmp_path) as server:
+    with real_server(tmp_path, metrics_key="for-prometheus") as server:
         command = [sys.executable, "-m", "benchmarks.load", "--url", f"http://127.0.0.1:{server.port}"]
+        command += ["--metrics", f"http://127.0.0.1:{server.port}/metrics", "--metrics-key", "for-prometheus"]
         command += ["--seconds", "3", "--out", str(tmp_path / "load.json"), "--rates"]
         # One at a time, because a sweep ends at the first rate that is too high for the machine.
         for rate in ("2", "200"):
             ran = subprocess.run(
                 [*command, rate, "--key", "secret"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
             )
-            found += json.loads((tmp_path / "load.json").read_text())["rates"]
+            result = json.loads((tmp_path / "load.json").read_text())
+            found += result["rates"]
         refused = subprocess.run(
             [*command, "2", "--key", "wrong"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
@@ -120,4 +124,11 @@ def test_rates_are_tried_on_a_running_server(tmp_path: Path):
     assert calm["played"] == calm["requests"] and calm["audible_s"]["p50"] > 0
     assert crowded["refused"] and crowded["failed"] == 0
     assert re.search(r"highest rate without underruns or refusals: ", ran.stdout)
+    # The metrics were recorded at the same time, and tell of the crowd.
+    assert {"running", "waiting"} <= {
+        name for one in result["metrics"] for name in ("running", "waiting") if one[f"csm_num_requests_{name}"]
+    }
+    assert result["metrics"][-1]["csm_audio_frames_total"] > result["metrics"][0]["csm_audio_frames_total"]
+    load_plot.draw(result, tmp_path / "load.png")
+    assert matplotlib.image.imread(tmp_path / "load.png").shape[:2] == (900, 1080)
     assert refused.returncode == 1 and "401" in refused.stderr.splitlines()[-1]
