@@ -71,7 +71,8 @@ def test_the_codecs_step(options: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     plan = codec_trainer.Plan(batch=2, frames=4, steps=10, bfloat16=True, **options)
     clips = [Recording(np.zeros(9600, np.float32), np.ones(16, np.int64)) for _ in range(2)]
     trainer, sounds = codec_trainer.CodecTrainer(MimiModel(codec_config(SIZE)), plan, CUDA), Sounds(clips, CUDA)
-    made = _step(lambda: trainer.step(5, sounds), [trainer.codec, trainer.judge, trainer.listener], monkeypatch)
+    learning = [trainer.codec, trainer.judge, trainer.listener, trainer.recogniser]
+    made = _step(lambda: trainer.step(5, sounds), learning, monkeypatch)
     assert {value.device.type for value in made.values()} == {"cuda"}
 
 

@@ -193,6 +193,7 @@ def test_loss_falls_on_a_toy_corpus() -> None:
     assert after["backbone"] < 0.6 * before["backbone"] and after["depth"] < 0.6 * before["depth"]
 
 
+@pytest.mark.slow
 def test_attention_learns_to_look_at_the_letter_being_spoken() -> None:
     rng, letters = np.random.default_rng(0), np.array(list("abcdefghijklmnop"))
     texts = ["".join(rng.permutation(letters)) for _ in range(8)]

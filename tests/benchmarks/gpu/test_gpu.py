@@ -41,6 +41,7 @@ BESIDE_TORCH = {"transformers", "regex", "pydantic-settings", "pydantic", "pydan
 """What the docstring of `benchmarks.gpu.__main__` names, beyond what a machine with PyTorch and tokenizers has."""
 
 
+@pytest.mark.slow
 def test_it_starts_where_nothing_is_installed_but_what_its_docstring_names():
     there = BESIDE_TORCH | {"csm-server"} | closure({"torch", "numpy", "safetensors", "tokenizers"})
     owners = metadata.packages_distributions()
