@@ -53,15 +53,14 @@ def test_it_learns_what_is_said_when(taught: Recogniser) -> None:
 
 def test_another_phoneme_differs_more_than_another_loudness(taught: Recogniser) -> None:
     taught.loss.fill_(0.1)
-    low, high = (Recording(tone, np.ones(0, np.int64)).samples[None] for tone in _steady(300, 1200))
-    low, high = torch.from_numpy(low), torch.from_numpy(high)
+    low, high = _steady(300), _steady(1200)
     same, louder, other = (taught.difference(low, made).item() for made in (low, 1.5 * low, high))
     assert same == 0.0 < 4 * louder < other
 
 
-def _steady(*pitches: int) -> list[np.ndarray]:
-    time = np.arange(FRAMES * 1920) / 24_000
-    return [(0.3 * np.sin(2 * np.pi * pitch * time)).astype(np.float32) for pitch in pitches]
+def _steady(pitch: int) -> Tensor:
+    time = torch.arange(FRAMES * 1920) / 24_000
+    return 0.3 * torch.sin(2 * torch.pi * pitch * time)[None]
 
 
 @pytest.mark.parametrize(("loss", "heeded"), [(1.9, True), (2.1, False)])
