@@ -8,7 +8,7 @@ from csm.speech import Synthesizer
 from csm.web import access_log, forms, responses, speaking
 from csm.web.openapi import AUDIO, SPEECH_ERRORS, Operation, describe
 from csm.web.problems import InvalidField
-from csm.web.schemas import CloneForm
+from csm.web.schemas.clone import CloneForm
 
 NAME = "clone"
 

@@ -8,8 +8,8 @@ from flask_limiter import Limiter
 from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access_log, forms, parts, responses, speaking
-from csm.web.conversation_schemas import ConversationBody
 from csm.web.openapi import AUDIO, FORM, JSON, SPEECH_ERRORS, Operation, describe
+from csm.web.schemas.conversation import ConversationBody
 
 NAME = "conversations"
 

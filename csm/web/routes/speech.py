@@ -11,7 +11,7 @@ from csm.speech import SAMPLE_RATE, Synthesizer
 from csm.web import access_log, event_stream, forms, responses, speaking
 from csm.web.openapi import AUDIO, JSON, SPEECH_ERRORS, Operation, describe
 from csm.web.routes import models
-from csm.web.schemas import SpeechRequest
+from csm.web.schemas.speech import SpeechRequest
 
 NAME = "speech"
 

@@ -9,7 +9,7 @@ from csm.settings import Settings
 from csm.speech import Synthesizer, VoiceInfo
 from csm.web import access_log, auth, disconnect, forms
 from csm.web.openapi import FORM, JSON, SPEECH_ERRORS, Answer, Operation, describe
-from csm.web.voice_schemas import VoiceForm, VoiceImportForm, VoiceRename
+from csm.web.schemas.voices import VoiceForm, VoiceImportForm, VoiceRename
 
 NAME = "voices"
 RESERVING = frozenset({f"{NAME}.create_voice", f"{NAME}.import_voice"})

@@ -10,7 +10,7 @@ from csm.settings import Settings
 from csm.speech import Synthesizer
 from csm.web import access_log, forms
 from csm.web.openapi import JSON, Answer, Operation, describe
-from csm.web.schemas import WatermarkForm
+from csm.web.schemas.watermark import WatermarkForm
 
 NAME = "watermark"
 

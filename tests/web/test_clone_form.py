@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csm.web.problems import InvalidField, MissingField
-from csm.web.schemas import CloneForm
+from csm.web.schemas.clone import CloneForm
 from tests.web.app_settings import app_settings
 
 

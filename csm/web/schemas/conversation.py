@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 from csm.settings import Settings
 from csm.speech import Dialogue, DialogueTurn, VoiceSource
 from csm.web import json_body
-from csm.web.schemas import (
+from csm.web.schemas.fields import (
     MAX_VOICE_CHARS,
     Consent,
     FormatName,

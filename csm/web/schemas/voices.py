@@ -1,4 +1,4 @@
-"""The bodies of requests that store or rename voices; see `csm.web.schemas`."""
+"""The bodies of requests that store or rename voices."""
 
 from typing import Annotated, Self
 
