@@ -23,7 +23,7 @@ from flask import Flask
 from benchmarks.report import hardware
 from csm import log, memory_tuning, server, web
 from csm.settings import Settings, load
-from csm.speech import SAMPLE_RATE, Detection, Notes, Speech, Status, Utterance
+from csm.speech import SAMPLE_RATE, Detection, Dialogue, Notes, Speech, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 
 KEY = "0123456789abcdef" * 2
@@ -49,7 +49,9 @@ class Instant:
         """Reserve capacity, as `CsmSynthesizer` does."""
         return self._admission.reserve()
 
-    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+    def speak(
+        self, request: Utterance | Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Speech:
         """Return silence; poll `is_disconnected` for each chunk, as an engine does."""
 
         def chunks() -> Generator[bytes, None, None]:

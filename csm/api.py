@@ -193,7 +193,7 @@ class CSM:
         _check(dialogue)
         with (
             self._synthesizer.reserve() as reservation,
-            closing(self._synthesizer.converse(dialogue, reservation, lambda: False)) as speech,
+            closing(self._synthesizer.speak(dialogue, reservation, lambda: False)) as speech,
         ):
             for pcm in speech:
                 yield speech.notes.turn, from_pcm16(pcm)

@@ -211,7 +211,7 @@ class Speech(Iterator[bytes]):
 
 
 class Synthesizer(Protocol):
-    """Turn a text and a voice into audio. This is the only object that `csm.web` calls."""
+    """Turn texts and voices into audio. This is the only object that `csm.web` calls."""
 
     @property
     def voices(self) -> Voices:
@@ -234,16 +234,18 @@ class Synthesizer(Protocol):
             Busy, NotReady: the request cannot be served now; try again after `retry_after` seconds.
         """
 
-    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
-        """Return the audio of an utterance.
+    def speak(
+        self, request: Utterance | Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Speech:
+        """Return the audio of an utterance, or of those turns of a dialogue that are to be spoken, one after the other.
 
         The first `next()` decodes the reference audio and waits for the first chunk, so it raises every error that has
         its own HTTP status.
 
         Args:
-            utterance: what to say, and the voice to say it in.
+            request: what to say, and the voices to say it in.
             reservation: from `reserve`; released when the iterator ends or is closed, but not if it was never started.
-                If the utterance is not streamed, it is held until the whole audio has been sent.
+                If the audio is not streamed, it is held until the whole audio has been sent.
             is_disconnected: polled at every frame; when it returns true, the generation stops with `Cancelled`.
 
         Raises:
@@ -251,9 +253,6 @@ class Synthesizer(Protocol):
             GenerationFailed, DeadlineExceeded, DamagedVoice: the server failed.
             Cancelled: the client disconnected.
         """
-
-    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
-        """Return the audio of those turns of a dialogue that are to be spoken, one after the other; see `speak`."""
 
     def detect_watermark(self, recording: bytes) -> Detection:
         """Return whether a recording carries the watermark, also if this server does not mark speech.

@@ -58,13 +58,11 @@ class LoadingSynthesizer:
         """See `Synthesizer.reserve`."""
         return self._loaded().reserve()
 
-    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+    def speak(
+        self, request: Utterance | Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Speech:
         """See `Synthesizer.speak`."""
-        return self._loaded().speak(utterance, reservation, is_disconnected)
-
-    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
-        """See `Synthesizer.converse`."""
-        return self._loaded().converse(dialogue, reservation, is_disconnected)
+        return self._loaded().speak(request, reservation, is_disconnected)
 
     def detect_watermark(self, recording: bytes) -> Detection:
         """See `Synthesizer.detect_watermark`."""

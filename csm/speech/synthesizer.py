@@ -80,16 +80,15 @@ class CsmSynthesizer:
             raise NotReady(f"the server is not ready: {status.reason}", retry_after=5)
         return self._admission.reserve()
 
-    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+    def speak(
+        self, request: Utterance | Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Speech:
         """See `Synthesizer.speak`."""
-        return self.converse(Dialogue.from_utterance(utterance), reservation, is_disconnected)
-
-    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
-        """See `Synthesizer.converse`."""
+        dialogue = Dialogue.from_utterance(request) if isinstance(request, Utterance) else request
         notes = Notes(watermark=None if self._perth is None else "perth")
-        return Speech(self._converse(dialogue, reservation, is_disconnected, notes), notes)
+        return Speech(self._generate(dialogue, reservation, is_disconnected, notes), notes)
 
-    def _converse(
+    def _generate(
         self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
     ) -> Generator[bytes, None, None]:
         started = time.monotonic()

@@ -30,7 +30,7 @@ def converse(dialogue: Dialogue, settings: Settings, synthesizer: Synthesizer, l
     files = [*(turn.audio for turn in dialogue.turns), *(voice.reference for voice in dialogue.voices.values())]
     _charge(settings, limiter, texts, files)
     access_log.current().noted.update(turns=len(dialogue.turns))
-    return synthesizer.converse(
+    return synthesizer.speak(
         replace(dialogue, owner=auth.owner()), capacity.current(), disconnect.watch(request.environ)
     )
 

@@ -46,7 +46,7 @@ def synthesizer(engine: FakeEngine) -> CsmSynthesizer:
 
 
 def converse(synthesizer: CsmSynthesizer, dialogue: Dialogue) -> Speech:
-    return synthesizer.converse(dialogue, synthesizer.reserve(), lambda: False)
+    return synthesizer.speak(dialogue, synthesizer.reserve(), lambda: False)
 
 
 def said(engine: FakeEngine) -> list[Conversation]:

@@ -117,10 +117,15 @@ class FakeSynthesizer:
             raise errors.NotReady("not now", retry_after=7)
         return self.admission.reserve()
 
-    def speak(self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
+    def speak(
+        self, request: Utterance | Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]
+    ) -> Speech:
         """See `Synthesizer.speak`."""
-        notes = Notes(segments=1, language="de" if "Guten" in utterance.text else "en", transcript_source="none")
-        return Speech(self._speak(utterance, reservation, is_disconnected, notes), notes)
+        if isinstance(request, Dialogue):
+            notes = Notes(language="en", transcript_source="none")
+            return Speech(self._converse(request, reservation, is_disconnected, notes), notes)
+        notes = Notes(segments=1, language="de" if "Guten" in request.text else "en", transcript_source="none")
+        return Speech(self._speak(request, reservation, is_disconnected, notes), notes)
 
     def _speak(
         self, utterance: Utterance, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
@@ -150,11 +155,6 @@ class FakeSynthesizer:
                 with self.lock:
                     self.running -= 1
                 self.note("end", said=said)
-
-    def converse(self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool]) -> Speech:
-        """See `Synthesizer.converse`."""
-        notes = Notes(language="en", transcript_source="none")
-        return Speech(self._converse(dialogue, reservation, is_disconnected, notes), notes)
 
     def _converse(
         self, dialogue: Dialogue, reservation: Reservation, is_disconnected: Callable[[], bool], notes: Notes
