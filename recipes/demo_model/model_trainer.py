@@ -88,10 +88,20 @@ class Trainer:
                 backbone_last_hidden_state=hidden[row, position - 1],
                 use_cache=False,
             ).logits.float()
+        others = F.cross_entropy(said.transpose(1, 2), wanted[:, 1:], reduction="none")
         return {
             "backbone": F.cross_entropy(first.flatten(0, 1), codes[:, 1:, 0].flatten(), ignore_index=NOTHING),
-            "depth": F.cross_entropy(said.flatten(0, 1), wanted[:, 1:].flatten()),
+            "depth": (others * importance(others.shape[1], self.device)).sum(1).mean(),
         }
+
+
+def importance(codebooks: int, device: torch.device) -> Tensor:
+    """Return the weight of each codebook after the first; their sum is 1.
+
+    The n-th has 1/n of the weight of the first of them: each refines those before, so the first hold most of the sound.
+    """
+    weights = 1 / torch.arange(1, codebooks + 1, device=device)
+    return weights / weights.sum()
 
 
 def embed(model: CsmForConditionalGeneration, rows: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
-from recipes.demo_model import tokens
+from recipes.demo_model import model_trainer, tokens
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
 from recipes.demo_model.export import export, facts_of
-from recipes.demo_model.model_trainer import Plan, Trainer, embed
+from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
 from recipes.demo_model.tokens import Spoken
@@ -92,7 +92,8 @@ def test_the_depth_decoder_never_gets_as_many_frames_as_there_are_codebooks(fram
             assert len(batch.frames) != 4
 
 
-def test_losses_are_those_of_transformers() -> None:
+def test_losses_are_those_of_transformers_where_all_codebooks_weigh_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_trainer, "importance", lambda count, _: torch.full((count,), 1 / count))
     trainer = _trainer(1)
     batch = Corpus(_spoken(), make_tokenizer()).draw(4, 1.0, randomness(0, 0))
     labels = torch.full_like(batch.rows[..., :-1], -100)
@@ -105,6 +106,10 @@ def test_losses_are_those_of_transformers() -> None:
         theirs = model(inputs_embeds=embed(model, batch.rows), labels=labels, use_cache=False)
     torch.testing.assert_close(ours["backbone"], theirs.backbone_loss)
     torch.testing.assert_close(ours["depth"], theirs.depth_decoder_loss)
+
+
+def test_the_first_codes_of_a_frame_weigh_the_most() -> None:
+    torch.testing.assert_close(importance(3, torch.device("cpu")), torch.tensor([6.0, 3.0, 2.0]) / 11)
 
 
 def test_every_sentence_is_as_likely_as_another() -> None:
