@@ -98,8 +98,8 @@ def warnings(report: Report) -> list[str]:
         )
     if report.snr_db < NOISY_DB:
         found.append(
-            f"noisy: the background is only {report.snr_db:.0f} dB below the voice. Record in a quiet room, closer to "
-            "the microphone."
+            f"noisy: the background is only {max(0.0, report.snr_db):.0f} dB below the voice. Record in a quiet room, "
+            "closer to the microphone."
         )
     if report.clipped_share > CLIPPED_SHARE or report.crest_db < LOW_CREST_DB:
         found.append("clipped: peaks are cut off or strongly compressed. Record at a lower gain, without effects.")

@@ -171,6 +171,7 @@ def test_one_voice_with_each_fault():
     assert codes(reported(reader)) == set()
     assert codes(reported(together(reader, white(len(reader)), 10))) == {"noisy"}
     assert codes(reported(together(reader, white(len(reader)), 20))) == set()
+    assert "only 0 dB below" in report.warnings(reported(white(len(reader))))[0]
     assert codes(reported(clipped(reader, 2.0))) == {"clipped"}
     assert codes(reported(together(reader, melody(len(reader)), 0))) == {"noisy", "music"}
     assert "music" in codes(reported(melody(len(reader))))

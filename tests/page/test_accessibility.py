@@ -22,7 +22,7 @@ def test_axe_finds_nothing_in_any_state(visit, scheme, width):
 
     expect(page.locator("#status")).to_contain_text("Ready")
     check("the start")
-    visitor.button("Speak").click()
+    visitor.button("Generate speech").click()
     check("an error")
     visitor.enter_key()
     visitor.field("Choose a voice").select_option("default (for everybody)")
@@ -43,7 +43,7 @@ def test_axe_finds_nothing_in_any_state(visit, scheme, width):
     visitor.speak(f"Hello. {LONG_WORD}")
     check("waiting")
     visitor.await_end()
-    page.get_by_text("Code", exact=True).click()
+    page.get_by_text("Copy as code", exact=True).click()
     visitor.button("Copy as curl").click()
     check("a result")
 
@@ -77,7 +77,7 @@ def test_the_keyboard_suffices(visitor):
     page.keyboard.type("By hand.")
     tab_to(visitor.field("The speaker has agreed"))
     press("Space")
-    tab_to(visitor.button("Speak"))
+    tab_to(visitor.button("Generate speech"))
     press("Enter")
     visitor.await_end()
     tab_to(visitor.button("Download"))

@@ -29,7 +29,7 @@ A second line: ümläut — 你好."""
 def copied(visitor, language):
     """Click on the button that copies the code; return the code."""
     if not visitor.button(f"Copy as {language}").is_visible():
-        visitor.page.get_by_text("Code", exact=True).click()
+        visitor.page.get_by_text("Copy as code", exact=True).click()
     visitor.button(f"Copy as {language}").click()
     code = visitor.page.locator("pre").inner_text()
     assert visitor.page.evaluate("navigator.clipboard.readText()") == code

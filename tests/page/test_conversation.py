@@ -28,7 +28,7 @@ def director(visitor):
 
 
 def test_a_script_is_spoken_in_two_voices(director):
-    director.button("Speak").click()
+    director.button("Generate speech").click()
     director.await_end()
     expect(director.page.locator(".result h3")).to_have_text(
         "A: Good morning. Is anybody there? B: Good morning to you."
@@ -45,7 +45,7 @@ def test_the_code_sends_the_same_script(director, tmp_path, server, language):
     recording = {"name": "voice.webm", "mimeType": "audio/wav", "buffer": synthetic_speech(3)}
     director.choose_file(recording, within="Voice B")
     second.get_by_label("The speaker has agreed").check()
-    director.button("Speak").click()
+    director.button("Generate speech").click()
     director.await_end()
     samples = director.downloaded()
     (tmp_path / "voice.webm").write_bytes(VOICE.read_bytes())
@@ -60,7 +60,7 @@ def test_the_code_sends_the_same_script(director, tmp_path, server, language):
 )
 def test_a_script_that_cannot_be_spoken_is_explained(director, script, sentence):
     director.field("Script").fill(script)
-    director.button("Speak").click()
+    director.button("Generate speech").click()
     director.expect_error(sentence)
     expect(director.field("Script")).to_be_focused()
 
@@ -71,8 +71,8 @@ def test_only_the_voices_of_those_who_speak_are_needed(visitor):
     second = visitor.page.get_by_role("group", name="Voice B", exact=True)
     second.get_by_label("Choose a voice").select_option("default (for everybody)")
     visitor.field("Script").fill("B: Alone.")
-    visitor.button("Speak").click()
+    visitor.button("Generate speech").click()
     visitor.await_end()
     visitor.field("Script").fill("A: With you.")
-    visitor.button("Speak").click()
+    visitor.button("Generate speech").click()
     visitor.expect_error("Record a voice first, or choose a file.")

@@ -72,11 +72,49 @@ def test_the_stream_can_be_paused(visitor, server):
     server.await_idle()
 
 
+def test_a_pause_after_the_last_sample_has_arrived_goes_on_in_the_file(visitor):
+    visitor.clone()
+    expect(visitor.button("Download")).to_be_visible()
+    audio = visitor.page.locator(".result audio")
+    expect(audio).to_be_hidden()
+    visitor.button("Pause").focus()
+    visitor.page.keyboard.press("Enter")
+    expect(audio).to_be_visible()
+    expect(audio).to_be_focused()
+    assert audio.evaluate("audio => audio.paused")
+    assert 0 < audio.evaluate("audio => audio.currentTime") < audio.evaluate("audio => audio.duration")
+
+
+def test_what_plays_is_not_recorded(visitor):
+    visitor.choose_file()
+    audio = visitor.page.locator("[data-part=audio]").first
+    audio.evaluate("audio => { audio.loop = true; return audio.play(); }")
+    visitor.button("Record").click()
+    visitor.await_recorded(1)
+    assert audio.evaluate("audio => audio.paused")
+    visitor.button("Stop").click()
+    expect(visitor.page.get_by_text("Recording 1", exact=True)).to_be_visible()
+
+
+def test_while_recording_there_is_nothing_else_to_choose(visitor):
+    visitor.button("Record").click()
+    expect(visitor.text("Read this aloud, then press Stop.")).to_be_visible()
+    expect(visitor.button("Choose a file")).to_be_hidden()
+    visitor.enter_key()
+    visitor.button("Generate speech").click()
+    visitor.expect_error("Stop the recording first.")
+    expect(visitor.button("Stop")).to_be_focused()
+    visitor.field("Choose a voice").select_option("default (for everybody)")
+    visitor.field("Choose a voice").select_option("Your own recording or file")
+    expect(visitor.page.get_by_text("Recording 1", exact=True)).to_be_visible()
+    expect(visitor.button("Choose a file")).to_be_visible()
+
+
 def test_what_the_server_says_about_the_recording_is_shown(visitor):
     visitor.enter_key()
     visitor.choose_file({"name": "short.wav", "mimeType": "audio/wav", "buffer": synthetic_speech(3)})
     visitor.field("The speaker has agreed").check()
-    visitor.button("Speak").click()
+    visitor.button("Generate speech").click()
     visitor.await_end()
     result = visitor.page.locator(".result")
     expect(result).to_contain_text("Short recording: only")

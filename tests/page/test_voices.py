@@ -40,7 +40,7 @@ def test_one_hears_speech_without_recording_anything(visitor):
     expect(visitor.button("Delete this voice")).to_be_hidden()
     visitor.button("Listen").click()
     expect(visitor.page.locator("[data-part=chosen-audio]").first).to_be_visible()
-    visitor.button("Speak").click()
+    visitor.button("Generate speech").click()
     visitor.await_end()
     assert len(visitor.downloaded()) > 0
 
@@ -49,8 +49,9 @@ def test_a_voice_is_saved_used_and_deleted(visitor, visit):
     visitor.enter_key()
     save(visitor, "Ann")
     expect(visitor.page.locator("#live")).to_contain_text("The voice Ann is saved.")
+    expect(visitor.page.locator("[data-part=done]").first).to_have_text("The voice Ann is saved.")
     expect(visitor.page.get_by_text(f"“{TRANSCRIPT}”")).to_be_visible()
-    visitor.button("Speak").click()
+    visitor.button("Generate speech").click()
     visitor.await_end()
     expect(visitor.page.locator(".result .hint").first).to_contain_text("Ann")
 

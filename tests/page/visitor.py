@@ -96,7 +96,7 @@ class Visitor:
         self.field("Words of the recording").fill(TRANSCRIPT)
         self.field("Text to say").fill(text)
         self.field("The speaker has agreed").check()
-        self.button("Speak").click()
+        self.button("Generate speech").click()
 
     def clone(self, text: str = "Hello from the page.") -> None:
         """Do everything that leads to a result."""

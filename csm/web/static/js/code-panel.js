@@ -34,7 +34,7 @@ export function codePanel(request, needsKey) {
     needsKey ? "It reads the key from the variable VOICE_SERVER_KEY." : "",
     files.length ? `It needs the recording, ${files.map((file) => file.name).join(" and ")}, in its folder.` : "",
   ];
-  return element("details", {}, element("summary", {}, "Code"),
+  return element("details", { className: "stack" }, element("summary", {}, "Copy as code"),
     element("p", { className: "hint" }, hints.filter(Boolean).join(" ")),
     element("div", { className: "row" }, ...buttons, ...downloads), state, pre);
 }

@@ -5,7 +5,7 @@ import { formOf } from "./request.js";
 import { ServerError } from "./server.js";
 
 /** The server's formats, by their names in its API. */
-const FORMATS = { wav: "WAV", mp3: "MP3", opus: "Opus", aac: "AAC", flac: "FLAC", pcm: "Raw PCM" };
+const FORMATS = { wav: "WAV", mp3: "MP3", opus: "Opus", aac: "AAC", flac: "FLAC", pcm: "PCM" };
 const HEADER_BYTES = 44;
 
 /**
@@ -14,8 +14,9 @@ const HEADER_BYTES = 44;
  * @param {import("./request.js").SpeechRequest} request
  * @param {import("./server.js").Server} server
  * @param {Blob} wav
+ * @param {HTMLButtonElement} remove stands at the end of the row
  */
-export function downloads(request, server, wav) {
+export function downloads(request, server, wav, remove) {
   /** @type {Record<string, Blob>} */
   const files = { wav, pcm: wav.slice(HEADER_BYTES) };
   const options = Object.entries(FORMATS).map(([value, text]) => element("option", { value }, text));
@@ -41,5 +42,5 @@ export function downloads(request, server, wav) {
       state.textContent = error instanceof ServerError ? error.message : "The download broke off. Try it again.";
     }
   }
-  return element("div", {}, element("div", { className: "row" }, format, button("Download", save)), state);
+  return element("div", {}, element("div", { className: "row" }, format, button("Download", save), remove), state);
 }

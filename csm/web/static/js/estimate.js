@@ -8,9 +8,9 @@ export function estimate(text, speed = 1) {
   return text.trim().length / CHARACTERS_PER_SECOND / speed;
 }
 
-/** Return a duration as people write it: "4.2 s", "2 min 5 s". @param {number} seconds */
-export function duration(seconds) {
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+/** Return a duration as people write it: "4.2 s", "2 min 5 s". @param {number} seconds @param {number} [digits] of few seconds */
+export function duration(seconds, digits = 1) {
+  if (seconds < 9.95) return `${seconds.toFixed(digits)}\u00a0s`;
   const whole = Math.round(seconds);
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return whole < 60 ? `${whole}\u00a0s` : `${Math.floor(whole / 60)}\u00a0min ${whole % 60}\u00a0s`;
 }

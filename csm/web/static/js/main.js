@@ -9,6 +9,8 @@ import { StoredVoices } from "./stored-voices.js";
 
 const REDUCED = matchMedia("(prefers-reduced-motion: reduce)");
 const RETRY_MILLISECONDS = 1_500;
+/** The server's own sentence tells programs how to send a key. */
+const REFUSED = "The server refused this key. Check that it is complete, or ask whoever runs the server.";
 
 const server = new Server();
 const voices = new StoredVoices(server);
@@ -29,16 +31,20 @@ form.form.onsubmit = (event) => {
   if (!running) speak();
 };
 byId("cancel").onclick = () => running?.abort();
-// One at a time: what begins to play ends what plays.
-results.addEventListener("play", ({ target }) => {
-  for (const audio of results.querySelectorAll("audio")) if (audio !== target) audio.pause();
-}, true);
+// One at a time: what begins to play, or to record, ends what plays.
+for (const type of ["play", "silence"]) addEventListener(type, ({ target }) => silence(target), true);
 // A file that is dropped beside its place would replace the page.
 for (const type of ["dragover", "drop"]) addEventListener(type, (event) => event.preventDefault());
 if (limits.key_required) askForKey("");
 watchStatus(server, () => {
   if (server.key || !limits.key_required) voices.refresh().catch(() => {}); // then there are none to choose from
 });
+
+/** End what plays. @param {EventTarget | null} except the element that begins */
+function silence(except) {
+  if (latest?.audio !== except) latest?.stop();
+  for (const audio of document.querySelectorAll("audio")) if (audio !== except) audio.pause();
+}
 
 /** Return the server's limits once it answers. */
 async function reachable() {
@@ -64,7 +70,7 @@ async function useKey() {
     await voices.refresh();
     announce("The server accepts this key.");
   } catch (error) {
-    if (error.status === 401) return askForKey(`The server refused this key. ${error.message}`);
+    if (error.status === 401) return askForKey(REFUSED);
   }
   byId("key-form").hidden = true;
   form.pickers.A.focus();
@@ -74,7 +80,7 @@ async function speak() {
   if (limits.key_required && !server.key) return askForKey("Enter the key first.");
   const request = form.compose();
   if (!request) return;
-  latest?.stop();
+  silence(null);
   running = new AbortController();
   setBusy(true);
   latest = new Result(request, { server, needsKey: limits.key_required, onremove: update });
@@ -97,7 +103,7 @@ async function speak() {
 
 function explain(error) {
   if (error instanceof ServerError) {
-    if (error.status === 401) askForKey(`The server refused this key. ${error.message}`);
+    if (error.status === 401) askForKey(REFUSED);
     else form.explain(error);
   } else {
     console.error(error);

@@ -12,6 +12,9 @@ const WORDS =
   "The morning train was late again, so I bought a cup of coffee, found a seat by the window, and watched the rain " +
   "run down the glass until the whole city was far behind us.";
 
+const BEFORE = "Press Record and read this aloud in your usual voice, in a quiet room:";
+const MEANWHILE = "Read this aloud, then press Stop. 5 to 15 seconds are best.";
+
 const METER_MILLISECONDS = 50;
 const METER_SECONDS = 15; // of room for the waveform
 const PEAK_SAMPLES = SAMPLE_RATE / 100;
@@ -43,12 +46,13 @@ export class Recording {
     this.fail = fail;
     this.wave = new Waveform(part("wave"), "Waveform of the recording");
     part("words").textContent = WORDS;
+    part("prompt-hint").textContent = BEFORE;
     part("transcript-hint").textContent =
-      "Exactly what is said: right words make the voice much more alike." +
+      "Write exactly what is said in the recording: the clone is then much more like it." +
       (limits.recognizes_transcripts ? " If you leave this empty, the server recognises them." : "");
     show(part("obstacle"), obstacle());
     part("record").disabled = part("prompt").hidden = Boolean(obstacle());
-    part("record").onclick = () => (this.#recorder ? this.#stop() : this.#start());
+    part("record").onclick = () => (this.#recorder ? this.stop() : this.#start());
     this.#takeFiles();
   }
 
@@ -59,6 +63,11 @@ export class Recording {
 
   get name() {
     return this.part("name").textContent;
+  }
+
+  /** The name of the part with which one begins. */
+  get firstControl() {
+    return obstacle() ? "choose" : "record";
   }
 
   /** Why this cannot be sent, or an empty string. */
@@ -84,7 +93,7 @@ export class Recording {
     drop.ondrop = (event) => {
       event.preventDefault();
       drop.classList.remove("over");
-      if (event.dataTransfer.files.length) this.#load(event.dataTransfer.files[0]);
+      if (event.dataTransfer.files.length && !this.#recorder) this.#load(event.dataTransfer.files[0]);
     };
   }
 
@@ -92,6 +101,8 @@ export class Recording {
     this.fail("");
     const record = this.part("record");
     const label = record.textContent;
+    // What plays would be recorded.
+    record.dispatchEvent(new Event("silence", { bubbles: true }));
     record.disabled = true;
     record.textContent = "Waiting for the microphone…";
     try {
@@ -105,7 +116,8 @@ export class Recording {
     }
     record.textContent = "Stop";
     record.classList.add("recording");
-    this.#show({ recording: true, wave: true, details: false, prompt: true });
+    this.part("prompt-hint").textContent = MEANWHILE;
+    this.#show({ choose: false, "drop-hint": false, meter: true, wave: true, details: false, prompt: true });
     this.wave.clear((1000 * METER_SECONDS) / METER_MILLISECONDS);
     const began = performance.now();
     this.#timer = setInterval(() => this.#meter((performance.now() - began) / 1000), METER_MILLISECONDS);
@@ -118,16 +130,18 @@ export class Recording {
     this.part("level").value = peak;
     const [minutes, rest] = [Math.floor(seconds / 60), Math.floor(seconds % 60)];
     this.part("time").textContent = `${minutes}:${String(rest).padStart(2, "0")}`;
-    if (seconds >= this.limits.max_reference_seconds) this.#stop();
+    if (seconds >= this.limits.max_reference_seconds) this.stop();
   }
 
-  async #stop() {
-    clearInterval(this.#timer);
+  /** End the recording, if there is one, and take it. */
+  async stop() {
     const recorder = this.#recorder;
+    if (!recorder) return;
+    clearInterval(this.#timer);
     this.#recorder = null;
     this.part("record").classList.remove("recording");
     this.part("record").textContent = "Record again";
-    this.#show({ recording: false });
+    this.#show({ choose: true, "drop-hint": true, meter: false });
     this.#count += 1;
     this.#load(await recorder.stop(), `Recording ${this.#count}`, WORDS);
   }
@@ -170,7 +184,7 @@ export class Recording {
   /** @param {Float32Array} samples */
   #examine(samples) {
     const measured = measure(samples);
-    this.part("facts").textContent = `${duration(measured.seconds)} · level ${measured.levelDb.toFixed(0)} dB`;
+    this.part("facts").textContent = `${duration(measured.seconds)} · level ${measured.levelDb.toFixed(0).replace("-", "−")} dB`;
     this.wave.clear();
     const peaks = new Peaks(PEAK_SAMPLES);
     peaks.feed(samples, 1, (peak) => this.wave.push(peak));

@@ -23,6 +23,7 @@ export class Result {
   /** @type {Player | null} */
   #player = null;
   #peaks = new Peaks(PEAK_SAMPLES);
+  #played = 0;
   #pauses = 0;
 
   /**
@@ -32,7 +33,7 @@ export class Result {
   constructor(request, { server, needsKey, onremove }) {
     this.request = request;
     this.server = server;
-    this.facts = element("p", { className: "facts" }, "Waiting for the first audio…");
+    this.facts = element("p", { className: "facts hint" }, "Waiting for the first audio…");
     this.warnings = element("ul", { className: "advice" });
     this.audio = element("audio", { controls: true, hidden: true, preload: "auto" });
     this.pause = button("Pause", () => this.#togglePause(), { hidden: true });
@@ -41,12 +42,12 @@ export class Result {
     this.wave.clear(request.seconds * (SAMPLE_RATE / PEAK_SAMPLES));
     canvas.onclick = (event) => this.#seek(event.offsetX / canvas.clientWidth);
     this.downloads = element("div");
-    this.remove = button("Remove", () => this.#remove(onremove), { hidden: true });
+    this.remove = button("Remove", () => this.#remove(onremove), { className: "last" });
     this.voice = element("p", { className: "hint" }, request.voice);
-    this.root = element("li", { className: "card result" },
+    this.root = element("li", { className: "card stack result" },
       element("h3", {}, request.title),
       this.voice,
-      canvas, this.facts, this.pause, this.audio, this.warnings, this.downloads, codePanel(request, needsKey), this.remove);
+      canvas, this.facts, this.pause, this.audio, this.warnings, this.downloads, codePanel(request, needsKey));
     this.#followAudio();
   }
 
@@ -83,8 +84,7 @@ export class Result {
 
   /** Fall silent, whichever way it plays. */
   stop() {
-    this.#player?.stop();
-    this.pause.hidden = true;
+    this.#endStream();
     this.audio.pause();
   }
 
@@ -112,40 +112,38 @@ export class Result {
     this.file = wavFile(this.#chunks, SAMPLE_RATE);
     this.#chunks = [];
     this.audio.src = URL.createObjectURL(this.file);
-    this.audio.hidden = false;
-    this.downloads.append(downloads(this.request, this.server, this.file));
-    this.remove.hidden = false;
+    if (!this.#player || this.#player.isStopped) this.#endStream();
+    this.downloads.append(downloads(this.request, this.server, this.file, this.remove));
     if (fault) this.#warn(fault);
     else if (!this.#player) this.audio.play().catch(() => {}); // refused if the visitor has left the page meanwhile
     announce(`${fault} ${this.facts.textContent}`);
   }
 
   #onprogress(state, played, underruns) {
+    this.#played = played;
     this.wave.position = played / PEAK_SAMPLES;
     if (underruns > this.#pauses && state === "waiting") {
       this.#pauses = underruns;
       if (underruns === 1) this.#warn("The server generates more slowly than this plays, so there are pauses. Play it again.");
     }
-    if (state === "done") this.#endStreaming();
+    if (state === "done") this.#endStream();
   }
 
-  #endStreaming() {
+  /** Stop the stream; from now on the file plays, if it is complete. */
+  #endStream() {
+    this.#player?.stop();
     const hadFocus = document.activeElement === this.pause;
     this.pause.hidden = true;
+    this.audio.hidden = !this.file;
     if (hadFocus) this.audio.focus();
   }
 
   /** Where the file plays or is sought in, the stream stops. */
   #followAudio() {
-    const takeOver = () => {
-      this.#player?.stop();
-      this.#endStreaming();
-    };
     const follow = () => {
       if (!this.#player || this.#player.isStopped) this.wave.position = (this.audio.currentTime * SAMPLE_RATE) / PEAK_SAMPLES;
     };
-    this.audio.addEventListener("play", takeOver);
-    this.audio.addEventListener("seeking", takeOver);
+    for (const type of ["play", "seeking"]) this.audio.addEventListener(type, () => this.#endStream());
     this.audio.addEventListener("timeupdate", follow);
   }
 
@@ -156,7 +154,12 @@ export class Result {
     this.audio.play();
   }
 
+  /** Once there is a file, a pause goes on in it, so that one can seek. */
   async #togglePause() {
+    if (this.file && !this.#player.isPaused) {
+      this.audio.currentTime = this.#played / SAMPLE_RATE;
+      return this.#endStream();
+    }
     await (this.#player.isPaused ? this.#player.resume() : this.#player.pause());
     this.pause.textContent = this.#player.isPaused ? "Continue" : "Pause";
   }
@@ -167,7 +170,7 @@ export class Result {
     // Such as "short: only 2.0 s are used. Send …".
     for (const line of found) this.#warn(line.replace(/^(.)([^:]*):/, (_, first, rest) => `${first.toUpperCase()}${rest} recording:`));
     const words = headers.get("X-Transcript-Source");
-    if (words === "none") this.#warn("The words of the recording were not given. With them, the voice would be more alike.");
+    if (words === "none") this.#warn("The words of the recording were not given. With them, the clone would be much more like it.");
     if (words === "recognized") this.#note("the server recognised the words of the recording");
     if (headers.get("X-Watermark")) this.#note("marked as synthetic by an inaudible watermark");
     const language = headers.get("X-Text-Language");

@@ -42,14 +42,16 @@ export class SpeechForm {
     this.pickers.B.title = "Voice B";
     byId("voice-b").hidden = byId("for-two").hidden = !isConversation;
     byId("for-one").hidden = isConversation;
+    if (!isConversation) this.pickers.B.recording.stop();
     this.#count();
   }
 
   #count() {
     const text = this.#text.value.trim();
-    const [length, most] = [text.length, this.limits.max_text_chars].map((number) => number.toLocaleString("en"));
-    const seconds = text ? ` · about ${duration(estimate(text, this.#speed))} of speech` : "";
-    byId("text-count").textContent = `${length} of ${most} characters${seconds}`;
+    const seconds = text ? ` · about ${duration(Math.max(1, estimate(text, this.#speed)), 0)} of speech` : "";
+    const count = byId("text-count");
+    count.textContent = `${written(lengthOf(text))} of ${written(this.limits.max_text_chars)} characters${seconds}`;
+    count.classList.toggle("error", lengthOf(text) > this.limits.max_text_chars);
   }
 
   /** Return the request that the form describes, or null if a field is wrong, which is then shown. */
@@ -67,9 +69,11 @@ export class SpeechForm {
     if (!voice) return null;
     const text = this.#text.value.trim();
     if (!text) return this.#failText("Write what to say.");
+    const most = this.limits.max_text_chars;
+    if (lengthOf(text) > most) return this.#failText(`This text is too long: at most ${written(most)} characters.`);
     const { id, file, transcript } = voice;
     const fields = file ? [["audio", file], ["transcript", transcript], ["consent", "true"]] : [["voice", id]];
-    return this.#request("clone-voice", [...fields, ["text", text]], text, voice.name);
+    return this.#request("clone-voice", [...fields, ["text", text]], text, `Voice: ${voice.name}`);
   }
 
   /** @returns {SpeechRequest | null} */
@@ -120,8 +124,9 @@ export class SpeechForm {
 
   /** In a conversation, the answer does not say whose voice is wrong. */
   #failVoice(sentence) {
-    if (this.#isConversation) show(byId("error"), sentence);
-    else this.pickers.A.fail(sentence, "choose");
+    if (this.#isConversation) return show(byId("error"), sentence);
+    this.pickers.A.fail(sentence);
+    this.pickers.A.focus();
   }
 
   /** @returns {null} */
@@ -146,6 +151,15 @@ export class SpeechForm {
     for (const name of ["text-error", "error"]) show(byId(name), "");
     for (const field of this.form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   }
+}
+
+/** Return the number of characters as the server counts them, not of UTF-16 units. */
+function lengthOf(text) {
+  return [...text].length;
+}
+
+function written(number) {
+  return number.toLocaleString("en");
 }
 
 /** Return the file under a name that the others do not have: the code that repeats a request reads both. */

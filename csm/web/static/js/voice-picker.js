@@ -47,7 +47,7 @@ export class VoicePicker {
 
   /** Go to the first control. */
   focus() {
-    this.#part(this.voices.list.length ? "choice" : "choose").focus();
+    this.#part(this.voices.list.length ? "choice" : this.recording.firstControl).focus();
   }
 
   /** Return the voice, or null if there is none; then an error is shown. @returns {ChosenVoice | null} */
@@ -55,7 +55,7 @@ export class VoicePicker {
     this.fail("");
     const stored = this.#stored;
     if (stored) return { id: stored.id, name: stored.name };
-    if (this.recording.fault) return this.fail(this.recording.fault, "choose");
+    if (this.recording.fault) return this.fail(this.recording.fault, this.recording.firstControl);
     const { file, transcript, name } = this.recording;
     return this.#hasConsent() ? { file, transcript, name } : null;
   }
@@ -68,9 +68,16 @@ export class VoicePicker {
    */
   fail(sentence, part) {
     show(this.#part("error"), sentence);
+    show(this.#part("done"), "");
     show(this.#part("consent-error"), "");
     if (part) this.#part(part).focus();
     return null;
+  }
+
+  /** Show and say what was done. */
+  #tell(sentence) {
+    show(this.#part("done"), sentence);
+    announce(sentence);
   }
 
   get #stored() {
@@ -98,13 +105,14 @@ export class VoicePicker {
     );
     choice.replaceChildren(element("option", { value: "" }, "Your own recording or file"), ...stored);
     choice.value = this.voices.list.some(({ id }) => id === chosen) ? chosen : "";
-    this.#part("stored").hidden = !stored.length;
+    choice.hidden = !stored.length;
     this.#showChoice();
   }
 
   #showChoice() {
     const stored = this.#stored;
     this.fail("");
+    if (stored) this.recording.stop();
     this.#part("own").hidden = Boolean(stored);
     this.#part("chosen").hidden = !stored;
     this.#part("chosen-audio").hidden = true;
@@ -141,13 +149,13 @@ export class VoicePicker {
     const { id, name } = this.#stored;
     if (!confirm(`Delete the voice ${name} from the server? This cannot be undone.`)) return;
     await this.voices.delete(id);
-    announce(`The voice ${name} is deleted.`);
+    this.#tell(`The voice ${name} is deleted.`);
     this.focus();
   }
 
   async #save() {
     const name = this.#part("save-name").value.trim();
-    if (this.recording.fault) return this.fail(this.recording.fault, "choose");
+    if (this.recording.fault) return this.fail(this.recording.fault, this.recording.firstControl);
     if (!this.#hasConsent()) return;
     if (!name) return this.fail("Give the voice a name.", "save-name");
     const { file, transcript } = this.recording;
@@ -158,6 +166,6 @@ export class VoicePicker {
     this.#part("choice").value = saved.id;
     this.#showChoice();
     this.#part("choice").focus();
-    announce(`The voice ${name} is saved. ${(saved.report.warnings ?? []).join(" ")}`);
+    this.#tell([`The voice ${name} is saved.`, ...(saved.report.warnings ?? [])].join(" "));
   }
 }

@@ -72,9 +72,10 @@ export class Waveform {
     const count = Math.max(this.#peaks.length, this.#expected, 1);
     for (let bar = 0; bar < bars; bar++) {
       const first = Math.floor((bar * count) / bars);
-      if (first >= this.#peaks.length) break;
       const last = Math.max(first + 1, Math.floor(((bar + 1) * count) / bars));
-      const size = Math.max(2, Math.max(...this.#peaks.slice(first, last)) * height);
+      // Where nothing has arrived yet, a dotted line shows how much is expected.
+      const hasArrived = first < this.#peaks.length;
+      const size = hasArrived ? Math.max(2, Math.max(...this.#peaks.slice(first, last)) * height) : 1;
       context.fillStyle = first < this.#position ? played : rest;
       context.fillRect(bar * (BAR_PIXELS + GAP_PIXELS), (height - size) / 2, BAR_PIXELS, size);
     }
