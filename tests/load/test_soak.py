@@ -18,7 +18,7 @@ MAX_MB, MAX_MB_BRIEFLY = 4.0, 60.0
 """Growth per 1,000 requests, over at least `LONG_REQUESTS`, and over fewer, where the allocator's noise is larger.
 
 A short run of a server that keeps nothing was seen to move by 12 MB per 1,000 requests, and by 27 with 214 requests on
-a busy machine; a long one by 2. Keeping one reference audio in five would exceed either.
+a busy machine; long ones by 0.03 and 2. Keeping one reference audio in five would exceed either.
 """
 MAX_HANDLES = 4
 """Growth of descriptors and threads, whose number depends on the clients of the moment."""
