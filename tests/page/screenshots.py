@@ -42,7 +42,8 @@ def main() -> None:
     for name, target in IN_README.items():
         # 256 colours are enough for a page without photographs, and a third of the size.
         picture = Image.open(folder / f"{name}.png").convert("RGB")
-        picture.quantize(256, dither=Image.Dither.NONE).save(ROOT / "docs" / target, optimize=True)
+        reduced = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        reduced.save(ROOT / "docs" / target, optimize=True)
 
 
 def photograph(browser: Browser, server: RealServer, screen: str, scheme: str, folder: Path) -> None:
@@ -113,6 +114,7 @@ def camera(visitor: Visitor, folder: Path, prefix: str) -> Callable[[str], None]
     """Return a function that makes a picture of the whole page."""
 
     def take(state: str) -> None:
+        visitor.page.evaluate("scrollTo(0, 0)")  # the results stay in view, wherever the page is scrolled to
         visitor.page.screenshot(path=folder / f"{prefix}-{state}.png", full_page=True, animations="disabled")
 
     return take

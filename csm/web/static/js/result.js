@@ -124,7 +124,7 @@ export class Result {
     this.wave.position = played / PEAK_SAMPLES;
     if (underruns > this.#pauses && state === "waiting") {
       this.#pauses = underruns;
-      if (underruns === 1) this.#warn("The server generates more slowly than this plays, so there are pauses. Play it again.");
+      if (underruns === 1) this.#warn("There were pauses, because the server fell behind. Played again, it has none.");
     }
     if (state === "done") this.#endStream();
   }

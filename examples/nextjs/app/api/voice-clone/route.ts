@@ -12,7 +12,6 @@ const FORWARDED = [
   "x-reference-warnings",
   "x-text-language",
   "x-watermark",
-  "x-watermark",
 ];
 
 export async function POST(request: Request): Promise<Response> {
