@@ -162,6 +162,7 @@ class Notes:
         retries: number of times that a segment ended badly and was generated again.
         language: ISO 639-1 code of the text's language; None before it is detected.
         transcript_source: where the transcript comes from: `given`, `recognized` or `none`; None before that is known.
+        recognized: the words that were recognised in the reference audio of a request with one turn; None otherwise.
         reference_warnings: shortcomings of the reference audio, one line each (`csm.audio.report`).
         watermark: that the audio carries; None if it carries none.
     """
@@ -172,6 +173,7 @@ class Notes:
     retries: int = 0
     language: str | None = None
     transcript_source: TranscriptSource | None = None
+    recognized: str | None = None
     reference_warnings: list[str] = field(default_factory=list)
     watermark: Literal["perth"] | None = None
 

@@ -145,7 +145,10 @@ class DialogueReader:
             return reference_turn(voice, str(speaker))
         reference = self._reader.read(source.reference, source.transcript, is_disconnected, deadline=deadline)
         _note(notes, reference.transcript_source)
-        suffix = f" (speaker {speaker})" if len(dialogue.turns) > 1 else ""
+        is_alone = len(dialogue.turns) == 1
+        if is_alone and reference.transcript_source == "recognized":
+            notes.recognized = reference.transcript
+        suffix = "" if is_alone else f" (speaker {speaker})"
         notes.reference_warnings += [line + suffix for line in warnings(reference.report)]
         return self._encoded(
             reference_turn(Voice(reference.waveform, reference.transcript), str(speaker)), is_disconnected

@@ -20,7 +20,7 @@ ALLOWED = {
 }
 EXPOSED = {
     "Access-Control-Expose-Headers": "Content-Disposition, Retry-After, X-Finish-Reason, X-Reference-Warnings, "
-    "X-Request-ID, X-Text-Language, X-Transcript-Source, X-Watermark"
+    "X-Request-ID, X-Text-Language, X-Transcript, X-Transcript-Source, X-Watermark"
 }
 
 HOST_HELP = "Without keys this server answers to localhost and 127.0.0.1 only: call it so, or set CSM_API_KEYS."

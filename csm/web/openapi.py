@@ -32,6 +32,7 @@ HEADERS = {
     "X-Reference-Warnings": "What is wrong with the reference audio, separated by semicolons.",
     "X-Text-Language": "ISO 639-1 code of the text's language, if that is not English.",
     "X-Watermark": "The watermark that the speech carries: perth. Absent if it carries none.",
+    "X-Transcript": "The words recognised in the reference audio, percent-encoded. Absent if they were given.",
     "X-Transcript-Source": "Where the transcript of the reference audio comes from: given, recognized or none.",
 }
 
@@ -80,6 +81,7 @@ AUDIO = Answer(
         "X-Finish-Reason",
         "X-Reference-Warnings",
         "X-Text-Language",
+        "X-Transcript",
         "X-Transcript-Source",
         "X-Watermark",
     ),

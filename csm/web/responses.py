@@ -7,6 +7,7 @@ import logging
 import operator
 import time
 from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import MIMEAccept
@@ -39,6 +40,9 @@ Events = EventEncoder | PartsEncoder
 
 Piece = tuple[bytes, float]
 """Encoded audio, and how many seconds of audio it completes."""
+
+TRANSCRIPT_BYTES = 2_000
+"""Maximum length of a transcript in a header: nginx takes 4 KB for all headers together."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -153,12 +157,19 @@ def _headers(speech: Speech) -> dict[str, str]:
     known = {
         "X-Finish-Reason": notes.finish_reason,
         "X-Transcript-Source": notes.transcript_source,
+        "X-Transcript": _quoted(notes.recognized or ""),
         "X-Watermark": notes.watermark,
         "X-Reference-Warnings": "; ".join(notes.reference_warnings) or None,
         # CSM reads any other language as if it were English; this warns the client.
         "X-Text-Language": None if notes.language == "en" else notes.language,
     }
     return HEADERS | {name: value for name, value in known.items() if value is not None}
+
+
+def _quoted(words: str) -> str | None:
+    """Return a text as a header can hold it, or None if it is empty or too long for the proxies' limits."""
+    quoted = quote(words, safe=" !'(),-.:;?")
+    return quoted if 0 < len(quoted) <= TRANSCRIPT_BYTES else None
 
 
 def _respond(

@@ -102,6 +102,22 @@ def test_a_server_that_stores_none_offers_none(visit, tmp_path):
 
 
 @pytest.mark.skipif(tiny_whisper() is None, reason="needs requirements-quality.txt")
+def test_words_that_are_recognised_for_a_request_can_be_corrected_for_the_next(visit, tmp_path):
+    with real_server(tmp_path, transcriber=tiny_whisper(), max_audio_seconds=2) as server:
+        visitor = visit(port=server.port)
+        visitor.enter_key()
+        visitor.choose_file()
+        visitor.field("The speaker has agreed").check()
+        visitor.button("Generate speech").click()
+        visitor.await_end()
+        expect(visitor.page.locator(".result")).to_contain_text("you can correct them in the form")
+        assert "how much there might be" in visitor.field("Words of the recording").input_value()
+        visitor.speak()
+        visitor.await_end()
+        expect(visitor.page.locator(".result").first).not_to_contain_text("recognised")
+
+
+@pytest.mark.skipif(tiny_whisper() is None, reason="needs requirements-quality.txt")
 def test_recognised_words_are_shown_and_can_be_corrected(visit, tmp_path):
     with real_server(tmp_path, transcriber=tiny_whisper(), voices_dir=tmp_path / "voices") as server:
         visitor = visit(port=server.port)

@@ -388,6 +388,7 @@ def test_a_missing_transcript_is_recognized_or_left_empty(
     speech = speak(synthesizer, utterance(transcript=given))
     next(speech)
     assert speech.notes.transcript_source == source
+    assert speech.notes.recognized == (transcript if source == "recognized" else None)
     assert engine.calls[0].conversation.context[0].text == transcript
     speech.close()
 

@@ -39,6 +39,7 @@ class Script:
         finish: the reason of the end.
         warn: of the reference audio.
         retries: number of segments that were generated again.
+        recognized: words in the reference audio, with _ for a space.
     """
 
     chunks: int = 3
@@ -51,6 +52,7 @@ class Script:
     finish: str = "stop"
     warn: str = ""
     retries: int = 0
+    recognized: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Script":
@@ -133,6 +135,7 @@ class FakeSynthesizer:
         script = Script.parse(utterance.text)
         if script.warn:
             notes.reference_warnings = [f"{script.warn}: a sentence", "noisy: another"]
+        notes.recognized = script.recognized.replace("_", " ") or None
         with reservation:
             if utterance.voice is not None:
                 self.voices.library.open(utterance.owner, utterance.voice)

@@ -1,6 +1,7 @@
 import io
 import struct
 import wave
+from urllib.parse import unquote
 
 import pytest
 
@@ -109,6 +110,17 @@ def test_an_answer_tells_where_the_transcript_comes_from_and_a_text_that_is_not_
     assert answer.headers["X-Transcript-Source"] == "none" and "X-Text-Language" not in answer.headers
     answer = client.post("/clone-voice", data=clone_form("Guten Tag"), headers=KEY)
     assert answer.headers["X-Text-Language"] == "de"
+
+
+def test_an_answer_has_the_words_that_were_recognised(client):
+    def told(words):
+        answer = client.post("/clone-voice", data=clone_form(f"recognized={words}"), headers=KEY)
+        return answer.headers.get("X-Transcript")
+
+    assert told("It's_a_test.") == "It's a test."
+    assert unquote(told("100%_naïve_—_你好")) == "100% naïve — 你好"
+    assert told("é" * 400) is None, "too long for a header"
+    assert told("") is None
 
 
 @pytest.mark.parametrize(("speed", "status"), [("0.5", 200), ("2", 200), ("0.4", 422), ("2.1", 422), ("fast", 422)])

@@ -1293,6 +1293,8 @@ export interface components {
         "X-Text-Language": string;
         /** @description The watermark that the speech carries: perth. Absent if it carries none. */
         "X-Watermark": string;
+        /** @description The words recognised in the reference audio, percent-encoded. Absent if they were given. */
+        "X-Transcript": string;
         /** @description Where the transcript of the reference audio comes from: given, recognized or none. */
         "X-Transcript-Source": string;
     };
@@ -1321,6 +1323,7 @@ export interface operations {
                     "X-Finish-Reason": components["headers"]["X-Finish-Reason"];
                     "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
                     "X-Text-Language": components["headers"]["X-Text-Language"];
+                    "X-Transcript": components["headers"]["X-Transcript"];
                     "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
                     "X-Watermark": components["headers"]["X-Watermark"];
                     [name: string]: unknown;
@@ -1369,6 +1372,7 @@ export interface operations {
                     "X-Finish-Reason": components["headers"]["X-Finish-Reason"];
                     "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
                     "X-Text-Language": components["headers"]["X-Text-Language"];
+                    "X-Transcript": components["headers"]["X-Transcript"];
                     "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
                     "X-Watermark": components["headers"]["X-Watermark"];
                     [name: string]: unknown;
@@ -1417,6 +1421,7 @@ export interface operations {
                     "X-Finish-Reason": components["headers"]["X-Finish-Reason"];
                     "X-Reference-Warnings": components["headers"]["X-Reference-Warnings"];
                     "X-Text-Language": components["headers"]["X-Text-Language"];
+                    "X-Transcript": components["headers"]["X-Transcript"];
                     "X-Transcript-Source": components["headers"]["X-Transcript-Source"];
                     "X-Watermark": components["headers"]["X-Watermark"];
                     [name: string]: unknown;

@@ -83,7 +83,8 @@ async function speak() {
   silence(null);
   running = new AbortController();
   setBusy(true);
-  latest = new Result(request, { server, needsKey: limits.key_required, onremove: update });
+  const onrecognized = (words) => form.propose(request, words);
+  latest = new Result(request, { server, needsKey: limits.key_required, onremove: update, onrecognized });
   results.prepend(latest.root);
   latest.root.scrollIntoView({ block: "nearest", behavior: REDUCED.matches ? "instant" : "smooth" });
   update();

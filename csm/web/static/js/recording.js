@@ -61,6 +61,11 @@ export class Recording {
     return this.part("transcript").value.trim();
   }
 
+  /** Fill in the words that the server recognised in a file, unless others have been written meanwhile. */
+  propose(file, words) {
+    if (file === this.file && !this.transcript) this.part("transcript").value = words;
+  }
+
   get name() {
     return this.part("name").textContent;
   }

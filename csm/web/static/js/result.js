@@ -28,10 +28,12 @@ export class Result {
 
   /**
    * @param {SpeechRequest} request
-   * @param {{server: Server, needsKey: boolean, onremove: () => void}} options
+   * @param {{server: Server, needsKey: boolean, onremove: () => void,
+   *   onrecognized: (words: string) => void}} options
    */
-  constructor(request, { server, needsKey, onremove }) {
+  constructor(request, { server, needsKey, onremove, onrecognized }) {
     this.request = request;
+    this.onrecognized = onrecognized;
     this.server = server;
     this.facts = element("p", { className: "facts hint" }, "Waiting for the first audio…");
     this.warnings = element("ul", { className: "advice" });
@@ -171,7 +173,10 @@ export class Result {
     for (const line of found) this.#warn(line.replace(/^(.)([^:]*):/, (_, first, rest) => `${first.toUpperCase()}${rest} recording:`));
     const words = headers.get("X-Transcript-Source");
     if (words === "none") this.#warn("The words of the recording were not given. With them, the clone would be much more like it.");
-    if (words === "recognized") this.#note("the server recognised the words of the recording");
+    const recognized = headers.get("X-Transcript");
+    if (recognized) this.onrecognized(decodeURIComponent(recognized));
+    if (recognized) this.#note("its words were recognised; you can correct them in the form");
+    else if (words === "recognized") this.#note("its words were recognised");
     if (headers.get("X-Watermark")) this.#note("marked as synthetic by an inaudible watermark");
     const language = headers.get("X-Text-Language");
     if (language) this.#warn(`The text seems to be in another language (${language}). The model knows only English.`);

@@ -110,6 +110,11 @@ export class SpeechForm {
     return { path, fields: filled, title, voice, seconds: estimate(title, this.#speed) };
   }
 
+  /** Show the words that the server recognised in the recording of a request, so that they can be corrected. */
+  propose({ fields }, words) {
+    this.pickers.A.recording.propose(Object.fromEntries(fields).audio, words);
+  }
+
   /**
    * Show an error of the server beside the field that it is about.
    * @param {import("./server.js").ServerError} error
