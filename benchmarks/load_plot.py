@@ -72,7 +72,7 @@ def _over_time(scrapes: list[dict[str, float]], rows: list[dict[str, Any]], work
     for row in rows:
         for axes in (work, speed):
             axes.axvline(row["began_s"], color=GREY, linewidth=0.7, linestyle=":")
-        speed.annotate(f" {row['rate']:g}/s", (row["began_s"], 1), xycoords=("data", "axes fraction"), va="top")
+        work.annotate(f"{row['rate']:g}/s", (row["began_s"], 1.03), xycoords=("data", "axes fraction"))
 
 
 def main() -> None:
