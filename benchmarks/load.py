@@ -24,9 +24,9 @@ from benchmarks.open_loop import Client, Order, RefusedError, Send, Sweep, sweep
 from benchmarks.pairs import say
 from benchmarks.playback import arrivals, is_clean
 from benchmarks.report import hardware, table
-from benchmarks.scrape import scraping
+from benchmarks.scrape import scrape, scraping
 from csm.audio.decode import decode
-from csm.audio.encoders.pcm import pcm16
+from csm.audio.encoders.pcm import from_pcm16, pcm16
 from csm.audio.encoders.wav import HEADER_BYTES, header
 from csm.speech import SAMPLE_RATE
 
@@ -93,7 +93,7 @@ def samples(answer: http.client.HTTPResponse) -> Iterator[NDArray[np.float32]]:
     while piece := answer.read1(65536):
         whole = len(rest + piece) // 2 * 2
         rest, data = (rest + piece)[whole:], (rest + piece)[:whole]
-        yield np.frombuffer(data, "<i2").astype(np.float32) / 32768
+        yield from_pcm16(data)
 
 
 def main() -> None:
@@ -104,6 +104,11 @@ def main() -> None:
         heard = sum(len(piece) for piece in client(Order(0.0, "Are you there?", 0))())
     except (OSError, RuntimeError, RefusedError) as error:
         raise SystemExit(f"the server does not answer as it should: {error}") from None
+    if args.metrics:
+        try:
+            scrape(args.metrics, args.metrics_key)
+        except requests.RequestException as error:
+            raise SystemExit(f"no metrics: check --metrics, --metrics-key and CSM_METRICS_PORT: {error}") from None
     say(f"the first answer had {heard / SAMPLE_RATE:.1f} s of audio")
     plan = Sweep(tuple(args.rates), args.seconds, args.buffer, seed=args.seed)
     result = {"hardware": hardware(), "buffer_s": args.buffer, "seconds": args.seconds, "rates": []}

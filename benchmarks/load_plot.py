@@ -1,6 +1,6 @@
-"""Draw the results of `benchmarks.load`; needs matplotlib.
+"""`python -m benchmarks.load_plot results/load.json [load.png]`: draw the results of `benchmarks.load`.
 
-python -m benchmarks.load_plot results/load.json [load.png]
+It needs matplotlib.
 """
 
 import json

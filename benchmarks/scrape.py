@@ -44,7 +44,6 @@ def scraping(url: str, key: str, every: float = 1.0) -> Iterator[list[Scrape]]:
                 scrapes.append({"at": monotonic() - began} | scrape(url, key))
             ended.wait(every)
 
-    scrape(url, key)
     thread = threading.Thread(target=collect, daemon=True)
     thread.start()
     try:

@@ -120,6 +120,10 @@ def test_rates_are_tried_on_a_running_server(tmp_path: Path):
         refused = subprocess.run(
             [*command, "2", "--key", "wrong"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
+        blind = subprocess.run(
+            [*command, "2", "--key", "secret", "--metrics-key", "wrong"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
     calm, crowded = found
     assert calm["played"] == calm["requests"] and calm["audible_s"]["p50"] > 0
     assert crowded["refused"] and crowded["failed"] == 0
@@ -132,3 +136,4 @@ def test_rates_are_tried_on_a_running_server(tmp_path: Path):
     load_plot.draw(result, tmp_path / "load.png")
     assert matplotlib.image.imread(tmp_path / "load.png").shape[:2] == (900, 1080)
     assert refused.returncode == 1 and "401" in refused.stderr.splitlines()[-1]
+    assert blind.returncode == 1 and "no metrics: check --metrics" in blind.stderr.splitlines()[-1]
