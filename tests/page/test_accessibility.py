@@ -88,11 +88,28 @@ def test_the_keyboard_suffices(visitor):
 def test_what_happens_is_said_to_a_screen_reader(visitor):
     live = visitor.page.locator("#live")
     visitor.enter_key()
+    expect(live).to_contain_text("The server accepts this key.")
     visitor.choose_file()
-    expect(live).to_contain_text("voice.webm is ready.")
     visitor.speak()
     visitor.await_end()
     expect(live).to_contain_text("First audio after")
+    expect(live).to_contain_text("The server accepts this key.")  # what comes later does not replace it
+
+
+def test_a_late_answer_does_not_move_the_focus(visitor):
+    def go_on(request):
+        visitor.field("Text to say").fill("I have gone on.")
+        request.continue_()
+
+    visitor.page.route("**/v1/audio/voices", go_on)
+    visitor.enter_key()
+    expect(visitor.page.locator("#live")).to_contain_text("The server accepts this key.")
+    expect(visitor.field("Text to say")).to_be_focused()
+
+
+def test_a_key_that_is_accepted_leads_to_the_voice(visitor):
+    visitor.enter_key()
+    expect(visitor.field("Choose a voice")).to_be_focused()
 
 
 def test_nothing_moves_for_those_who_ask_for_it(visit):

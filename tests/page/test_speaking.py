@@ -138,7 +138,7 @@ def test_a_file_is_dropped(visitor):
     }"""
     content = base64.b64encode(VOICE.read_bytes()).decode()
     visitor.page.locator("[data-part=drop]").first.evaluate(drop, content)
-    expect(visitor.page.locator("#live")).to_have_text("dropped.webm is ready.")
+    expect(visitor.page.locator("#live p").last).to_have_text("dropped.webm is ready.")
     expect(visitor.text("8.0 s · level")).to_be_visible()
 
 

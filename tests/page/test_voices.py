@@ -30,7 +30,7 @@ def save(visitor, name, transcript=TRANSCRIPT):
 def delete(visitor, name):
     visitor.page.once("dialog", lambda dialog: dialog.accept())
     visitor.button("Delete this voice").click()
-    expect(visitor.page.locator("#live")).to_have_text(f"The voice {name} is deleted.")
+    expect(visitor.page.locator("#live p").last).to_have_text(f"The voice {name} is deleted.")
 
 
 def test_one_hears_speech_without_recording_anything(visitor):

@@ -72,12 +72,14 @@ class Visitor:
 
     def choose_file(self, file: Path | dict[str, Any] = VOICE, within: str = "Voice") -> None:
         """Choose a file as the voice, or as one of two voices; wait until the page has read it."""
+        name = file.name if isinstance(file, Path) else file["name"]
+        ready = self.page.locator("#live p", has_text=f"{name} is ready.")
+        before = ready.count()
         picker = self.page.get_by_role("group", name=within, exact=True)
         with self.page.expect_file_chooser() as chooser:
             picker.get_by_role("button", name="Choose a file", exact=True).click()
         chooser.value.set_files(file)  # type: ignore[arg-type]
-        name = file.name if isinstance(file, Path) else file["name"]
-        expect(self.page.locator("#live")).to_contain_text(f"{name} is ready.")
+        expect(ready).to_have_count(before + 1)
 
     def record(self, seconds: int = 6) -> None:
         """Record the microphone for at least so long."""

@@ -1,5 +1,7 @@
 // Small helpers for the document.
 
+const ANNOUNCEMENTS = 20; // that are kept
+
 /**
  * Return the element with an id.
  * @template {HTMLElement} [T=HTMLElement]
@@ -33,9 +35,11 @@ export function button(label, onclick, properties = {}) {
   return element("button", { type: "button", onclick, ...properties }, label);
 }
 
-/** Have a screen reader say a sentence. */
+/** Have a screen reader say a sentence, after those that it has not finished yet. */
 export function announce(sentence) {
-  byId("live").textContent = sentence;
+  const log = byId("live");
+  log.append(element("p", {}, sentence));
+  if (log.childElementCount > ANNOUNCEMENTS) log.firstElementChild.remove();
 }
 
 /**

@@ -72,8 +72,10 @@ async function useKey() {
   } catch (error) {
     if (error.status === 401) return askForKey(REFUSED);
   }
+  // Whoever has gone on meanwhile is left where they are.
+  const isWaiting = byId("key-form").contains(document.activeElement);
   byId("key-form").hidden = true;
-  form.pickers.A.focus();
+  if (isWaiting) form.pickers.A.focus();
 }
 
 async function speak() {
