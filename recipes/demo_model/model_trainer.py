@@ -12,6 +12,7 @@ from recipes.demo_model.alignment import Guide
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus
+from recipes.demo_model.processes import ALONE, Processes
 from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixed_precision, randomness
 
 VALIDATION_BATCHES = 4
@@ -22,7 +23,7 @@ class Plan:
     """How to train.
 
     Attributes:
-        batch: conversations per step.
+        batch: conversations per step and process.
         steps: over which the learning rate falls and targets grow longer.
         peak: maximum learning rate.
         guide: weight of the loss that makes one head per layer attend to the letter being spoken.
@@ -41,10 +42,16 @@ class Plan:
 
 
 class Trainer:
-    """A CSM with a frozen codec, and its optimiser."""
+    """A CSM with a frozen codec, and its optimiser; one of several equal ones if there are several processes."""
 
-    def __init__(self, model: CsmForConditionalGeneration, plan: Plan, device: torch.device) -> None:
-        self.model, self.plan, self.device = model.to(device), plan, device
+    def __init__(
+        self,
+        model: CsmForConditionalGeneration,
+        plan: Plan,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.model, self.plan, self.device, self.processes = model.to(device), plan, device, processes
         self.model.codec_model.requires_grad_(False)
         self.average = MovingAverage(self.model, plan.average)
         self.guide = Guide(self.model) if plan.guide else None
@@ -63,7 +70,7 @@ class Trainer:
         if self.guide:
             parts["guide"] = self.plan.guide * self.guide.loss(batch.places)
         rate = learning_rate(step, self.plan.steps, self.plan.peak)
-        descend(self.optimiser, self.trained, torch.stack([*parts.values()]).sum(), rate)
+        descend(self.optimiser, self.trained, torch.stack([*parts.values()]).sum(), rate, processes=self.processes)
         self.average.update()
         return {name: loss.detach() for name, loss in parts.items()}
 

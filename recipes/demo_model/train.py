@@ -2,7 +2,8 @@
 
     python -m recipes.demo_model.train --codec work/codec/weights --tokens work/tokens/*.npz --out work/csm
 
-If it is stopped, even by SIGTERM, the same command continues. `work/csm/weights` is a complete checkpoint of the model
+With `torchrun --nproc-per-node 2 -m` instead of `python -m`, two processes share the work. If the run is stopped, even
+by SIGTERM, the same command continues. `work/csm/weights` is a complete checkpoint of the model
 so far.
 """
 
@@ -19,6 +20,7 @@ from recipes.demo_model.dialogue import Corpus, Diet, split
 from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
 from recipes.demo_model.model_trainer import Plan, Trainer
+from recipes.demo_model.processes import Processes
 from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.training import (
@@ -50,13 +52,15 @@ def train(
         progress,
         lambda step: trainer.step(step, batches),
         lambda step: _save(trainer, checkpoint, step, unheard, codec, out),
+        trainer.processes,
     )
 
 
 def main() -> None:
     """Train the model."""
     arguments = _parse()
-    device = choose_device(arguments.device)
+    processes = Processes.join()
+    device = choose_device(arguments.device, processes.rank)
     plan = Plan(
         batch=arguments.batch,
         steps=arguments.steps,
@@ -68,10 +72,12 @@ def main() -> None:
     heard, unheard = split(tokens.read(arguments.tokens))
     corpus = Corpus(heard, make_tokenizer(), _diet(arguments))
     validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
-    print(f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers, on {device}", flush=True)
+    sizes = f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers"
+    print(f"{sizes}, on {device}, process {processes.rank + 1} of {processes.count}", flush=True)
     codec = load_codec(arguments.codec)
-    trainer = Trainer(initialise(codec, SIZES[arguments.size], plan.seed), plan, device)
-    batches = Batches(corpus, plan.batch, plan.steps, plan.seed, arguments.workers)
+    trainer = Trainer(initialise(codec, SIZES[arguments.size], plan.seed), plan, device, processes)
+    draws = plan.seed * processes.count + processes.rank  # each process draws other conversations
+    batches = Batches(corpus, plan.batch, plan.steps, draws, arguments.workers)
     progress = Progress(
         plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "backbone")
     ).stop_on_sigterm()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recipes.demo_model.processes import ALONE, Processes
 from recipes.demo_model.progress import Limits, Progress
 
 
@@ -26,11 +27,14 @@ class Stateful(Protocol):
         """Restore the state."""
 
 
-def choose_device(name: str) -> torch.device:
-    """Return a device; `auto` is the GPU if there is one. Flush denormal numbers to zero: they are slow on CPUs."""
+def choose_device(name: str, number: int = 0) -> torch.device:
+    """Return a device; `auto` is the GPU with this number if there is one.
+
+    Denormal numbers are flushed to zero: they are slow on CPUs.
+    """
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True  # all batches of the codec have one shape
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    return torch.device((f"cuda:{number}" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def common_arguments(doc: str | None, steps: int, batch: int, peak: float) -> argparse.ArgumentParser:
@@ -90,13 +94,24 @@ def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor:
     return peak * rise * (floor + (1 - floor) * fall)
 
 
-def descend(optimiser: torch.optim.Optimizer, trained: Iterable[nn.Parameter], loss: Tensor, *rates: float) -> None:
-    """Make one optimiser step with a learning rate for each group; the norm of the gradient is clipped to 1."""
+def descend(
+    optimiser: torch.optim.Optimizer,
+    trained: Iterable[nn.Parameter],
+    loss: Tensor,
+    *rates: float,
+    processes: Processes = ALONE,
+) -> None:
+    """Make one optimiser step with a learning rate for each group; the norm of the gradient is clipped to 1.
+
+    The gradient is the average over the processes.
+    """
+    trained = list(trained)
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["lr"] = rate
     optimiser.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(list(trained), 1.0)
+    processes.average_gradients(trained)
+    nn.utils.clip_grad_norm_(trained, 1.0)
     optimiser.step()
 
 
@@ -154,7 +169,11 @@ class Checkpoint:
 
 
 def run(
-    checkpoint: Checkpoint, progress: Progress, do: Callable[[int], dict[str, Tensor]], save: Callable[[int], None]
+    checkpoint: Checkpoint,
+    progress: Progress,
+    do: Callable[[int], dict[str, Tensor]],
+    save: Callable[[int], None],
+    processes: Processes = ALONE,
 ) -> int:
     """Continue from the last checkpoint until `progress` ends the run; return the total number of steps.
 
@@ -163,17 +182,21 @@ def run(
         progress: to report to.
         do: makes the step with a number; returns the losses.
         save: saves the state after a number of steps.
+        processes: of the run; the first of them reports and saves.
     """
-    with checkpoint:
+    is_first = processes.rank == 0
+    with checkpoint if is_first else contextlib.nullcontext():
         step = checkpoint.load()
         saved = -1
-        while not progress.over(step):
+        while not processes.any(progress.over(step)):
             values = do(step)
             step += 1
-            progress.report(step, values)
+            if is_first:
+                progress.report(step, values)
             if progress.time_to_save(step):
-                save(step)
+                if is_first:
+                    save(step)
                 saved = step
-        if saved != step:
+        if saved != step and is_first:
             save(step)
     return step
