@@ -19,7 +19,32 @@ def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmFo
     torch.manual_seed(seed)
     model = build(size, codec.config)
     model.codec_model.load_state_dict(codec.state_dict())
+    _relate_codes(model)
     return model
+
+
+@torch.no_grad()
+def _relate_codes(model: CsmForConditionalGeneration) -> None:
+    """Give codes that sound alike similar embeddings and similar logits.
+
+    Both are random projections of the codec's vectors, so that what is learnt of a code helps with its neighbours.
+    """
+    quantizer = model.codec_model.quantizer
+    layers = [
+        *quantizer.semantic_residual_vector_quantizer.layers,
+        *quantizer.acoustic_residual_vector_quantizer.layers[: model.config.num_codebooks - 1],
+    ]
+    tables = [
+        model.backbone_model.embed_tokens.embed_audio_tokens.weight,
+        model.depth_decoder.model.embed_tokens.weight,
+    ]
+    heads = [model.lm_head.weight, *model.depth_decoder.codebooks_head.weight.transpose(1, 2)]
+    for index, layer in enumerate(layers):
+        vectors = layer.codebook.embed - layer.codebook.embed.mean(0)
+        vectors = vectors / (vectors.square().mean() * vectors.shape[1]).sqrt()
+        for weights in (*(table.view(len(layers), -1, table.shape[1])[index] for table in tables), heads[index]):
+            projection = torch.randn(vectors.shape[1], weights.shape[1])
+            weights[: len(vectors)] = model.config.initializer_range * vectors @ projection
 
 
 def main() -> None:

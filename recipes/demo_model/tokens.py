@@ -8,7 +8,7 @@ changed, start with an empty `--out`.
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +79,14 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
     partial.replace(path)
 
 
-def read(paths: Iterable[Path]) -> list[Spoken]:
-    """Return all sentences of all files, in order."""
-    return [spoken for path in paths for spoken in _read_one(path)]
+def read(paths: Iterable[Path], codebooks: int | None = None) -> list[Spoken]:
+    """Return all sentences of all files, in order.
+
+    Args:
+        paths: of the files.
+        codebooks: number of codes to keep of each frame; None for all.
+    """
+    return [replace(said, codes=said.codes[:, :codebooks]) for path in paths for said in _read_one(path)]
 
 
 def main() -> None:

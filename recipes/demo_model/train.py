@@ -69,12 +69,12 @@ def main() -> None:
         bfloat16=bfloat16_pays(device) and not arguments.float32,
         seed=arguments.seed,
     )
-    heard, unheard = split(tokens.read(arguments.tokens))
+    codec = load_codec(arguments.codec)
+    heard, unheard = split(tokens.read(arguments.tokens, codec.config.num_quantizers))
     corpus = Corpus(heard, make_tokenizer(), _diet(arguments))
     validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
     sizes = f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers"
     print(f"{sizes}, on {device}, process {processes.rank + 1} of {processes.count}", flush=True)
-    codec = load_codec(arguments.codec)
     trainer = Trainer(initialise(codec, SIZES[arguments.size], plan.seed), plan, device, processes)
     draws = plan.seed * processes.count + processes.rank  # each process draws other conversations
     batches = Batches(corpus, plan.batch, plan.steps, draws, arguments.workers)

@@ -12,6 +12,7 @@ from recipes.demo_model import model_trainer, tokens
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
 from recipes.demo_model.export import export, facts_of
+from recipes.demo_model.initialise import initialise
 from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
@@ -254,6 +255,28 @@ def test_tokens_survive_the_disk(tmp_path: Path) -> None:
         assert (ours.text, ours.speaker) == (theirs.text, theirs.speaker)
         assert np.array_equal(ours.codes, theirs.codes)
         assert np.array_equal(ours.places, theirs.places)
+    first = tokens.read([tmp_path / "a.npz"], codebooks=3)
+    assert [one.codes.tolist() for one in first] == [one.codes[:, :3].tolist() for one in _spoken()]
+
+
+@pytest.mark.parametrize("size", ["small", "untied"])
+def test_codes_that_sound_alike_begin_alike(size: str) -> None:
+    codec = tiny_checkpoints.make(tiny_checkpoints.SIZES[size]).codec_model
+    model = initialise(codec, tiny_checkpoints.SIZES[size])
+    codebooks = codec.config.num_quantizers
+    tables = [model.backbone_model.embed_tokens.embed_audio_tokens, model.depth_decoder.model.embed_tokens]
+    quantizer = codec.quantizer
+    vectors = [quantizer.semantic_residual_vector_quantizer.layers[0].codebook.embed]
+    vectors += [layer.codebook.embed for layer in quantizer.acoustic_residual_vector_quantizer.layers]
+    for index in range(codebooks):
+        of_index = [table.weight.view(codebooks, -1, table.weight.shape[1])[index] for table in tables]
+        head = model.depth_decoder.codebooks_head.weight[index - 1].T if index else model.lm_head.weight
+        apart = torch.pdist(vectors[index])
+        for weights in (*of_index, head):
+            assert torch.corrcoef(torch.stack([apart, torch.pdist(weights[: codec.config.codebook_size])]))[0, 1] > 0.5
+            assert weights[: codec.config.codebook_size].std().item() == pytest.approx(
+                model.config.initializer_range, rel=0.3
+            )
 
 
 def test_validation_voices_are_new_and_always_the_same() -> None:
