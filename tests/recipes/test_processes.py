@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.multiprocessing import spawn
+from torch.multiprocessing.spawn import spawn
 
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import Corpus
