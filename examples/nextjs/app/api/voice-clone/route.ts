@@ -8,6 +8,7 @@ const FORWARDED = [
   "retry-after",
   "x-request-id",
   "x-finish-reason",
+  "x-transcript",
   "x-transcript-source",
   "x-reference-warnings",
   "x-text-language",
