@@ -186,7 +186,7 @@ def test_the_voice_can_be_cloned_with_the_keyboard_alone(visitor):
     assert visitor.page.evaluate(focused) == "consent"
     visitor.page.keyboard.press("Space")
     visitor.page.keyboard.press("Tab")
-    assert visitor.page.evaluate(focused) == "Speak"
+    assert visitor.page.evaluate(focused) == "Generate speech"
     visitor.page.keyboard.press("Enter")
     visitor.expect_status("The speech is complete.")
 

@@ -47,7 +47,7 @@ class Visitor:
         self.page.get_by_label("What is said in the recording").fill(TRANSCRIPT)
         self.page.get_by_label("Text to speak").fill(text)
         self.page.get_by_label("The speaker has agreed").check()
-        self.page.get_by_role("button", name="Speak").click()
+        self.page.get_by_role("button", name="Generate speech").click()
 
     def expect_status(self, text: str) -> None:
         """Wait until the page announces a status."""

@@ -44,7 +44,7 @@ export function VoiceCloner() {
         </label>
         <div className="row">
           <button type="submit" disabled={busy || !reference}>
-            Speak
+            Generate speech
           </button>
           {(busy || playing) && (
             <button type="button" onClick={stop}>
