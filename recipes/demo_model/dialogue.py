@@ -116,15 +116,15 @@ class Corpus:
         if rng.random() < self.diet.excerpts:
             said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
-            return self._turn(said)
+            return self.turn(said)
         others = [index for index in self.groups[said.speaker] if index != target]
         limit = min(round(_between(self.diet.references, progress)), len(others))
         chosen = rng.choice(others, int(rng.integers(1, limit + 1)), replace=False)
-        first, second = self._turn(_as_one([self.spoken[int(index)] for index in chosen])), self._turn(said)
+        first, second = self.turn(_as_one([self.spoken[int(index)] for index in chosen])), self.turn(said)
         moved = np.where(second.places == NOTHING, NOTHING, second.places + len(first.rows))
         return Example(np.concatenate([first.rows, second.rows]), np.concatenate([first.places, moved]))
 
-    def _turn(self, said: Spoken) -> Example:
+    def turn(self, said: Spoken) -> Example:
         """Return a turn: text, frames, and the all-zero frame that ends it."""
         ids = self.tokenizer(f"[{ROLE}]{said.text}", add_special_tokens=True)["input_ids"]
         frames, codebooks = said.codes.shape
