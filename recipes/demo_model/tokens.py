@@ -57,8 +57,8 @@ def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Seque
     for number, sentence in enumerate(sentences):
         sound = speech.load(sentence)
         spoken += [_encode_one(codec, sentence, sound, speed) for speed in speeds]
-        if number % 200 == 0:
-            print(f"{number} of {len(sentences)} sentences", flush=True)
+        if (number + 1) % 200 == 0:
+            print(f"{number + 1} of {len(sentences)} sentences", flush=True)
     return spoken
 
 
