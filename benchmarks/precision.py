@@ -22,7 +22,7 @@ from csm.model.conversation import Turn, text_ids
 from csm.model.depth_decoder import DepthDecoder
 from csm.model.hub import DEMO_FOLDER
 from csm.model.kv_cache import FunctionalKVCache
-from csm.model.sampling import gumbel_noise
+from csm.model.sampling import RECENT_FRAMES, Rules, gumbel_noise
 from csm.verify.agreement import graph_states
 
 TEXT = "Precision is measured on a sentence of ordinary length."
@@ -51,6 +51,13 @@ def speak(
     checkpoint: Checkpoint, embeddings: Embeddings, backbone: Backbone, depth: DepthDecoder, frames: int
 ) -> Speech:
     """Draw frames in float32, as in a generation without a voice."""
+    rules = Rules(
+        temperature=torch.tensor([TEMPERATURE]),
+        top_k=torch.tensor([TOP_K]),
+        recent=torch.full((1, RECENT_FRAMES), -1),
+        may_end=torch.tensor([True]),
+        avoid_repeats=torch.tensor([False]),
+    )
     ids = torch.tensor(text_ids(Turn("0", TEXT), checkpoint.tokenizer))
     inputs, cache, drawn, logits = embeddings.embed_text(ids), FunctionalKVCache(), [], []
     x, at = inputs, 0
@@ -58,8 +65,9 @@ def speak(
         positions = torch.arange(at, at + len(x))[None]
         hidden = backbone(x[None], positions, causal_mask(positions, at + len(x)), cache)[:, -1]
         at += len(x)
-        noise = gumbel_noise(torch.tensor([SEED]), torch.tensor([frame]), depth.codebooks, depth.codebook_size)
-        codes = depth(hidden, noise, torch.tensor([TEMPERATURE]), torch.tensor([TOP_K]), TOP_K)
+        # One draw more than codebooks: that of a repeated code, which is not used here.
+        noise = gumbel_noise(torch.tensor([SEED]), torch.tensor([frame]), depth.codebooks + 1, depth.codebook_size)
+        codes = depth(hidden, noise, rules, TOP_K)
         logits.append(depth.score(hidden, codes)[0])
         drawn.append(codes[0])
         x = embeddings.embed_frames(codes)
