@@ -53,12 +53,11 @@ class Measured:
     def of(cls, text: str, samples: Samples, reference: Samples) -> "Measured":
         """Measure the audio of a segment."""
         sounding = np.trim_zeros(samples)
-        wrong = min(1.0, judges.word_error_rate(text, judges.transcribe(samples, SAMPLE_RATE)))
         return cls(
             judges.similarity(samples, reference, SAMPLE_RATE),
             float(loudness(torch.from_numpy(samples)[None], SAMPLE_RATE)),
             len(judges.words(text)) / (len(sounding) / SAMPLE_RATE),
-            wrong,
+            judges.heard_error_rate(text, samples, SAMPLE_RATE),
         )
 
     def cells(self) -> str:
@@ -73,7 +72,7 @@ def long_text(sentences: int) -> str:
 
 
 def segments(engine: Engine, settings: Settings, script: Script, voice: Turn, seed: int) -> Iterator[Samples]:
-    """Yield the audio of each segment."""
+    """Yield the audio of each segment; none if the model said nothing."""
     delivery = Delivery(seed=seed, stream=False)
     narration = Narration(
         engine,
@@ -84,7 +83,8 @@ def segments(engine: Engine, settings: Settings, script: Script, voice: Turn, se
         ConversationPrefix(),
     )
     for segment in script.segments:
-        yield np.concatenate(list(narration.speak(replace(script, segments=(replace(segment, pause=0.0),)))))
+        spoken = narration.speak(replace(script, segments=(replace(segment, pause=0.0),)))
+        yield np.concatenate([np.zeros(0, np.float32), *spoken])  # a segment without sound is left out
 
 
 def reference_of(engine: Engine, recording: Path, transcript: str, seconds: float) -> tuple[Turn, Waveform]:
@@ -112,6 +112,9 @@ def main() -> None:
     with closing(make_engine(settings, hub.fetch(settings))) as engine:
         turn, waveform = reference_of(engine, args.audio, args.transcript, settings.max_reference_seconds)
         for index, samples in enumerate(segments(engine, settings, script, turn, args.seed)):
+            if not samples.any():
+                print(f"| {index + 1} | no sound | | | |", flush=True)
+                continue
             rows.append(Measured.of(script.segments[index].text, samples, waveform.samples))
             print(f"| {index + 1} | {rows[-1].cells()}", flush=True)
             say(f"{index + 1} of {len(script.segments)}")

@@ -19,7 +19,7 @@ from csm.audio.decode import decode
 from csm.engine.api import Engine, Sampling
 from csm.model import hub
 from csm.settings import Settings, load
-from csm.speech.api import Utterance
+from csm.speech.api import Notes, Synthesizer, Utterance
 from csm.speech.build import make_engine
 from csm.speech.endings import SEVERITY
 from csm.speech.synthesizer import CsmSynthesizer
@@ -45,16 +45,20 @@ def texts() -> Iterator[str]:
         yield f"{opening} {subject} {predicate}{end}."
 
 
-def with_rules(synthesizer: CsmSynthesizer, text: str, voice: bytes, transcript: str, seed: int) -> tuple[str, int]:
-    """Speak a text as the server does; return the finish reason and the number of retries."""
-    utterance = Utterance(text, reference=voice, transcript=transcript, seed=seed, stream=False)
+def speak(synthesizer: Synthesizer, utterance: Utterance) -> tuple[bytes, Notes]:
+    """Return the PCM of an utterance, generated as for a request, and what is known about it."""
     with (
         synthesizer.reserve() as reservation,
         closing(synthesizer.speak(utterance, reservation, lambda: False)) as speech,
     ):
-        for _ in speech:
-            pass
-    return str(speech.notes.finish_reason), speech.notes.retries
+        return b"".join(speech), speech.notes
+
+
+def with_rules(synthesizer: Synthesizer, text: str, voice: bytes, transcript: str, seed: int) -> tuple[str, int]:
+    """Speak a text as the server does; return the finish reason and the number of retries."""
+    utterance = Utterance(text, reference=voice, transcript=transcript, seed=seed, stream=False)
+    notes = speak(synthesizer, utterance)[1]
+    return str(notes.finish_reason), notes.retries
 
 
 def without_rules(engine: Engine, text: str, voice: Voice, seed: int, max_seconds: float) -> str:

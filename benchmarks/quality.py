@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.endings import speak
 from benchmarks.pairs import say
 from csm.audio.encoders.pcm import from_pcm16
 from csm.audio.waveform import Samples
@@ -61,19 +62,14 @@ def clone(synthesizer: Synthesizer, job: Job, stream: bool = False) -> Samples:
         seed=job.seed,
         stream=stream,
     )
-    with (
-        synthesizer.reserve() as reservation,
-        closing(synthesizer.speak(utterance, reservation, lambda: False)) as chunks,
-    ):
-        return from_pcm16(b"".join(chunks))
+    return from_pcm16(speak(synthesizer, utterance)[0])
 
 
 def row(name: str, chosen: Sequence[Job], clones: Sequence[Samples], first: Sequence[Samples]) -> str:
     """Return a row of the table; the last column compares with the clones of the first row."""
     wrong, own, nearer = [], [], []
     for job, samples in zip(chosen, clones, strict=True):
-        heard = judges.transcribe(samples, SAMPLE_RATE)
-        wrong.append(min(1.0, judges.word_error_rate(job.text, heard)))
+        wrong.append(judges.heard_error_rate(job.text, samples, SAMPLE_RATE))
         voice, *others = (
             judges.voice_print(sound, SAMPLE_RATE)
             for sound in (samples, speech.load(job.reference), speech.load(job.stranger))

@@ -48,8 +48,7 @@ def diagnose(
     for known in range(codes.shape[1], -1, -1):
         drawn = complete(model, hidden, codes[:, :known], temperature)
         sound = model.codec_model.decode(drawn.T[None]).audio_values[0, 0].numpy()
-        heard = judges.transcribe(sound, SAMPLE_RATE)
-        row[f"wer, {known} true"] = min(1.0, judges.word_error_rate(target.text, heard))
+        row[f"wer, {known} true"] = judges.heard_error_rate(target.text, sound, SAMPLE_RATE)
     return row
 
 

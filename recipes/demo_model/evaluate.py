@@ -38,8 +38,8 @@ def judge_codec(codec: MimiModel, sentences: Sequence[Sentence], limit: int = 0)
         again = resynthesise(codec, original)
         rows.append(
             {
-                "wer_original": _wer(sentence.text, original),
-                "wer": _wer(sentence.text, again),
+                "wer_original": judges.heard_error_rate(sentence.text, original, SAMPLE_RATE),
+                "wer": judges.heard_error_rate(sentence.text, again, SAMPLE_RATE),
                 "similarity": judges.similarity(original, again, SAMPLE_RATE),
                 "naturalness_original": judges.naturalness(original, SAMPLE_RATE),
                 "naturalness": judges.naturalness(again, SAMPLE_RATE),
@@ -61,7 +61,7 @@ def judge_model(folder: Path, sentences: Sequence[Sentence], limit: int = 0, see
         to_own, to_other = float(prints[0] @ prints[1]), float(prints[0] @ prints[2])
         rows.append(
             {
-                "wer": _wer(target.text, cloned),
+                "wer": judges.heard_error_rate(target.text, cloned, SAMPLE_RATE),
                 "similarity": to_own,
                 "similarity_stranger": to_other,
                 "similarity_without_reference": float(prints[3] @ prints[1]),
@@ -148,10 +148,6 @@ def main() -> None:
 def _turn(text: str, sound: Samples | None = None) -> dict[str, object]:
     content: list[dict[str, object]] = [{"type": "text", "text": text}]
     return {"role": "0", "content": content if sound is None else [*content, {"type": "audio", "path": sound}]}
-
-
-def _wer(said: str, sound: Samples) -> float:
-    return min(1.0, judges.word_error_rate(said, judges.transcribe(sound, SAMPLE_RATE)))
 
 
 def _show(sentence: Sentence, row: Scores) -> None:

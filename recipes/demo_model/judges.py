@@ -68,6 +68,15 @@ def transcribe(samples: Samples, rate: int) -> str:
     return " ".join(segment.text.strip() for segment in segments)
 
 
+def heard_error_rate(said: str, samples: Samples, rate: int) -> float:
+    """Return the word error rate of Whisper's transcript, at most 1, so that no babbling clip outweighs the others.
+
+    Raises:
+        ValueError: `said` has no words.
+    """
+    return min(1.0, word_error_rate(said, transcribe(samples, rate)))
+
+
 def similarity(one: Samples, other: Samples, rate: int) -> float:
     """Return the cosine similarity of two voices: 1 for the same, about .6 for different speakers."""
     return float(np.dot(voice_print(one, rate), voice_print(other, rate)))

@@ -1,4 +1,4 @@
-"""Train one model in several processes, each of which computes one part of every batch.
+"""Train one model in several processes, each of which computes its own batch.
 
     torchrun --nproc-per-node 2 -m recipes.demo_model.train ...
 

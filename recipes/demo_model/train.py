@@ -3,8 +3,7 @@
     python -m recipes.demo_model.train --codec work/codec/weights --tokens work/tokens/*.npz --out work/csm
 
 With `torchrun --nproc-per-node 2 -m` instead of `python -m`, two processes share the work. If the run is stopped, even
-by SIGTERM, the same command continues. `work/csm/weights` is a complete checkpoint of the model
-so far.
+by SIGTERM, the same command continues. `work/csm/weights` is a complete checkpoint of the model so far.
 """
 
 import argparse
