@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import recordings, speech
+from recipes.demo_model import pairs, recordings, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
+from recipes.demo_model.phonemes import Labels
 from recipes.demo_model.recordings import Recording, Samples, Variety
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
 
@@ -58,12 +59,13 @@ def encode(
         seed: of the random draws.
     """
     samples, codes = [], []
-    for played in _varied(clips, copies, variety, np.random.default_rng(seed)):
+    for played, line, speed in _varied(clips, copies, variety, np.random.default_rng(seed)):
         frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
         padded = np.pad(played, (0, frames * SAMPLES_PER_FRAME - len(played)))
         samples.append((padded.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
         heard = torch.from_numpy(padded)[None, None].to(codec.device)
-        codes.append(codec.encode(heard).audio_codes[0].T.to("cpu", torch.int16))
+        given = pairs.told(codec, codec.encode(heard).audio_codes[0].T, line, speed)
+        codes.append(given.to("cpu", torch.int16))
         if len(codes) % 500 == 0:
             print(f"{len(codes)} encoded", flush=True)
     return {
@@ -87,9 +89,13 @@ def encoded_once(
     return rows
 
 
-def _varied(clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator) -> Iterator[Samples]:
+def _varied(
+    clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator
+) -> Iterator[tuple[Samples, Labels, float]]:
+    """Yield the samples of each copy, the timeline of the original, and the speed of the copy."""
     for clip in clips:
         for _ in range(copies):
             speed = float(rng.uniform(*variety.speeds)) if rng.random() < variety.share else 1.0
             loudness = np.float32(10 ** (rng.uniform(*variety.decibels) / 20))
-            yield (clip.samples if speed == 1.0 else recordings.play(clip.samples, speed)) * loudness
+            played = clip.samples if speed == 1.0 else recordings.play(clip.samples, speed)
+            yield played * loudness, clip.timeline, speed

@@ -20,7 +20,7 @@ from transformers import CsmForConditionalGeneration
 
 from recipes.demo_model import judges, speech
 from recipes.demo_model.architecture import SAMPLE_RATE
-from recipes.demo_model.dialogue import Corpus
+from recipes.demo_model.dialogue import Corpus, as_reference
 from recipes.demo_model.evaluate import average, evenly, trials
 from recipes.demo_model.model_trainer import embed
 from recipes.demo_model.speech import Sentence
@@ -56,7 +56,8 @@ def states(model: CsmForConditionalGeneration, own: Sentence, target: Sentence) 
     """Return the backbone's states `[frames, hidden]` before each frame of the target, and its codes."""
     spoken = encode(model.codec_model, [own, target])
     corpus = Corpus(spoken, make_tokenizer())
-    rows = torch.from_numpy(np.concatenate([corpus.turn(one).rows for one in spoken]))
+    turns = corpus.turn(as_reference(spoken[:1])), corpus.turn(spoken[1])
+    rows = torch.from_numpy(np.concatenate([turn.rows for turn in turns]))
     hidden = model.backbone_model(inputs_embeds=embed(model, rows[None]), use_cache=False).last_hidden_state[0]
     codes = torch.from_numpy(spoken[1].codes.astype(np.int64))
     return hidden[-2 - len(codes) : -2], codes  # a state predicts the next row, and the last row ends the turn

@@ -120,7 +120,7 @@ class Corpus:
         others = [index for index in self.groups[said.speaker] if index != target]
         limit = min(round(_between(self.diet.references, progress)), len(others))
         chosen = rng.choice(others, int(rng.integers(1, limit + 1)), replace=False)
-        first, second = self.turn(_as_one([self.spoken[int(index)] for index in chosen])), self.turn(said)
+        first, second = self.turn(as_reference([self.spoken[int(index)] for index in chosen])), self.turn(said)
         moved = np.where(second.places == NOTHING, NOTHING, second.places + len(first.rows))
         return Example(np.concatenate([first.rows, second.rows]), np.concatenate([first.places, moved]))
 
@@ -169,12 +169,13 @@ def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], 
     return [one for one in spoken if one.speaker not in held], [one for one in spoken if one.speaker in held]
 
 
-def _as_one(said: Sequence[Spoken]) -> Spoken:
-    """Concatenate several sentences by one speaker."""
+def as_reference(said: Sequence[Spoken]) -> Spoken:
+    """Concatenate several sentences by one speaker, with the first codes that the encoder gives."""
     starts = np.cumsum([0, *(len(one.text) + 1 for one in said[:-1])])
     places = [one.places + start for one, start in zip(said, starts, strict=True)]
-    codes = np.concatenate([one.codes for one in said])
-    return Spoken(" ".join(one.text for one in said), said[0].speaker, codes, np.concatenate(places))
+    heard = np.concatenate([one.heard for one in said])
+    codes = np.concatenate([heard[:, None], np.concatenate([one.codes[:, 1:] for one in said])], 1)
+    return Spoken(" ".join(one.text for one in said), said[0].speaker, codes, heard, np.concatenate(places))
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

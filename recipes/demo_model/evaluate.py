@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoProcessor, CsmForConditionalGeneration, MimiModel
 
-from recipes.demo_model import judges, speech
+from recipes.demo_model import judges, pairs, phonemes, speech
 from recipes.demo_model.architecture import SAMPLE_RATE
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.speech import Sentence
@@ -35,7 +35,7 @@ def judge_codec(codec: MimiModel, sentences: Sequence[Sentence], limit: int = 0)
     rows = []
     for sentence in evenly(sentences, limit):
         original = speech.load(sentence)
-        again = resynthesise(codec, original)
+        again = resynthesise(codec, original, phonemes.timeline(sentence.phonemes, sentence.durations))
         rows.append(
             {
                 "wer_original": judges.heard_error_rate(sentence.text, original, SAMPLE_RATE),
@@ -106,10 +106,11 @@ def trials(sentences: Sequence[Sentence], seed: int) -> Iterator[tuple[Sentence,
 
 
 @torch.inference_mode()
-def resynthesise(codec: MimiModel, samples: Samples) -> Samples:
-    """Encode and decode samples."""
-    sound = torch.from_numpy(samples)[None, None]
-    return codec.decode(codec.encode(sound).audio_codes).audio_values[0, 0, : len(samples)].numpy()
+def resynthesise(codec: MimiModel, samples: Samples, line: phonemes.Labels) -> Samples:
+    """Encode and decode samples; a codec whose first codes are phonemes is told them, as the language model is."""
+    codes = codec.encode(torch.from_numpy(samples)[None, None]).audio_codes[0].T
+    codes = pairs.told(codec, codes, line)
+    return codec.decode(codes.T[None]).audio_values[0, 0, : len(samples)].numpy()
 
 
 def evenly(items: Sequence[Item], limit: int) -> Sequence[Item]:

@@ -21,4 +21,4 @@ def excerpt(said: Spoken, rng: np.random.Generator) -> Spoken:
     if not frames.any():  # words so short that they fall between two frames
         return said
     places = np.minimum(said.places[frames] - begin, len(text) - 1)
-    return replace(said, text=text, codes=said.codes[frames], places=places)
+    return replace(said, text=text, codes=said.codes[frames], heard=said.heard[frames], places=places)

@@ -75,7 +75,7 @@ def _residual(
     residual, total = target, torch.zeros_like(target)
     commitment = target.new_zeros(())
     for level, layer in enumerate(stack.layers):
-        chosen = _look_up(layer.codebook, residual.detach(), training)
+        chosen = look_up(layer.codebook, residual.detach(), training)
         commitment = commitment + F.mse_loss(residual, chosen)
         total = total + chosen * (heard > level)
         residual = residual - chosen
@@ -84,7 +84,7 @@ def _residual(
 
 
 @torch.no_grad()
-def _look_up(codebook: MimiEuclideanCodebook, residual: Tensor, training: bool) -> Tensor:
+def look_up(codebook: MimiEuclideanCodebook, residual: Tensor, training: bool) -> Tensor:
     """Return the nearest codes; in training, also update the codebook."""
     flat = residual.reshape(-1, residual.shape[-1])
     if training:

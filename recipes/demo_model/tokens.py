@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import MimiModel
 
-from recipes.demo_model import speech
+from recipes.demo_model import pairs, phonemes, speech
 from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.recordings import play
@@ -32,7 +32,8 @@ class Spoken:
     Attributes:
         text: of the sentence.
         speaker: name of the speaker.
-        codes: `[frames, codebooks]`.
+        codes: `[frames, codebooks]`; the first ones are the true phonemes if they can be.
+        heard: `[frames]`: the first codes that the encoder gives, as it will for a reference.
         places: `[frames]`: index of the letter that is spoken in each frame.
         exact: whether `places` is accurate to the word.
     """
@@ -40,6 +41,7 @@ class Spoken:
     text: str
     speaker: str
     codes: Codes
+    heard: Codes
     places: Places
     exact: bool = False
 
@@ -70,6 +72,7 @@ def write(path: Path, spoken: Sequence[Spoken]) -> None:
         np.savez_compressed(
             file,
             codes=np.concatenate([one.codes for one in spoken]),
+            heard=np.concatenate([one.heard for one in spoken]),
             places=np.concatenate([one.places for one in spoken]),
             frames=np.array([len(one.codes) for one in spoken]),
             texts=np.array([one.text for one in spoken]),
@@ -117,14 +120,15 @@ def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.f
     played = sound if speed == 1.0 else speech.level(play(sound, speed))
     codes = codec.encode(torch.from_numpy(played)[None, None].to(codec.device)).audio_codes[0].T
     speaker = sentence.speaker if speed == 1.0 else f"{sentence.speaker}@{speed:g}"
-    codes_of = codes.cpu().numpy().astype(np.int16)
-    return Spoken(sentence.text, speaker, codes_of, places(sentence, played, speed), timed(sentence))
+    true = pairs.told(codec, codes, phonemes.timeline(sentence.phonemes, sentence.durations), speed)
+    as_codes, heard = (part.cpu().numpy().astype(np.int16) for part in (true, codes[:, 0]))
+    return Spoken(sentence.text, speaker, as_codes, heard, places(sentence, played, speed), timed(sentence))
 
 
 def _read_one(path: Path) -> list[Spoken]:
     with np.load(path) as file:
         ends = np.cumsum(file["frames"])[:-1]
-        parts = (np.split(file["codes"], ends), np.split(file["places"], ends))
+        parts = (*(np.split(file[name], ends) for name in ("codes", "heard", "places")),)
         columns = (file["texts"].tolist(), file["speakers"].tolist(), *parts, file["exact"].tolist())
     return [Spoken(*row) for row in zip(*columns, strict=True)]
 

@@ -53,7 +53,7 @@ def test_cloner_speaks_with_and_without_a_reference(tmp_path: Path) -> None:
 
 def test_resynthesis_is_as_long_as_the_original() -> None:
     codec = tiny_checkpoints.make().codec_model
-    assert resynthesise(codec, np.zeros(5000, np.float32)).shape == (5000,)
+    assert resynthesise(codec, np.zeros(5000, np.float32), np.zeros(0, np.int64)).shape == (5000,)
 
 
 def test_average_counts_its_trials() -> None:

@@ -81,7 +81,13 @@ def test_the_models_step(monkeypatch: pytest.MonkeyPatch) -> None:
     model = CsmForConditionalGeneration(csm_config(ModelSize(codec=SIZE)))
     trainer = Trainer(model, ModelPlan(batch=2, steps=10, bfloat16=True), CUDA)
     spoken = [
-        Spoken(f"Text {line}.", "one", np.full((6, 3), line + 1, np.int16), np.arange(6, dtype=np.int16))
+        Spoken(
+            f"Text {line}.",
+            "one",
+            np.full((6, 3), line + 1, np.int16),
+            np.full(6, 9, np.int16),
+            np.arange(6, dtype=np.int16),
+        )
         for line in range(3)
     ]
     batch = Batches(Corpus(spoken, make_tokenizer()), count=2, steps=10, seed=0)[5]

@@ -34,7 +34,13 @@ def test_codec_steps() -> None:
 def test_model_steps() -> None:
     trainer = Trainer(tiny_checkpoints.make(), ModelPlan(batch=2, steps=3, bfloat16=True), CPU)
     spoken = [
-        Spoken(f"Text {line}.", "one", np.full((6, 4), line + 1, np.int16), np.arange(6, dtype=np.int16))
+        Spoken(
+            f"Text {line}.",
+            "one",
+            np.full((6, 4), line + 1, np.int16),
+            np.full(6, 9, np.int16),
+            np.arange(6, dtype=np.int16),
+        )
         for line in range(3)
     ]
     batches = Batches(Corpus(spoken, make_tokenizer()), count=2, steps=3, seed=0)

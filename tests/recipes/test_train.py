@@ -37,7 +37,7 @@ def _spoken(speakers: int = 2, codebooks: int = 4) -> list[Spoken]:
 def _say(text: str, speaker: str, codes: np.ndarray) -> Spoken:
     """All letters take the same time."""
     places = np.linspace(0, len(text) - 1, len(codes)).astype(np.int16)
-    return Spoken(text, speaker, codes.astype(np.int16), places)
+    return Spoken(text, speaker, codes.astype(np.int16), codes[:, 0].astype(np.int16), places)
 
 
 def _trainer(steps: int) -> Trainer:

@@ -1,0 +1,94 @@
+"""First codes that are phonemes: one code for each frequent pair of phonemes, of 40 ms each, in a codec frame.
+
+The text alone tells what such a code is; only its timing is free. `pairs.txt` lists the pairs, the most frequent first,
+after those of a phoneme with itself.
+"""
+
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import MimiModel
+
+from recipes.demo_model import phonemes
+
+LIST = Path(__file__).with_name("pairs.txt")
+SEED = 15
+TOLERANCE = 0.02
+"""Greatest difference of a saved vector, in float16, from the exact one."""
+
+
+@functools.cache
+def pairs() -> tuple[tuple[int, int], ...]:
+    """Return the classes of both phonemes for all codes."""
+    symbols = "_" + phonemes.SOUNDS
+    words = LIST.read_text(encoding="utf-8").split()
+    return tuple((symbols.index(first), symbols.index(second)) for first, second in words)
+
+
+@functools.cache
+def table(codes: int) -> Tensor:
+    """Return `[CLASSES, CLASSES]`: the code of each pair, if there are only the first `codes` of them.
+
+    A pair without a code gets that of its rarer phoneme alone, which tells more about the word.
+
+    Raises:
+        ValueError: there are too few codes for each phoneme to have one.
+    """
+    if codes < phonemes.CLASSES:
+        raise ValueError(f"{codes} codes cannot tell {phonemes.CLASSES} phonemes apart")
+    of_pair = torch.full((phonemes.CLASSES, phonemes.CLASSES), -1)
+    for code, (first, second) in enumerate(pairs()[:codes]):
+        of_pair[first, second] = code
+    alone = of_pair.diagonal()  # the more frequent a phoneme, the lower its code
+    return torch.where(of_pair < 0, torch.maximum(alone[:, None], alone[None]), of_pair)
+
+
+def codes_of(labels: Tensor, codes: int) -> Tensor:
+    """Return the code of each frame, or `UNKNOWN`, for labels `[..., LABELS_PER_FRAME]` from `phonemes.labels`."""
+    known = (labels != phonemes.UNKNOWN).all(-1)
+    first, second = labels.clamp(min=0).unbind(-1)
+    return torch.where(known, table(codes).to(labels.device)[first, second], phonemes.UNKNOWN)
+
+
+def vectors(codes: int, width: int) -> Tensor:
+    """Return `[codes, width]`: random vectors for the first and the second phoneme of each pair, side by side."""
+    generator = torch.Generator().manual_seed(SEED)
+    halves = torch.randn(phonemes.LABELS_PER_FRAME, phonemes.CLASSES, width // 2, generator=generator)
+    firsts, seconds = torch.tensor(pairs()[:codes]).unbind(1)
+    return torch.cat([halves[0, firsts], halves[1, seconds]], 1)
+
+
+def told(codec: MimiModel, codes: Tensor, line: phonemes.Labels, speed: float = 1.0) -> Tensor:
+    """Return codes `[frames, codebooks]` with the true phonemes as first codes, if known and if the codec has such codes.
+
+    Args:
+        codec: that made the codes.
+        codes: of an utterance.
+        line: its timeline, from `phonemes.timeline`.
+        speed: at which it was played.
+    """
+    if not len(line) or not installed(codec):
+        return codes
+    labels = torch.from_numpy(phonemes.labels(line, 0.0, speed, len(codes)))
+    first = codes_of(labels, codec.config.codebook_size).to(codes)
+    return torch.cat([first[:, None], codes[:, 1:]], 1)
+
+
+@torch.no_grad()
+def install(codec: MimiModel) -> None:
+    """Replace the codec's first codebook by the vectors of pairs."""
+    codebook = codec.quantizer.semantic_residual_vector_quantizer.layers[0].codebook
+    codebook.embed_sum.copy_(vectors(*codebook.embed_sum.shape))
+    codebook.cluster_usage.fill_(1.0)
+    codebook._embed = None
+
+
+def installed(codec: MimiModel) -> bool:
+    """Return whether the codec's first codes are pairs of phonemes."""
+    codebook = codec.quantizer.semantic_residual_vector_quantizer.layers[0].codebook
+    held = codebook.embed_sum / codebook.cluster_usage.clamp(min=codebook.epsilon)[:, None]
+    if len(held) < phonemes.CLASSES:
+        return False
+    return bool((held.cpu().float() - vectors(*held.shape)).abs().max() < TOLERANCE)

@@ -1,0 +1,81 @@
+"""First codes that are phonemes: which code a frame has, and whether a codec has such codes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.demo_model import pairs, phonemes
+from recipes.demo_model.architecture import SAMPLE_RATE, CodecSize
+from recipes.demo_model.evaluate import resynthesise
+from recipes.demo_model.export import load_codec, save_codec
+from recipes.demo_model.resize import new_codec
+
+CODES = 64
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=CODES, code_width=8)
+
+
+def test_every_phoneme_has_a_code_and_no_pair_has_two() -> None:
+    listed = pairs.pairs()
+    assert len(set(listed)) == len(listed) == 512
+    assert {pair for pair in listed[: phonemes.CLASSES] if pair[0] == pair[1]} == {
+        (sound, sound) for sound in range(phonemes.CLASSES)
+    } & set(listed)
+
+
+def test_a_pair_has_its_own_code_or_that_of_its_rarer_phoneme() -> None:
+    table = pairs.table(512)
+    for code, pair in enumerate(pairs.pairs()):
+        assert table[pair] == code
+    th, silence = phonemes.SOUNDS.index("θ") + 1, phonemes.SILENCE
+    rare = phonemes.SOUNDS.index("ʒ") + 1
+    assert (th, rare) not in pairs.pairs() and (silence, rare) not in pairs.pairs()[:CODES]
+    assert table[th, rare] == max(table[th, th], table[rare, rare])
+    assert pairs.table(CODES)[silence, rare] == table[rare, rare]
+
+
+def test_too_few_codes_for_the_phonemes_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot tell"):
+        pairs.table(phonemes.CLASSES - 1)
+
+
+def test_unknown_labels_have_no_code() -> None:
+    labels = torch.tensor([[[0, 0], [phonemes.UNKNOWN, 0], [1, phonemes.UNKNOWN]]])
+    assert pairs.codes_of(labels, CODES).tolist() == [[0, phonemes.UNKNOWN, phonemes.UNKNOWN]]
+
+
+def test_pairs_with_a_common_phoneme_have_half_their_vector_in_common() -> None:
+    vectors, listed = pairs.vectors(512, 96), pairs.pairs()
+    alike = [other for other, pair in enumerate(listed) if pair[1] == listed[200][1]]
+    assert len(alike) > 1 and all(torch.equal(vectors[other, 48:], vectors[200, 48:]) for other in alike)
+    assert len(vectors.unique(dim=0)) == 512
+
+
+def test_a_codec_has_such_codes_after_they_are_installed_and_saved(tmp_path: Path) -> None:
+    codec = new_codec(0, SIZE)
+    assert not pairs.installed(codec)
+    pairs.install(codec)
+    save_codec(codec, tmp_path)
+    assert pairs.installed(load_codec(tmp_path))
+
+
+def test_true_phonemes_replace_the_recognised_ones() -> None:
+    codec = new_codec(0, SIZE)
+    codes, line = torch.full((5, 3), 7), np.repeat([1, 2], 4)
+    assert pairs.told(codec, codes, line) is codes
+    pairs.install(codec)
+    assert pairs.told(codec, codes, np.zeros(0, np.int64)) is codes
+    told = pairs.told(codec, codes, line)
+    wanted = pairs.codes_of(torch.from_numpy(phonemes.labels(line, 0.0, 1.0, 5)), CODES)
+    assert torch.equal(told[:, 0], wanted) and torch.equal(told[:, 1:], codes[:, 1:])
+    assert not torch.equal(pairs.told(codec, codes, line, 2.0), told)
+
+
+@torch.inference_mode()
+def test_a_resynthesis_says_the_phonemes_it_is_told() -> None:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    sound = np.sin(np.arange(SAMPLE_RATE, dtype=np.float32) / 9)
+    one, other = (resynthesise(codec, sound, np.full(40, sound_class)) for sound_class in (3, 4))
+    assert one.shape == sound.shape and np.abs(one - other).max() > 0

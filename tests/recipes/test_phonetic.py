@@ -1,0 +1,77 @@
+"""The codes of a phonetic codec: words in the first one only, and the others slow."""
+
+import numpy as np
+import torch
+
+from recipes.demo_model import pairs, phonemes, phonetic
+from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model.codec_trainer import CodecTrainer, Plan
+from recipes.demo_model.recordings import NONE, Recording
+from recipes.demo_model.resize import new_codec
+from recipes.demo_model.sounds import Sounds
+
+CPU = torch.device("cpu")
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
+
+
+def _codec() -> torch.nn.Module:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    stack = codec.quantizer.acoustic_residual_vector_quantizer
+    for number, layer in enumerate(stack.layers):
+        with torch.no_grad():
+            layer.codebook.embed_sum.copy_(torch.randn(64, 8, generator=torch.Generator().manual_seed(number)))
+    return codec.eval()
+
+
+def _latents(count: int = 2, frames: int = 5) -> torch.Tensor:
+    return torch.randn(count, 16, frames, generator=torch.Generator().manual_seed(1))
+
+
+def test_undisturbed_codes_are_what_the_codec_decodes() -> None:
+    codec, latents = _codec(), _latents()
+    labels = torch.randint(0, phonemes.CLASSES, (2, 5, 2), generator=torch.Generator().manual_seed(2))
+    heard = phonetic.hear(codec, latents, labels, disturb=False)
+    codes = codec.quantizer.encode(latents, 3).transpose(0, 1)
+    codes[:, 0] = pairs.codes_of(labels, 64)
+    torch.testing.assert_close(heard.vectors, codec.quantizer.decode(codes))
+
+
+def test_frames_of_unknown_phonemes_get_those_that_the_encoder_recognises() -> None:
+    codec, latents = _codec(), _latents()
+    unknown = torch.full((2, 5, 2), phonemes.UNKNOWN)
+    heard = phonetic.hear(codec, latents, unknown, disturb=False)
+    codes = codec.quantizer.encode(latents, 3).transpose(0, 1)
+    torch.testing.assert_close(heard.vectors, codec.quantizer.decode(codes))
+    assert heard.first == 0
+    assert torch.equal(phonetic.recognise(codec, latents).argmax(-1), codes[:, 0])
+
+
+def test_latents_that_stay_cost_nothing_and_those_that_jump_do() -> None:
+    codec, still, labels = _codec(), _latents(frames=1).expand(-1, -1, 5), torch.zeros(2, 5, 2, dtype=torch.long)
+    assert phonetic.hear(codec, still, labels, disturb=False).slow < 1e-6
+    assert phonetic.hear(codec, _latents(), labels, disturb=False).slow > 1
+
+
+def test_disturbed_clips_differ_from_each_other_and_gradients_reach_the_encoder() -> None:
+    codec = _codec()
+    latents = _latents(1).expand(64, -1, -1).clone().requires_grad_()
+    torch.manual_seed(0)
+    heard = phonetic.hear(codec, latents, torch.zeros(64, 5, 2, dtype=torch.long), disturb=True)
+    assert len(heard.vectors.detach().flatten(1).round(decimals=4).unique(dim=0)) > 10
+    (heard.vectors.square().mean() + heard.first + heard.slow).backward()
+    assert latents.grad is not None and (latents.grad.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_a_trainer_makes_such_codes_slow_and_keeps_the_vectors_of_phonemes() -> None:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    trainer = CodecTrainer(codec, Plan(batch=4, frames=4, steps=60, peak=1e-2, slowness=3.0, variety=NONE), CPU)
+    time = np.arange(48_000, dtype=np.float32)
+    chirps = [np.sin(time * pitch * (1 + time / 96_000)) * 0.5 for pitch in (0.03, 0.05, 0.09)]
+    sounds = Sounds([Recording(sound, np.full(80, number)) for number, sound in enumerate(chirps)], CPU)
+    losses = [trainer.step(step, sounds) for step in range(60)]
+    for name in ("slow", "first", "spectral"):
+        assert np.mean([one[name] for one in losses[-5:]]) < 0.8 * np.mean([one[name] for one in losses[:5]]), name
+    assert pairs.installed(trainer.saved())
+    assert trainer.validate([Recording(chirps[0][: 4 * 1920], np.full(80, 0))]) > 0
