@@ -23,9 +23,24 @@ def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmFo
     return model
 
 
+def with_codec(model: CsmForConditionalGeneration, codec: MimiModel, seed: int = 0) -> CsmForConditionalGeneration:
+    """Return a trained CSM with another codec, whose first codes mean the same, and whose others are to be learnt anew.
+
+    Raises:
+        ValueError: the codecs do not have the same number of codebooks.
+    """
+    if codec.config.num_quantizers != model.config.num_codebooks:
+        raise ValueError(f"the model needs a codec with {model.config.num_codebooks} codebooks")
+    torch.manual_seed(seed)
+    model.config.codec_config = codec.config
+    model.codec_model = codec
+    _relate_codes(model, first=1)
+    return model
+
+
 @torch.no_grad()
-def _relate_codes(model: CsmForConditionalGeneration) -> None:
-    """Give codes that sound alike similar embeddings and similar logits.
+def _relate_codes(model: CsmForConditionalGeneration, first: int = 0) -> None:
+    """Give codes that sound alike similar embeddings and similar logits, in all codebooks from the `first`.
 
     Both are random projections of the codec's vectors, so that what is learnt of a code helps with its neighbours.
     """
@@ -40,6 +55,8 @@ def _relate_codes(model: CsmForConditionalGeneration) -> None:
     ]
     heads = [model.lm_head.weight, *model.depth_decoder.codebooks_head.weight.transpose(1, 2)]
     for index, layer in enumerate(layers):
+        if index < first:
+            continue
         vectors = layer.codebook.embed - layer.codebook.embed.mean(0)
         vectors = vectors / (vectors.square().mean() * vectors.shape[1]).sqrt()
         for weights in (*(table.view(len(layers), -1, table.shape[1])[index] for table in tables), heads[index]):

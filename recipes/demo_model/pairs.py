@@ -61,7 +61,7 @@ def vectors(codes: int, width: int) -> Tensor:
 
 
 def told(codec: MimiModel, codes: Tensor, line: phonemes.Labels, speed: float = 1.0) -> Tensor:
-    """Return codes `[frames, codebooks]` with the true phonemes as first codes, if known and if the codec has such codes.
+    """Return codes `[frames, codebooks]` with the true phonemes as first codes, if these are known and it has such.
 
     Args:
         codec: that made the codes.

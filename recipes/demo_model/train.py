@@ -10,14 +10,15 @@ import argparse
 import copy
 from pathlib import Path
 
-from transformers import MimiModel
+import torch
+from transformers import CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model import tokens
 from recipes.demo_model.architecture import SIZES
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import Corpus, Diet, split
 from recipes.demo_model.export import export, facts_of, load_codec
-from recipes.demo_model.initialise import initialise
+from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer
 from recipes.demo_model.processes import Processes
 from recipes.demo_model.progress import Progress, RunFailed
@@ -74,7 +75,7 @@ def main() -> None:
     validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
     sizes = f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers"
     print(f"{sizes}, on {device}, process {processes.rank + 1} of {processes.count}", flush=True)
-    trainer = Trainer(initialise(codec, SIZES[arguments.size], plan.seed), plan, device, processes)
+    trainer = Trainer(_model(arguments, codec), plan, device, processes)
     draws = plan.seed * processes.count + processes.rank  # each process draws other conversations
     batches = Batches(corpus, plan.batch, plan.steps, draws, arguments.workers)
     progress = Progress(
@@ -85,6 +86,13 @@ def main() -> None:
     except RunFailed as failure:
         raise SystemExit(f"given up: {failure}") from failure
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate model ...")
+
+
+def _model(arguments: argparse.Namespace, codec: MimiModel) -> CsmForConditionalGeneration:
+    if not arguments.start:
+        return initialise(codec, SIZES[arguments.size], arguments.seed)
+    trained = CsmForConditionalGeneration.from_pretrained(arguments.start, dtype=torch.float32)
+    return with_codec(trained, copy.deepcopy(codec), arguments.seed)
 
 
 def _save(
@@ -112,6 +120,7 @@ def _parse() -> argparse.Namespace:
     parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="files written by the token stage")
+    parser.add_argument("--start", type=Path, help="a CSM to go on from; its codes after the first are learnt anew")
     parser.add_argument("--size", choices=SIZES, default="demo", help="small takes half the time, tiny a quarter")
     parser.add_argument("--references", type=int, default=Diet.references[1], help="sentences in the longest reference")
     parser.add_argument(

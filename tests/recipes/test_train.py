@@ -11,10 +11,11 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 from recipes.demo_model import model_trainer, tokens
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
-from recipes.demo_model.export import export, facts_of
-from recipes.demo_model.initialise import initialise
+from recipes.demo_model.export import export, facts_of, load_codec
+from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
+from recipes.demo_model.resize import new_codec
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
 from recipes.demo_model.tokens import Spoken
 from recipes.demo_model.train import train
@@ -254,6 +255,7 @@ def test_tokens_survive_the_disk(tmp_path: Path) -> None:
     for ours, theirs in zip(_spoken() * 2, again, strict=True):
         assert (ours.text, ours.speaker) == (theirs.text, theirs.speaker)
         assert np.array_equal(ours.codes, theirs.codes)
+        assert np.array_equal(ours.heard, theirs.heard)
         assert np.array_equal(ours.places, theirs.places)
     first = tokens.read([tmp_path / "a.npz"], codebooks=3)
     assert [one.codes.tolist() for one in first] == [one.codes[:, :3].tolist() for one in _spoken()]
@@ -277,6 +279,33 @@ def test_codes_that_sound_alike_begin_alike(size: str) -> None:
             assert weights[: codec.config.codebook_size].std().item() == pytest.approx(
                 model.config.initializer_range, rel=0.3
             )
+
+
+def test_another_codec_keeps_what_is_known_of_first_codes(tmp_path: Path) -> None:
+    trained, other = tiny_checkpoints.make(), new_codec(1, tiny_checkpoints.SIZES["small"].codec)
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    export(with_codec(trained, other), tmp_path, facts_of(trained, trained=True, scores={}))
+    model = CsmForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
+    codes = model.config.vocab_size
+    table, old = (
+        weights["backbone_model.embed_tokens.embed_audio_tokens.weight"] for weights in (model.state_dict(), before)
+    )
+    torch.testing.assert_close(table[:codes], old[:codes], atol=1e-3, rtol=0)
+    assert not torch.allclose(table[codes : 2 * codes], old[codes : 2 * codes], atol=1e-3)
+    torch.testing.assert_close(model.lm_head.weight, before["lm_head.weight"], atol=1e-3, rtol=0)
+    sound = torch.randn(1, 1, 1920 * 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model.codec_model.encode(sound).audio_codes, load_codec(tmp_path).encode(sound).audio_codes)
+    assert model.depth_decoder.generation_config.temperature == trained.depth_decoder.generation_config.temperature
+    with pytest.raises(ValueError, match="codebooks"):
+        with_codec(trained, new_codec(0))
+
+
+def test_a_reference_has_the_first_codes_that_the_encoder_gives() -> None:
+    said = [Spoken("Ab.", "one", np.full((3, 4), n, np.int16), np.full(3, 9, np.int16), np.zeros(3)) for n in (1, 2)]
+    corpus = Corpus(said, make_tokenizer(), Diet(alone=(0.0, 0.0), references=(1, 1)))
+    codes = corpus.example(1, 0.0, randomness(0, 0)).rows[:, :-1]
+    frames = codes[(codes != NOTHING).all(1) & (codes != 0).any(1)].tolist()
+    assert frames == [[9, 1, 1, 1]] * 3 + [[2, 2, 2, 2]] * 3
 
 
 def test_validation_voices_are_new_and_always_the_same() -> None:
