@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, recordings, speech
+from recipes.demo_model import phonetic, recordings, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.phonemes import Labels
 from recipes.demo_model.recordings import Recording, Samples, Variety
@@ -63,9 +63,7 @@ def encode(
         frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
         padded = np.pad(played, (0, frames * SAMPLES_PER_FRAME - len(played)))
         samples.append((padded.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
-        heard = torch.from_numpy(padded)[None, None].to(codec.device)
-        given = pairs.told(codec, codec.encode(heard).audio_codes[0].T, line, speed)
-        codes.append(given.to("cpu", torch.int16))
+        codes.append(phonetic.encode(codec, padded, line, speed)[0].to("cpu", torch.int16))
         if len(codes) % 500 == 0:
             print(f"{len(codes)} encoded", flush=True)
     return {

@@ -170,12 +170,11 @@ def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], 
 
 
 def as_reference(said: Sequence[Spoken]) -> Spoken:
-    """Concatenate several sentences by one speaker, with the first codes that the encoder gives."""
+    """Concatenate several sentences by one speaker, as the model hears them."""
     starts = np.cumsum([0, *(len(one.text) + 1 for one in said[:-1])])
     places = [one.places + start for one, start in zip(said, starts, strict=True)]
     heard = np.concatenate([one.heard for one in said])
-    codes = np.concatenate([heard[:, None], np.concatenate([one.codes[:, 1:] for one in said])], 1)
-    return Spoken(" ".join(one.text for one in said), said[0].speaker, codes, heard, np.concatenate(places))
+    return Spoken(" ".join(one.text for one in said), said[0].speaker, heard, heard, np.concatenate(places))
 
 
 def _between(ends: tuple[float, float], progress: float) -> float:

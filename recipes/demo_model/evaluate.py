@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoProcessor, CsmForConditionalGeneration, MimiModel
 
-from recipes.demo_model import judges, pairs, phonemes, speech
+from recipes.demo_model import judges, phonemes, phonetic, speech
 from recipes.demo_model.architecture import SAMPLE_RATE
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.speech import Sentence
@@ -107,9 +107,8 @@ def trials(sentences: Sequence[Sentence], seed: int) -> Iterator[tuple[Sentence,
 
 @torch.inference_mode()
 def resynthesise(codec: MimiModel, samples: Samples, line: phonemes.Labels) -> Samples:
-    """Encode and decode samples; a codec whose first codes are phonemes is told them, as the language model is."""
-    codes = codec.encode(torch.from_numpy(samples)[None, None]).audio_codes[0].T
-    codes = pairs.told(codec, codes, line)
+    """Encode and decode samples, with the codes that a model should say."""
+    codes, _ = phonetic.encode(codec, samples, line)
     return codec.decode(codes.T[None]).audio_values[0, 0, : len(samples)].numpy()
 
 

@@ -60,22 +60,6 @@ def vectors(codes: int, width: int) -> Tensor:
     return torch.cat([halves[0, firsts], halves[1, seconds]], 1)
 
 
-def told(codec: MimiModel, codes: Tensor, line: phonemes.Labels, speed: float = 1.0) -> Tensor:
-    """Return codes `[frames, codebooks]` with the true phonemes as first codes, if these are known and it has such.
-
-    Args:
-        codec: that made the codes.
-        codes: of an utterance.
-        line: its timeline, from `phonemes.timeline`.
-        speed: at which it was played.
-    """
-    if not len(line) or not installed(codec):
-        return codes
-    labels = torch.from_numpy(phonemes.labels(line, 0.0, speed, len(codes)))
-    first = codes_of(labels, codec.config.codebook_size).to(codes)
-    return torch.cat([first[:, None], codes[:, 1:]], 1)
-
-
 @torch.no_grad()
 def install(codec: MimiModel) -> None:
     """Replace the codec's first codebook by the vectors of pairs."""

@@ -14,12 +14,16 @@ from transformers import MimiModel
 
 from recipes.demo_model import pairs, phonemes
 from recipes.demo_model.quantiser import look_up
+from recipes.demo_model.recordings import Samples
 
 TOLD = 0.9
 """Share of the clips of which the decoder gets the true phonemes; the others have those that the encoder recognises."""
 
-AVERAGED = 0.4
-"""Share of the clips of which the decoder gets the same average of the acoustic latents in every frame."""
+WINDOWS = (1, 2, 3, 5, 1000, 1000, 1000, 1000)
+"""Numbers of frames over which acoustic latents may be averaged; half of the clips have the same ones in every frame."""
+
+SAID_WINDOW = 1000
+"""The number of frames over which the acoustic codes that a model should say are averaged."""
 
 DISTURBED = 0.4
 """Share of the clips with noise on the acoustic latents, of up to their own size."""
@@ -83,8 +87,8 @@ def _acoustic(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor,
     levels = torch.full((count,), len(stack.layers), device=latents.device)
     noise = torch.zeros(count, 1, 1, device=latents.device)
     if disturb:
-        averaged = _some(count, AVERAGED, codec)[:, None, None]
-        wanted = torch.where(averaged, wanted.mean(1, keepdim=True), wanted)
+        which = torch.randint(len(WINDOWS), (count,), device=latents.device)
+        wanted = torch.stack([averaged(wanted, window) for window in WINDOWS])[which, torch.arange(count)]
         few = torch.randint(1, len(stack.layers) + 1, (count,), device=latents.device)
         levels = torch.where(_some(count, DROPPED, codec), few, levels)
         noise = torch.rand_like(noise) * _some(count, DISTURBED, codec)[:, None, None]
@@ -101,6 +105,45 @@ def _acoustic(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor,
         residual = residual - chosen
     straight_through = wanted + (total - wanted).detach()
     return stack.output_proj(straight_through.transpose(1, 2)), slow, commitment / len(stack.layers)
+
+
+@torch.inference_mode()
+def encode(codec: MimiModel, sound: Samples, line: phonemes.Labels, speed: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return what a model should say for a sound, and what it will hear of it in a reference; equal for other codecs.
+
+    Args:
+        codec: any codec. If its first codes are phonemes, what to say has the true ones, if they are known, and
+            averaged acoustic codes.
+        sound: an utterance.
+        line: its timeline, from `phonemes.timeline`.
+        speed: at which it is played.
+
+    Returns:
+        Codes to say and to hear, both `[frames, codebooks]`.
+    """
+    samples = torch.from_numpy(sound)[None, None].to(codec.device)
+    heard: Tensor = codec.encode(samples).audio_codes[0].T
+    if not pairs.installed(codec):
+        return heard, heard
+    stack = codec.quantizer.acoustic_residual_vector_quantizer
+    residual = averaged(stack.input_proj(codec.encoder(samples).latents).transpose(1, 2), SAID_WINDOW)
+    codes = []
+    for layer in stack.layers:
+        codes.append(layer.codebook.quantize(residual))
+        residual = residual - layer.codebook.decode(codes[-1])
+    first = heard[:, :1]
+    if len(line):
+        labels = torch.from_numpy(phonemes.labels(line, 0.0, speed, len(heard)))
+        first = pairs.codes_of(labels, codec.config.codebook_size)[:, None].to(heard)
+    return torch.cat([first, *(code[0, :, None] for code in codes)], 1), heard
+
+
+def averaged(values: Tensor, window: int) -> Tensor:
+    """Return `[batch, frames, width]`: each value is the mean over its window; the last window may be shorter."""
+    frames = values.shape[1]
+    place = torch.arange(frames, device=values.device) // min(window, frames)
+    same = (place[:, None] == place).to(values)
+    return (same / same.sum(1, keepdim=True)) @ values
 
 
 def _some(count: int, share: float, codec: MimiModel) -> Tensor:

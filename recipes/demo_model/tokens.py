@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, phonemes, speech
+from recipes.demo_model import phonemes, phonetic, speech
 from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.recordings import play
@@ -32,8 +32,8 @@ class Spoken:
     Attributes:
         text: of the sentence.
         speaker: name of the speaker.
-        codes: `[frames, codebooks]`; the first ones are the true phonemes if they can be.
-        heard: `[frames]`: the first codes that the encoder gives, as it will for a reference.
+        codes: `[frames, codebooks]`: to be said.
+        heard: `[frames, codebooks]`: what a reference has of it; see `phonetic.encode`.
         places: `[frames]`: index of the letter that is spoken in each frame.
         exact: whether `places` is accurate to the word.
     """
@@ -89,7 +89,11 @@ def read(paths: Iterable[Path], codebooks: int | None = None) -> list[Spoken]:
         paths: of the files.
         codebooks: number of codes to keep of each frame; None for all.
     """
-    return [replace(said, codes=said.codes[:, :codebooks]) for path in paths for said in _read_one(path)]
+    return [
+        replace(said, codes=said.codes[:, :codebooks], heard=said.heard[:, :codebooks])
+        for path in paths
+        for said in _read_one(path)
+    ]
 
 
 def main() -> None:
@@ -118,11 +122,10 @@ def main() -> None:
 
 def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.float32], speed: float) -> Spoken:
     played = sound if speed == 1.0 else speech.level(play(sound, speed))
-    codes = codec.encode(torch.from_numpy(played)[None, None].to(codec.device)).audio_codes[0].T
+    line = phonemes.timeline(sentence.phonemes, sentence.durations)
+    codes, heard = (part.cpu().numpy().astype(np.int16) for part in phonetic.encode(codec, played, line, speed))
     speaker = sentence.speaker if speed == 1.0 else f"{sentence.speaker}@{speed:g}"
-    true = pairs.told(codec, codes, phonemes.timeline(sentence.phonemes, sentence.durations), speed)
-    as_codes, heard = (part.cpu().numpy().astype(np.int16) for part in (true, codes[:, 0]))
-    return Spoken(sentence.text, speaker, as_codes, heard, places(sentence, played, speed), timed(sentence))
+    return Spoken(sentence.text, speaker, codes, heard, places(sentence, played, speed), timed(sentence))
 
 
 def _read_one(path: Path) -> list[Spoken]:

@@ -14,7 +14,7 @@ def _say(text: str, exact: bool = True) -> Spoken:
     """Two frames per letter, whose code is the letter's."""
     places = np.repeat(np.arange(len(text)), 2).astype(np.int16)
     codes = np.array([[ord(text[place])] * 2 for place in places], np.int16)
-    return Spoken(text, "one", codes, -codes[:, 0], places, exact)
+    return Spoken(text, "one", codes, -codes, places, exact)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -85,7 +85,7 @@ def test_the_models_step(monkeypatch: pytest.MonkeyPatch) -> None:
             f"Text {line}.",
             "one",
             np.full((6, 3), line + 1, np.int16),
-            np.full(6, 9, np.int16),
+            np.full((6, 3), 9, np.int16),
             np.arange(6, dtype=np.int16),
         )
         for line in range(3)

@@ -38,7 +38,7 @@ def test_model_steps() -> None:
             f"Text {line}.",
             "one",
             np.full((6, 4), line + 1, np.int16),
-            np.full(6, 9, np.int16),
+            np.full((6, 4), 9, np.int16),
             np.arange(6, dtype=np.int16),
         )
         for line in range(3)

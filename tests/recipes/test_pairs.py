@@ -60,19 +60,6 @@ def test_a_codec_has_such_codes_after_they_are_installed_and_saved(tmp_path: Pat
     assert pairs.installed(load_codec(tmp_path))
 
 
-def test_true_phonemes_replace_the_recognised_ones() -> None:
-    codec = new_codec(0, SIZE)
-    codes, line = torch.full((5, 3), 7), np.repeat([1, 2], 4)
-    assert pairs.told(codec, codes, line) is codes
-    pairs.install(codec)
-    assert pairs.told(codec, codes, np.zeros(0, np.int64)) is codes
-    told = pairs.told(codec, codes, line)
-    wanted = pairs.codes_of(torch.from_numpy(phonemes.labels(line, 0.0, 1.0, 5)), CODES)
-    assert torch.equal(told[:, 0], wanted) and torch.equal(told[:, 1:], codes[:, 1:])
-    assert not torch.equal(pairs.told(codec, codes, line, 2.0), told)
-
-
-@torch.inference_mode()
 def test_a_resynthesis_says_the_phonemes_it_is_told() -> None:
     codec = new_codec(0, SIZE)
     pairs.install(codec)

@@ -1,6 +1,7 @@
 """The codes of a phonetic codec: words in the first one only, and the others slow."""
 
 import numpy as np
+import pytest
 import torch
 
 from recipes.demo_model import pairs, phonemes, phonetic
@@ -75,3 +76,32 @@ def test_a_trainer_makes_such_codes_slow_and_keeps_the_vectors_of_phonemes() -> 
         assert np.mean([one[name] for one in losses[-5:]]) < 0.8 * np.mean([one[name] for one in losses[:5]]), name
     assert pairs.installed(trainer.saved())
     assert trainer.validate([Recording(chirps[0][: 4 * 1920], np.full(80, 0))]) > 0
+
+
+def test_values_are_averaged_in_windows() -> None:
+    values = torch.tensor([1.0, 3.0, 5.0, 9.0, 4.0])[None, :, None]
+    assert phonetic.averaged(values, 1).flatten().tolist() == [1, 3, 5, 9, 4]
+    assert phonetic.averaged(values, 2).flatten().tolist() == [2, 2, 7, 7, 4]
+    assert phonetic.averaged(values, 1000).flatten().tolist() == pytest.approx([4.4] * 5)
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_what_to_say_is_true_phonemes_and_averages_and_what_to_hear_is_the_codecs(
+    monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(phonetic, "SAID_WINDOW", window)
+    codec, line = _codec(), np.repeat([1, 2], 7)
+    sound = np.random.default_rng(0).standard_normal(1920 * 5).astype(np.float32)
+    say, heard = phonetic.encode(codec, sound, line, speed=1.1)
+    with torch.inference_mode():
+        assert torch.equal(heard, codec.encode(torch.from_numpy(sound)[None, None]).audio_codes[0].T)
+    assert torch.equal(say[:, 0], pairs.codes_of(torch.from_numpy(phonemes.labels(line, 0.0, 1.1, 5)), 64))
+    assert torch.equal(say[:, 1:], heard[:, 1:]) == (window == 1)
+    assert torch.equal(say[0, 1:], say[window - 1, 1:])
+    assert torch.equal(phonetic.encode(codec, sound, np.zeros(0, np.int64))[0][:, 0], heard[:, 0])
+
+
+def test_a_codec_without_phonemes_is_told_what_it_hears() -> None:
+    sound = np.random.default_rng(0).standard_normal(1920 * 5).astype(np.float32)
+    say, heard = phonetic.encode(new_codec(0, SIZE), sound, np.repeat([1, 2], 7))
+    assert say is heard

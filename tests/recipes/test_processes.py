@@ -31,7 +31,7 @@ def batches(rank: int) -> Batches:
     rng = np.random.default_rng(0)
     frames = [rng.integers(1, 9, (6 + line, 4)).astype(np.int16) for line in range(8)]
     spoken = [
-        Spoken(f"Text {line}.", f"speaker {line % 2}", codes, codes[:, 0], np.zeros(len(codes), np.int16))
+        Spoken(f"Text {line}.", f"speaker {line % 2}", codes, codes, np.zeros(len(codes), np.int16))
         for line, codes in enumerate(frames)
     ]
     return Batches(Corpus(spoken, make_tokenizer()), PLAN.batch, STEPS, seed=rank)
