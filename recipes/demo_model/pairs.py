@@ -1,13 +1,14 @@
 """First codes that are phonemes: one code for each frequent pair of phonemes, of 40 ms each, in a codec frame.
 
 The text alone tells what such a code is; only its timing is free. `pairs.txt` lists the pairs, the most frequent first,
-after those of a phoneme with itself.
+after those of a phoneme with itself. Code 0 belongs to the all-zero frame, which ends a turn, so no pair has it.
 """
 
 import functools
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import MimiModel
 
@@ -15,13 +16,16 @@ from recipes.demo_model import phonemes
 
 LIST = Path(__file__).with_name("pairs.txt")
 SEED = 15
+FAR = 3.0
+"""All components of the vector of code 0, so that no frame is encoded as it."""
+
 TOLERANCE = 0.02
 """Greatest difference of a saved vector, in float16, from the exact one."""
 
 
 @functools.cache
 def pairs() -> tuple[tuple[int, int], ...]:
-    """Return the classes of both phonemes for all codes."""
+    """Return the classes of both phonemes for each code from 1."""
     symbols = "_" + phonemes.SOUNDS
     words = LIST.read_text(encoding="utf-8").split()
     return tuple((symbols.index(first), symbols.index(second)) for first, second in words)
@@ -36,10 +40,10 @@ def table(codes: int) -> Tensor:
     Raises:
         ValueError: there are too few codes for each phoneme to have one.
     """
-    if codes < phonemes.CLASSES:
+    if codes <= phonemes.CLASSES:
         raise ValueError(f"{codes} codes cannot tell {phonemes.CLASSES} phonemes apart")
     of_pair = torch.full((phonemes.CLASSES, phonemes.CLASSES), -1)
-    for code, (first, second) in enumerate(pairs()[:codes]):
+    for code, (first, second) in enumerate(pairs()[: codes - 1], 1):
         of_pair[first, second] = code
     alone = of_pair.diagonal()  # the more frequent a phoneme, the lower its code
     return torch.where(of_pair < 0, torch.maximum(alone[:, None], alone[None]), of_pair)
@@ -56,8 +60,8 @@ def vectors(codes: int, width: int) -> Tensor:
     """Return `[codes, width]`: random vectors for the first and the second phoneme of each pair, side by side."""
     generator = torch.Generator().manual_seed(SEED)
     halves = torch.randn(phonemes.LABELS_PER_FRAME, phonemes.CLASSES, width // 2, generator=generator)
-    firsts, seconds = torch.tensor(pairs()[:codes]).unbind(1)
-    return torch.cat([halves[0, firsts], halves[1, seconds]], 1)
+    firsts, seconds = torch.tensor(pairs()[: codes - 1]).unbind(1)
+    return F.pad(torch.cat([halves[0, firsts], halves[1, seconds]], 1), (0, 0, 1, 0), value=FAR)
 
 
 @torch.no_grad()
@@ -73,6 +77,6 @@ def installed(codec: MimiModel) -> bool:
     """Return whether the codec's first codes are pairs of phonemes."""
     codebook = codec.quantizer.semantic_residual_vector_quantizer.layers[0].codebook
     held = codebook.embed_sum / codebook.cluster_usage.clamp(min=codebook.epsilon)[:, None]
-    if len(held) < phonemes.CLASSES:
+    if len(held) <= phonemes.CLASSES:
         return False
     return bool((held.cpu().float() - vectors(*held.shape)).abs().max() < TOLERANCE)
