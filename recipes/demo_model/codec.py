@@ -49,12 +49,14 @@ def main() -> None:
     device = choose_device(arguments.device)
     plan = Plan(
         batch=arguments.batch,
+        frames=arguments.frames,
         steps=arguments.steps,
         peak=arguments.peak,
         quantised=arguments.quantised,
         adversarial_from=arguments.adversarial_from,
         pronunciation=arguments.pronunciation,
         slowness=arguments.slowness,
+        wave=arguments.wave,
         phonetic=arguments.phonetic,
         encoder_steps=0 if arguments.decoder_alone else arguments.encoder_steps,
         variety=recordings.NONE if arguments.unvaried else Variety(),
@@ -110,10 +112,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--held-out", type=Path, help="the judges' speech: a quarter of it is scored at checkpoints")
     parser.add_argument("--start", type=Path, help="a codec to go on from when --out has no checkpoint yet")
+    parser.add_argument("--frames", type=int, default=Plan.frames, help="length of a clip, in codec frames")
     parser.add_argument("--codebooks", type=int, help="keep only this many of the codec's codebooks")
     parser.add_argument("--widen", type=int, metavar="FILTERS", help="give it more filters; its codes stay the same")
     parser.add_argument("--phonemes", action="store_true", help="make the first codes phonemes, the others slow")
     parser.add_argument("--slowness", type=float, default=Plan.slowness, help="weight of the loss that makes them slow")
+    parser.add_argument("--wave", type=float, default=Plan.wave, help="weight of the difference of the samples")
     parser.add_argument("--quantised", type=float, default=Plan.quantised, help="share heard through the codebooks")
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")

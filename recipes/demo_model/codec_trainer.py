@@ -46,6 +46,7 @@ class Plan:
             information.
         adversarial_from: step at which the discriminator joins; None for never.
         judge_peak: maximum learning rate of the discriminator.
+        wave: weight of the difference of the samples; 0 if the codes leave the phase open, as those of a phonetic codec.
         pronunciation: weight of the loss that makes the first codebook encode the phoneme.
         slowness: weight of the loss that makes acoustic codes change slowly, if the first ones are phonemes.
         recognition: weight of the loss of the encoder's phonemes, if the first codes are phonemes.
@@ -66,6 +67,7 @@ class Plan:
     dropout: float = 0.25
     adversarial_from: int | None = None
     judge_peak: float = 1e-3
+    wave: float = 2.0
     pronunciation: float = 0.3
     slowness: float = 0.7
     recognition: float = 0.1
@@ -131,7 +133,7 @@ class CodecTrainer:
             made = self.codec.decoder(heard).audio_values[:, 0, : real.shape[1]]
         made = made.float()
         parts = {"spectral": self.spectral(made, real), "wave": F.l1_loss(made, real)}
-        loss = parts["spectral"] + 2.0 * parts["wave"]
+        loss = parts["spectral"] + plan.wave * parts["wave"]
         for name, (weight, cost) in costs.items():
             parts[name] = cost
             loss = loss + weight * cost

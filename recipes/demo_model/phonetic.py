@@ -87,8 +87,9 @@ def _acoustic(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor,
     levels = torch.full((count,), len(stack.layers), device=latents.device)
     noise = torch.zeros(count, 1, 1, device=latents.device)
     if disturb:
-        which = torch.randint(len(WINDOWS), (count,), device=latents.device)
-        wanted = torch.stack([averaged(wanted, window) for window in WINDOWS])[which, torch.arange(count)]
+        windows = WINDOWS if training else (SAID_WINDOW,)
+        which = torch.randint(len(windows), (count,), device=latents.device)
+        wanted = torch.stack([averaged(wanted, window) for window in windows])[which, torch.arange(count)]
         few = torch.randint(1, len(stack.layers) + 1, (count,), device=latents.device)
         levels = torch.where(_some(count, DROPPED, codec), few, levels)
         noise = torch.rand_like(noise) * _some(count, DISTURBED, codec)[:, None, None]
