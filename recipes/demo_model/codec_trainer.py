@@ -158,8 +158,9 @@ class CodecTrainer:
             real = torch.from_numpy(clip.samples)[None].to(self.device)
             latents = codec.encoder(real[:, None]).latents
             if self.phonetic:
-                labels = phonemes.labels(clip.timeline, 0.0, 1.0, latents.shape[2])
-                heard = phonetic.hear(codec, latents, torch.from_numpy(labels)[None].to(self.device), False).vectors
+                labels = phonemes.labels(clip.timeline, pairs.AHEAD, 1.0, latents.shape[2])
+                true = pairs.codes_of(torch.from_numpy(labels)[None], codec.config.codebook_size)
+                heard = phonetic.hear(codec, latents, true.to(self.device), disturb=False).vectors
             else:
                 heard = quantise(codec, latents, dropout=0.0).heard
             made = codec.decoder(heard).audio_values[:, 0, : real.shape[1]]
@@ -181,7 +182,9 @@ class CodecTrainer:
         with torch.set_grad_enabled(not settled):
             with mixed_precision(self.device, self.plan.bfloat16):
                 latents = self.codec.encoder(drawn.samples[:, None]).latents.float()
-            heard, costs = (self._hear_phonemes if self.phonetic else self._hear_any)(latents, drawn.labels)
+            heard, costs = (
+                self._hear_phonemes(latents, drawn.ahead) if self.phonetic else self._hear_any(latents, drawn.labels)
+            )
         return heard, {} if settled else costs
 
     def _hear_any(self, latents: Tensor, labels: Tensor | None) -> tuple[Tensor, Costs]:
@@ -196,7 +199,8 @@ class CodecTrainer:
         return torch.where(exact, bypass(self.codec, latents), quantised.heard), costs
 
     def _hear_phonemes(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Costs]:
-        heard = phonetic.hear(self.codec, latents, labels, disturb=True)
+        true = pairs.codes_of(labels, self.codec.config.codebook_size)
+        heard = phonetic.hear(self.codec, latents, true, disturb=True)
         costs = {
             "slow": (self.plan.slowness, heard.slow),
             "first": (self.plan.recognition, heard.first),

@@ -19,6 +19,10 @@ SEED = 15
 FAR = 3.0
 """All components of the vector of code 0, so that no frame is encoded as it."""
 
+AHEAD = 960
+"""Samples by which the phonemes of a code are ahead of the audio of its frame: 40 ms. The decoder is causal, and a
+phoneme sounds different before another one."""
+
 TOLERANCE = 0.02
 """Greatest difference of a saved vector, in float16, from the exact one."""
 

@@ -49,20 +49,20 @@ class Heard:
     commitment: Tensor
 
 
-def hear(codec: MimiModel, latents: Tensor, labels: Tensor, disturb: bool) -> Heard:
+def hear(codec: MimiModel, latents: Tensor, true: Tensor, disturb: bool) -> Heard:
     """Quantise the encoder's output.
 
     Args:
         codec: in training mode, its acoustic codebooks are updated.
         latents: `[batch, width, frames]`.
-        labels: `[batch, frames, LABELS_PER_FRAME]`, from `phonemes.labels`.
+        true: `[batch, frames]`: the first codes from `pairs.codes_of`.
         disturb: whether the decoder gets the codes with changes. Otherwise, all frames have all codes, and their true
             phonemes if these are known.
     """
     stack = codec.quantizer.semantic_residual_vector_quantizer
     vectors = stack.layers[0].codebook.embed_sum
     logits = recognise(codec, latents)
-    true, guessed = pairs.codes_of(labels, len(vectors)), logits.argmax(-1)
+    guessed = logits.argmax(-1)
     known = true != phonemes.UNKNOWN
     total = F.cross_entropy(logits.flatten(0, 1), true.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
     codes = torch.where(known & _some(len(true), TOLD, codec)[:, None] if disturb else known, true, guessed)
@@ -123,18 +123,19 @@ def encode(codec: MimiModel, sound: Samples, line: phonemes.Labels, speed: float
         Codes to say and to hear, both `[frames, codebooks]`.
     """
     samples = torch.from_numpy(sound)[None, None].to(codec.device)
-    heard: Tensor = codec.encode(samples).audio_codes[0].T
+    latents = codec.encoder(samples).latents
+    heard: Tensor = codec.quantizer.encode(latents)[:, 0].T
     if not pairs.installed(codec):
         return heard, heard
     stack = codec.quantizer.acoustic_residual_vector_quantizer
-    residual = averaged(stack.input_proj(codec.encoder(samples).latents).transpose(1, 2), SAID_WINDOW)
+    residual = averaged(stack.input_proj(latents).transpose(1, 2), SAID_WINDOW)
     codes = []
     for layer in stack.layers:
         codes.append(layer.codebook.quantize(residual))
         residual = residual - layer.codebook.decode(codes[-1])
     first = heard[:, :1]
     if len(line):
-        labels = torch.from_numpy(phonemes.labels(line, 0.0, speed, len(heard)))
+        labels = torch.from_numpy(phonemes.labels(line, pairs.AHEAD * speed, speed, len(heard)))
         first = pairs.codes_of(labels, codec.config.codebook_size)[:, None].to(heard)
     return torch.cat([first, *(code[0, :, None] for code in codes)], 1), heard
 

@@ -59,3 +59,13 @@ def _embed(target: Tensor, source: Tensor, inputs_first: bool) -> None:
         else:
             target[: source.shape[0]] = 0
     target[tuple(slice(length) for length in source.shape)] = source
+
+
+def deepened(codec: MimiModel, layers: int, seed: int = 0) -> MimiModel:
+    """Return a codec with more layers in both transformers; the new ones at first change almost nothing."""
+    torch.manual_seed(seed)
+    config = copy.deepcopy(codec.config)
+    config.num_hidden_layers = layers
+    deeper = MimiModel(config)
+    deeper.load_state_dict(codec.state_dict(), strict=False)
+    return deeper.eval()

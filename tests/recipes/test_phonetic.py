@@ -31,16 +31,16 @@ def _latents(count: int = 2, frames: int = 5) -> torch.Tensor:
 
 def test_undisturbed_codes_are_what_the_codec_decodes() -> None:
     codec, latents = _codec(), _latents()
-    labels = torch.randint(0, phonemes.CLASSES, (2, 5, 2), generator=torch.Generator().manual_seed(2))
-    heard = phonetic.hear(codec, latents, labels, disturb=False)
+    true = torch.randint(1, 64, (2, 5), generator=torch.Generator().manual_seed(2))
+    heard = phonetic.hear(codec, latents, true, disturb=False)
     codes = codec.quantizer.encode(latents, 3).transpose(0, 1)
-    codes[:, 0] = pairs.codes_of(labels, 64)
+    codes[:, 0] = true
     torch.testing.assert_close(heard.vectors, codec.quantizer.decode(codes))
 
 
 def test_frames_of_unknown_phonemes_get_those_that_the_encoder_recognises() -> None:
     codec, latents = _codec(), _latents()
-    unknown = torch.full((2, 5, 2), phonemes.UNKNOWN)
+    unknown = torch.full((2, 5), phonemes.UNKNOWN)
     heard = phonetic.hear(codec, latents, unknown, disturb=False)
     codes = codec.quantizer.encode(latents, 3).transpose(0, 1)
     torch.testing.assert_close(heard.vectors, codec.quantizer.decode(codes))
@@ -49,16 +49,16 @@ def test_frames_of_unknown_phonemes_get_those_that_the_encoder_recognises() -> N
 
 
 def test_latents_that_stay_cost_nothing_and_those_that_jump_do() -> None:
-    codec, still, labels = _codec(), _latents(frames=1).expand(-1, -1, 5), torch.zeros(2, 5, 2, dtype=torch.long)
-    assert phonetic.hear(codec, still, labels, disturb=False).slow < 1e-6
-    assert phonetic.hear(codec, _latents(), labels, disturb=False).slow > 1
+    codec, still, true = _codec(), _latents(frames=1).expand(-1, -1, 5), torch.ones(2, 5, dtype=torch.long)
+    assert phonetic.hear(codec, still, true, disturb=False).slow < 1e-6
+    assert phonetic.hear(codec, _latents(), true, disturb=False).slow > 1
 
 
 def test_disturbed_clips_differ_from_each_other_and_gradients_reach_the_encoder() -> None:
     codec = _codec()
     latents = _latents(1).expand(64, -1, -1).clone().requires_grad_()
     torch.manual_seed(0)
-    heard = phonetic.hear(codec, latents, torch.zeros(64, 5, 2, dtype=torch.long), disturb=True)
+    heard = phonetic.hear(codec, latents, torch.ones(64, 5, dtype=torch.long), disturb=True)
     assert len(heard.vectors.detach().flatten(1).round(decimals=4).unique(dim=0)) > 10
     (heard.vectors.square().mean() + heard.first + heard.slow).backward()
     assert latents.grad is not None and (latents.grad.flatten(1).norm(dim=1) > 0).all()
@@ -95,7 +95,9 @@ def test_what_to_say_is_true_phonemes_and_averages_and_what_to_hear_is_the_codec
     say, heard = phonetic.encode(codec, sound, line, speed=1.1)
     with torch.inference_mode():
         assert torch.equal(heard, codec.encode(torch.from_numpy(sound)[None, None]).audio_codes[0].T)
-    assert torch.equal(say[:, 0], pairs.codes_of(torch.from_numpy(phonemes.labels(line, 0.0, 1.1, 5)), 64))
+    assert torch.equal(
+        say[:, 0], pairs.codes_of(torch.from_numpy(phonemes.labels(line, pairs.AHEAD * 1.1, 1.1, 5)), 64)
+    )
     assert torch.equal(say[:, 1:], heard[:, 1:]) == (window == 1)
     assert torch.equal(say[0, 1:], say[window - 1, 1:])
     assert torch.equal(phonetic.encode(codec, sound, np.zeros(0, np.int64))[0][:, 0], heard[:, 0])

@@ -1,0 +1,173 @@
+"""Stage b, alternative: make a codec phonetic by teaching its inner layers what another codec does.
+
+    python -m recipes.demo_model.distil --teacher csm/assets/demo --signals work/signals/*.pt --out work/codec
+
+The convolutions of the teacher are kept: they take nearly all of the time, and what is between them is to change. So
+both ends are computed once, by `signals`. Trained are the transformers, and all between these: from the output of the
+encoder's convolutions to the input of the decoder's, through codes whose first are phonemes. The decoder's transformer
+becomes what an acoustic model is in text-to-speech. If the run is stopped, the same command continues.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import MimiModel
+
+from recipes.demo_model import pairs, phonetic
+from recipes.demo_model.average import MovingAverage
+from recipes.demo_model.export import load_codec, save_codec
+from recipes.demo_model.padding import pad_plainly
+from recipes.demo_model.progress import Progress
+from recipes.demo_model.resize import deepened, with_codebooks
+from recipes.demo_model.training import (
+    Checkpoint,
+    bfloat16_pays,
+    choose_device,
+    common_arguments,
+    descend,
+    learning_rate,
+    mixed_precision,
+    run,
+    seed_step,
+)
+
+LATENTS_PER_FRAME = 2
+"""Of Mimi's convolutions, which have 25 per second."""
+
+COMMITMENT = 0.25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
+
+    Attributes:
+        batch: excerpts per step.
+        frames: length of an excerpt.
+        steps: over which the learning rate falls.
+        peak: maximum learning rate.
+        slowness: weight of the loss that makes acoustic codes change slowly.
+        recognition: weight of the loss of the encoder's phonemes.
+        average: decay of the moving average of the weights, which are saved.
+        bfloat16: see `training.mixed_precision`.
+        seed: of all random draws.
+    """
+
+    batch: int = 16
+    frames: int = 40
+    steps: int = 3000
+    peak: float = 1e-3
+    slowness: float = 0.1
+    recognition: float = 0.1
+    average: float = 0.995
+    bfloat16: bool = False
+    seed: int = 0
+
+
+class Signals:
+    """Inner signals of the teacher for all utterances, each concatenated.
+
+    Attributes:
+        before: `[latents, width]`: output of the encoder's convolutions.
+        after: `[latents, width]`: input of the decoder's convolutions.
+        codes: `[frames]`: first codes, from `pairs.codes_of`.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        parts = [torch.load(path, weights_only=True, mmap=True) for path in paths]
+        self.before, self.after, self.codes = (torch.cat([part[name] for part in parts]) for name in ("h", "d", "code"))
+        self.lengths = torch.cat([part["frames"] for part in parts])
+        self.firsts = self.lengths.cumsum(0) - self.lengths
+
+    def draw(self, count: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return excerpts of `before`, `after` and `codes`; where an utterance is short, its last frame is repeated."""
+        which = torch.randint(len(self.lengths), (count, 1))
+        room = (self.lengths[which] - frames + 1).clamp(min=1)
+        start = (torch.rand(count, 1) * room).long()
+        place = self.firsts[which] + (start + torch.arange(frames)).minimum(self.lengths[which] - 1)
+        fine = (place[..., None] * LATENTS_PER_FRAME + torch.arange(LATENTS_PER_FRAME)).flatten(1)
+        return self.before[fine].float(), self.after[fine].float(), self.codes[place].long()
+
+
+class Distiller:
+    """A codec that learns to be phonetic."""
+
+    def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
+        self.codec, self.plan, self.device = pad_plainly(codec).to(device), plan, device
+        codec.encoder.encoder_seanet.requires_grad_(False)
+        codec.decoder.decoder_seanet.requires_grad_(False)
+        self.average = MovingAverage(codec, plan.average)
+        self.trained = [parameter for parameter in codec.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, plan.peak, (0.9, 0.98), weight_decay=1e-2, fused=True)
+        self.first_layer = codec.decoder.decoder_seanet.layers[0]
+
+    def step(self, step: int, signals: Signals) -> dict[str, Tensor]:
+        """Train on one batch; return the losses."""
+        seed_step(self.plan.seed, step)
+        before, after, codes = (part.to(self.device) for part in signals.draw(self.plan.batch, self.plan.frames))
+        self.codec.train()
+        with mixed_precision(self.device, self.plan.bfloat16):
+            hidden = self.codec.encoder.encoder_transformer(before)[0].transpose(1, 2)
+            latents = self.codec.encoder.downsample(hidden).float()
+        heard = phonetic.hear(self.codec, latents, codes, disturb=True)
+        with mixed_precision(self.device, self.plan.bfloat16):
+            made = self.codec.decoder.upsample(heard.vectors).transpose(1, 2)
+            made = self.codec.decoder.decoder_transformer(made)[0].transpose(1, 2)
+            ours = self.first_layer(made).float()
+            with torch.no_grad():
+                theirs = self.first_layer(after.transpose(1, 2)).float()
+        # Weighted as the next layer weights them: the latents themselves also have components that nothing reads.
+        apart = ((ours - theirs).square().mean((0, 2)) / theirs.var((0, 2)).clamp(min=1e-4)).mean()
+        parts = {"apart": apart, "slow": heard.slow, "first": heard.first, "commitment": heard.commitment}
+        loss = apart + self.plan.slowness * heard.slow + self.plan.recognition * heard.first
+        loss = loss + COMMITMENT * heard.commitment
+        descend(self.optimiser, self.trained, loss, learning_rate(step, self.plan.steps, self.plan.peak))
+        self.average.update()
+        return {name: value.detach() for name, value in parts.items()}
+
+    def saved(self) -> MimiModel:
+        """Return the averaged codec, with the codebooks of the last step."""
+        kept: MimiModel = self.average.module
+        for ours, theirs in zip(kept.buffers(), self.codec.buffers(), strict=True):
+            ours.copy_(theirs)
+        return kept.eval()
+
+
+def main() -> None:
+    """Train the codec."""
+    parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
+    parser.add_argument("--teacher", type=Path, required=True, help="a codec")
+    parser.add_argument("--signals", type=Path, nargs="+", required=True)
+    parser.add_argument("--codebooks", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=5, help="of each transformer")
+    parser.add_argument("--slowness", type=float, default=Plan.slowness)
+    arguments = parser.parse_args()
+    device = choose_device(arguments.device)
+    codec = deepened(with_codebooks(load_codec(arguments.teacher), arguments.codebooks), arguments.layers)
+    pairs.install(codec)
+    plan = Plan(
+        batch=arguments.batch,
+        steps=arguments.steps,
+        peak=arguments.peak,
+        slowness=arguments.slowness,
+        bfloat16=bfloat16_pays(device) and not arguments.float32,
+        seed=arguments.seed,
+    )
+    signals, distiller = Signals(arguments.signals), Distiller(codec, plan, device)
+    print(f"{len(signals.lengths)} utterances, {int(signals.lengths.sum()) / 750:.0f} minutes", flush=True)
+    checkpoint = Checkpoint(
+        arguments.out / "state.pt", codec=codec, average=distiller.average, optimiser=distiller.optimiser
+    )
+
+    def save(step: int) -> None:
+        checkpoint.save(step)
+        save_codec(distiller.saved(), arguments.out / "weights")
+
+    progress = Progress(plan.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
+    run(checkpoint, progress, lambda step: distiller.step(step, signals), save)
+
+
+if __name__ == "__main__":
+    main()
