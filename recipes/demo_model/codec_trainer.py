@@ -46,7 +46,7 @@ class Plan:
             information.
         adversarial_from: step at which the discriminator joins; None for never.
         judge_peak: maximum learning rate of the discriminator.
-        wave: weight of the difference of the samples; 0 if the codes leave the phase open, as those of a phonetic codec.
+        wave: weight of the difference of the samples; for a phonetic codec 0, since its codes leave the phase open.
         pronunciation: weight of the loss that makes the first codebook encode the phoneme.
         slowness: weight of the loss that makes acoustic codes change slowly, if the first ones are phonemes.
         recognition: weight of the loss of the encoder's phonemes, if the first codes are phonemes.

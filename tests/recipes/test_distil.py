@@ -1,0 +1,65 @@
+"""A codec learns between the convolutions of its teacher, which stay as they are."""
+
+from pathlib import Path
+
+import torch
+
+from recipes.demo_model import pairs
+from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model.distil import Distiller, Plan, Signals
+from recipes.demo_model.resize import deepened, new_codec
+
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
+
+
+def _signals(folder: Path) -> Signals:
+    """Two utterances, the second shorter than an excerpt; what comes out follows from the phoneme."""
+    torch.manual_seed(0)
+    frames = torch.tensor([30, 3])
+    codes = (1 + torch.randperm(63)[:33]).short()
+    after = torch.randn(64, 16)[codes.long().repeat_interleave(2)]
+    torch.save({"h": torch.randn(66, 16).half(), "d": after.half(), "code": codes, "frames": frames}, folder / "a.pt")
+    return Signals([folder / "a.pt"])
+
+
+def test_excerpts_belong_together_and_stay_in_their_utterance(tmp_path: Path) -> None:
+    signals = _signals(tmp_path)
+    torch.manual_seed(1)
+    before, after, codes = signals.draw(50, 4)
+    assert before.shape == (50, 8, 16) and after.shape == (50, 8, 16) and codes.shape == (50, 4)
+    ends = {tuple(row) for row in codes.tolist()} & {(*signals.codes[30:].tolist(), int(signals.codes[32]))}
+    assert ends, "the short utterance is drawn, and its last frame is repeated"
+    for row, fine in zip(codes, before, strict=True):
+        place = next(n for n in range(33) if torch.equal(signals.codes[n : n + 2].long(), row[:2]))
+        assert torch.equal(fine[:4], signals.before[2 * place : 2 * place + 4].float())
+
+
+def test_a_deeper_codec_decodes_almost_the_same() -> None:
+    codec, sound = new_codec(0, SIZE), torch.randn(1, 1, 1920 * 4, generator=torch.Generator().manual_seed(0))
+    deeper = deepened(codec, 3)
+    assert deeper.config.num_hidden_layers == 3
+    with torch.inference_mode():
+        latents = codec.encoder(sound).latents
+        torch.testing.assert_close(deeper.encoder(sound).latents, latents, rtol=0.1, atol=0.1 * float(latents.std()))
+
+
+def test_what_follows_from_phonemes_is_learnt_without_touching_the_convolutions(tmp_path: Path) -> None:
+    codec = deepened(new_codec(0, SIZE), 2)
+    pairs.install(codec)
+    convolutions = [codec.encoder.encoder_seanet, codec.decoder.decoder_seanet]
+    before = [value.clone() for part in convolutions for value in part.state_dict().values()]
+    distiller = Distiller(codec, Plan(batch=8, frames=8, steps=80, peak=1e-2), torch.device("cpu"))
+    signals = _signals(tmp_path)
+    losses = [distiller.step(step, signals)["apart"].item() for step in range(80)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert all(
+        torch.equal(value, old)
+        for value, old in zip(
+            (value for part in convolutions for value in part.state_dict().values()), before, strict=True
+        )
+    )
+    saved, now = distiller.saved(), distiller.codec
+    assert pairs.installed(saved)
+    stack = "acoustic_residual_vector_quantizer"
+    for ours, theirs in zip(getattr(saved.quantizer, stack).layers, getattr(now.quantizer, stack).layers, strict=True):
+        assert torch.equal(ours.codebook.embed_sum, theirs.codebook.embed_sum)
