@@ -77,8 +77,9 @@ class Signals:
 
     def __init__(self, paths: list[Path]) -> None:
         parts = [torch.load(path, weights_only=True, mmap=True) for path in paths]
-        self.before, self.after, self.codes = (torch.cat([part[name] for part in parts]) for name in ("h", "d", "code"))
-        self.lengths = torch.cat([part["frames"] for part in parts])
+        self.before, self.after, self.codes, self.lengths = (
+            torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames")
+        )
         self.firsts = self.lengths.cumsum(0) - self.lengths
 
     def draw(self, count: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,8 @@ def _signals(folder: Path) -> Signals:
     frames = torch.tensor([30, 3])
     codes = (1 + torch.randperm(63)[:33]).short()
     after = torch.randn(64, 16)[codes.long().repeat_interleave(2)]
-    torch.save({"h": torch.randn(66, 16).half(), "d": after.half(), "code": codes, "frames": frames}, folder / "a.pt")
+    before = torch.randn(66, 16).half()
+    torch.save({"before": before, "after": after.half(), "codes": codes, "frames": frames}, folder / "a.pt")
     return Signals([folder / "a.pt"])
 
 
