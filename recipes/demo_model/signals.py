@@ -2,8 +2,8 @@
 
     python -m recipes.demo_model.signals --teacher csm/assets/demo --speech work/kokoro work/joe --out work/signals
 
-It writes one `.pt` per folder of speech, 70 MB per hour; existing files are kept. Sentences whose phonemes are not timed
-are left out.
+It writes one `.pt` per folder of speech, 70 MB per hour; existing files are kept. Sentences without durations are left
+out.
 """
 
 import argparse
