@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, recordings, speech
+from recipes.demo_model import recordings, speech
 from recipes.demo_model.architecture import FRAME_RATE
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
 from recipes.demo_model.coded import CodedSounds, encoded_once
@@ -49,14 +49,11 @@ def main() -> None:
     device = choose_device(arguments.device)
     plan = Plan(
         batch=arguments.batch,
-        frames=arguments.frames,
         steps=arguments.steps,
         peak=arguments.peak,
         quantised=arguments.quantised,
         adversarial_from=arguments.adversarial_from,
         pronunciation=arguments.pronunciation,
-        slowness=arguments.slowness,
-        wave=arguments.wave,
         phonetic=arguments.phonetic,
         encoder_steps=0 if arguments.decoder_alone else arguments.encoder_steps,
         variety=recordings.NONE if arguments.unvaried else Variety(),
@@ -81,8 +78,6 @@ def _codec(arguments: argparse.Namespace) -> MimiModel:
     codec = load_codec(arguments.start) if arguments.start else new_codec(arguments.seed)
     if arguments.codebooks:
         codec = with_codebooks(codec, arguments.codebooks)
-    if arguments.phonemes:
-        pairs.install(codec)
     return widened(codec, arguments.widen, arguments.seed) if arguments.widen else codec
 
 
@@ -112,12 +107,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--held-out", type=Path, help="the judges' speech: a quarter of it is scored at checkpoints")
     parser.add_argument("--start", type=Path, help="a codec to go on from when --out has no checkpoint yet")
-    parser.add_argument("--frames", type=int, default=Plan.frames, help="length of a clip, in codec frames")
     parser.add_argument("--codebooks", type=int, help="keep only this many of the codec's codebooks")
     parser.add_argument("--widen", type=int, metavar="FILTERS", help="give it more filters; its codes stay the same")
-    parser.add_argument("--phonemes", action="store_true", help="make the first codes phonemes, the others slow")
-    parser.add_argument("--slowness", type=float, default=Plan.slowness, help="weight of the loss that makes them slow")
-    parser.add_argument("--wave", type=float, default=Plan.wave, help="weight of the difference of the samples")
     parser.add_argument("--quantised", type=float, default=Plan.quantised, help="share heard through the codebooks")
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, phonemes, phonetic
+from recipes.demo_model import phonemes
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.discriminator import Discriminator
 from recipes.demo_model.export import forget_cached_codebooks
 from recipes.demo_model.losses import SpectralLoss
 from recipes.demo_model.padding import pad_plainly
-from recipes.demo_model.quantiser import bypass, quantise
+from recipes.demo_model.quantiser import Quantised, bypass, quantise
 from recipes.demo_model.recogniser import Recogniser
 from recipes.demo_model.recordings import Recording, Variety
 from recipes.demo_model.sounds import Source, Stretches
@@ -23,12 +23,6 @@ from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixe
 
 RAMP = 500
 """Number of steps over which the weight of the discriminator's loss grows to its full value."""
-
-
-COMMITMENT = 0.25
-
-Costs = dict[str, tuple[float, Tensor]]
-"""Weights and values of losses by name."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +40,7 @@ class Plan:
             information.
         adversarial_from: step at which the discriminator joins; None for never.
         judge_peak: maximum learning rate of the discriminator.
-        wave: weight of the difference of the samples; for a phonetic codec 0, since its codes leave the phase open.
         pronunciation: weight of the loss that makes the first codebook encode the phoneme.
-        slowness: weight of the loss that makes acoustic codes change slowly, if the first ones are phonemes.
-        recognition: weight of the loss of the encoder's phonemes, if the first codes are phonemes.
         phonetic: weight of the difference that a recogniser of phonemes hears; 0 for none.
         encoder_steps: over which the encoder's learning rate falls; None for all steps. After them, only the decoder
             is trained: the codes are final, and the model can already be trained on them.
@@ -67,10 +58,7 @@ class Plan:
     dropout: float = 0.25
     adversarial_from: int | None = None
     judge_peak: float = 1e-3
-    wave: float = 2.0
     pronunciation: float = 0.3
-    slowness: float = 0.7
-    recognition: float = 0.1
     phonetic: float = 0.2
     encoder_steps: int | None = None
     average: float = 0.999
@@ -94,7 +82,6 @@ class CodecTrainer:
     def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
         self.codec, self.plan, self.device = pad_plainly(codec).to(device), plan, device
         forget_cached_codebooks(codec)
-        self.phonetic = pairs.installed(codec)
         self.average = MovingAverage(self.codec.decoder, plan.average)
         self.judge = Discriminator().to(device)
         self.spectral = SpectralLoss().to(device)
@@ -128,15 +115,15 @@ class CodecTrainer:
         seed_step(plan.seed, step)
         drawn = sounds.draw(plan.batch, plan.frames, plan.variety)
         real, settled = drawn.samples, plan.settled(step)
-        heard, costs = self._hear(drawn, settled)
+        heard, quantised = self._hear(drawn, settled)
         with mixed_precision(self.device, plan.bfloat16):
             made = self.codec.decoder(heard).audio_values[:, 0, : real.shape[1]]
         made = made.float()
         parts = {"spectral": self.spectral(made, real), "wave": F.l1_loss(made, real)}
-        loss = parts["spectral"] + plan.wave * parts["wave"]
-        for name, (weight, cost) in costs.items():
-            parts[name] = cost
-            loss = loss + weight * cost
+        loss = parts["spectral"] + 2.0 * parts["wave"]
+        if quantised:
+            parts |= {"commitment": quantised.commitment, "sounds": self._listen(quantised.semantic, drawn.labels)}
+            loss = loss + 0.25 * parts["commitment"] + plan.pronunciation * parts["sounds"]
         if plan.phonetic and drawn.labels is not None:
             parts["phonetic"] = self._recognise(real, made, drawn.labels, step)
             loss = loss + plan.phonetic * parts["phonetic"]
@@ -156,13 +143,7 @@ class CodecTrainer:
         values = []
         for clip in clips:
             real = torch.from_numpy(clip.samples)[None].to(self.device)
-            latents = codec.encoder(real[:, None]).latents
-            if self.phonetic:
-                labels = phonemes.labels(clip.timeline, pairs.AHEAD, 1.0, latents.shape[2])
-                true = pairs.codes_of(torch.from_numpy(labels)[None], codec.config.codebook_size)
-                heard = phonetic.hear(codec, latents, true.to(self.device), disturb=False).vectors
-            else:
-                heard = quantise(codec, latents, dropout=0.0).heard
+            heard = quantise(codec, codec.encoder(real[:, None]).latents, dropout=0.0).heard
             made = codec.decoder(heard).audio_values[:, 0, : real.shape[1]]
             values.append(self.spectral(made, real))
         return torch.stack(values).mean().item()
@@ -173,40 +154,20 @@ class CodecTrainer:
         kept.decoder = self.average.module
         return kept.eval()
 
-    def _hear(self, drawn: Stretches, settled: bool) -> tuple[Tensor, Costs]:
-        """Return the decoder's input for a batch, and the losses of the codes unless these are final."""
+    def _hear(self, drawn: Stretches, settled: bool) -> tuple[Tensor, Quantised | None]:
+        """Return the decoder's input for a batch and, unless the codes are final, the result of the codebooks."""
         self.codec.train(not settled)
         if drawn.codes is not None:
             with torch.no_grad():
-                return self.codec.quantizer.decode(drawn.codes), {}
+                return self.codec.quantizer.decode(drawn.codes), None
         with torch.set_grad_enabled(not settled):
             with mixed_precision(self.device, self.plan.bfloat16):
                 latents = self.codec.encoder(drawn.samples[:, None]).latents.float()
-            heard, costs = (
-                self._hear_phonemes(latents, drawn.ahead) if self.phonetic else self._hear_any(latents, drawn.labels)
-            )
-        return heard, {} if settled else costs
-
-    def _hear_any(self, latents: Tensor, labels: Tensor | None) -> tuple[Tensor, Costs]:
-        quantised = quantise(self.codec, latents, self.plan.dropout)
-        costs = {
-            "commitment": (COMMITMENT, quantised.commitment),
-            "sounds": (self.plan.pronunciation, self._listen(quantised.semantic, labels)),
-        }
-        if not self.codec.training:
-            return quantised.heard, costs
-        exact = torch.rand(len(latents), 1, 1, device=self.device) >= self.plan.quantised
-        return torch.where(exact, bypass(self.codec, latents), quantised.heard), costs
-
-    def _hear_phonemes(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Costs]:
-        true = pairs.codes_of(labels, self.codec.config.codebook_size)
-        heard = phonetic.hear(self.codec, latents, true, disturb=True)
-        costs = {
-            "slow": (self.plan.slowness, heard.slow),
-            "first": (self.plan.recognition, heard.first),
-            "commitment": (COMMITMENT, heard.commitment),
-        }
-        return heard.vectors, costs
+            quantised = quantise(self.codec, latents, self.plan.dropout)
+            if settled:
+                return quantised.heard, None
+            exact = torch.rand(len(latents), 1, 1, device=self.device) >= self.plan.quantised
+            return torch.where(exact, bypass(self.codec, latents), quantised.heard), quantised
 
     def _listen(self, semantic: Tensor, labels: Tensor | None) -> Tensor:
         """Return the cross-entropy of the phonemes predicted from the first codebook; zero if none are known."""

@@ -1,6 +1,7 @@
 """Recordings that are encoded once because their codes are final, which halves the time to train the decoder."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import phonetic, recordings, speech
+from recipes.demo_model import pairs, phonetic, recordings, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
-from recipes.demo_model.phonemes import Labels
+from recipes.demo_model.monotone import monotone
 from recipes.demo_model.recordings import Recording, Samples, Variety
+from recipes.demo_model.signals import pitches
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
 
 
@@ -50,6 +52,8 @@ def encode(
 ) -> dict[str, Tensor]:
     """Return the arguments of `CodedSounds`: several copies of each clip, each with its own speed and loudness.
 
+    If the codec's first codes are phonemes, the samples are in a monotone, as the codes leave the pitch open.
+
     Args:
         codec: whose codes are final.
         clips: to encode.
@@ -59,11 +63,13 @@ def encode(
         seed: of the random draws.
     """
     samples, codes = [], []
-    for played, line, speed in _varied(clips, copies, variety, np.random.default_rng(seed)):
+    flat = pairs.installed(codec)
+    for played, clip, speed in _varied(clips, copies, variety, np.random.default_rng(seed)):
         frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
         padded = np.pad(played, (0, frames * SAMPLES_PER_FRAME - len(played)))
-        samples.append((padded.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
-        codes.append(phonetic.encode(codec, padded, line, speed)[0].to("cpu", torch.int16))
+        wanted = monotone(padded, clip.pitch * speed) if flat else padded
+        samples.append((wanted.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
+        codes.append(phonetic.encode(codec, padded, clip.timeline, speed)[0].to("cpu", torch.int16))
         if len(codes) % 500 == 0:
             print(f"{len(codes)} encoded", flush=True)
     return {
@@ -78,7 +84,11 @@ def encoded_once(
 ) -> dict[str, Tensor]:
     """Return the result of `encode` for all sentences of the folders; store it in `path`, or read it from there."""
     if not path.exists():
-        clips = (recordings.load(sentence) for sentence in speech.read_training(folders))
+        sentences = speech.read_training(folders)
+        clips: Iterable[Recording] = map(recordings.load, sentences)
+        if pairs.installed(codec):
+            by_speaker = pitches(sentences)
+            clips = (replace(recordings.load(one), pitch=by_speaker[one.speaker]) for one in sentences)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         torch.save(encode(codec, clips, copies, shortest, variety, seed), partial)
@@ -89,11 +99,11 @@ def encoded_once(
 
 def _varied(
     clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator
-) -> Iterator[tuple[Samples, Labels, float]]:
-    """Yield the samples of each copy, the timeline of the original, and the speed of the copy."""
+) -> Iterator[tuple[Samples, Recording, float]]:
+    """Yield the samples of each copy, the original, and the speed of the copy."""
     for clip in clips:
         for _ in range(copies):
             speed = float(rng.uniform(*variety.speeds)) if rng.random() < variety.share else 1.0
             loudness = np.float32(10 ** (rng.uniform(*variety.decibels) / 20))
             played = clip.samples if speed == 1.0 else recordings.play(clip.samples, speed)
-            yield played * loudness, clip.timeline, speed
+            yield played * loudness, clip, speed

@@ -71,25 +71,45 @@ class Signals:
 
     Attributes:
         before: `[latents, width]`: output of the encoder's convolutions.
-        after: `[latents, width]`: input of the decoder's convolutions.
+        after: `[latents, width]`: input of the decoder's convolutions for the same in a monotone.
         codes: `[frames]`: first codes, from `pairs.codes_of`.
+        frames: `[utterances]`: number of frames of each.
+        speakers: `[utterances]`: number of the speaker of each.
     """
 
     def __init__(self, paths: list[Path]) -> None:
         parts = [torch.load(path, weights_only=True, mmap=True) for path in paths]
-        self.before, self.after, self.codes, self.lengths = (
+        self.before, self.after, self.codes, self.frames = (
             torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames")
         )
-        self.firsts = self.lengths.cumsum(0) - self.lengths
+        counts = torch.tensor([0, *(int(part["speakers"].max()) + 1 for part in parts)]).cumsum(0)
+        self.speakers = torch.cat([part["speakers"] + first for part, first in zip(parts, counts, strict=False)])
+        self._firsts = self.frames.cumsum(0) - self.frames
+        self._peers = {int(who): (self.speakers == who).nonzero()[:, 0] for who in self.speakers.unique()}
 
-    def draw(self, count: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return excerpts of `before`, `after` and `codes`; where an utterance is short, its last frame is repeated."""
-        which = torch.randint(len(self.lengths), (count, 1))
-        room = (self.lengths[which] - frames + 1).clamp(min=1)
-        start = (torch.rand(count, 1) * room).long()
-        place = self.firsts[which] + (start + torch.arange(frames)).minimum(self.lengths[which] - 1)
-        fine = (place[..., None] * LATENTS_PER_FRAME + torch.arange(LATENTS_PER_FRAME)).flatten(1)
-        return self.before[fine].float(), self.after[fine].float(), self.codes[place].long()
+    def draw(self, count: int, frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return excerpts of `before`, `after` and `codes`, and of `before` of any utterance by each speaker."""
+        said = torch.randint(len(self.frames), (count,))
+        heard = torch.stack([self._another(int(self.speakers[one])) for one in said])
+        place, fine = self._places(said, frames)
+        elsewhere = self._places(heard, frames)[1]
+        return (
+            self.before[fine].float(),
+            self.after[fine].float(),
+            self.codes[place].long(),
+            self.before[elsewhere].float(),
+        )
+
+    def _another(self, speaker: int) -> Tensor:
+        peers = self._peers[speaker]
+        return peers[torch.randint(len(peers), ())]
+
+    def _places(self, which: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Return the places of frames, and of latents, in excerpts; where one is short, its last frame is repeated."""
+        lengths = self.frames[which][:, None]
+        start = (torch.rand(len(which), 1) * (lengths - frames + 1).clamp(min=1)).long()
+        place = self._firsts[which][:, None] + (start + torch.arange(frames)).minimum(lengths - 1)
+        return place, (place[..., None] * LATENTS_PER_FRAME + torch.arange(LATENTS_PER_FRAME)).flatten(1)
 
 
 class Distiller:
@@ -107,12 +127,13 @@ class Distiller:
     def step(self, step: int, signals: Signals) -> dict[str, Tensor]:
         """Train on one batch; return the losses."""
         seed_step(self.plan.seed, step)
-        before, after, codes = (part.to(self.device) for part in signals.draw(self.plan.batch, self.plan.frames))
+        drawn = signals.draw(self.plan.batch, self.plan.frames)
+        before, after, codes, another = (part.to(self.device) for part in drawn)
         self.codec.train()
         with mixed_precision(self.device, self.plan.bfloat16):
-            hidden = self.codec.encoder.encoder_transformer(before)[0].transpose(1, 2)
-            latents = self.codec.encoder.downsample(hidden).float()
-        heard = phonetic.hear(self.codec, latents, codes, disturb=True)
+            hidden = self.codec.encoder.encoder_transformer(torch.cat([before, another]))[0].transpose(1, 2)
+            latents, voice = self.codec.encoder.downsample(hidden).float().chunk(2)
+        heard = phonetic.hear(self.codec, latents, voice, codes, disturb=True)
         with mixed_precision(self.device, self.plan.bfloat16):
             made = self.codec.decoder.upsample(heard.vectors).transpose(1, 2)
             made = self.codec.decoder.decoder_transformer(made)[0].transpose(1, 2)
@@ -157,7 +178,7 @@ def main() -> None:
         seed=arguments.seed,
     )
     signals, distiller = Signals(arguments.signals), Distiller(codec, plan, device)
-    print(f"{len(signals.lengths)} utterances, {int(signals.lengths.sum()) / 750:.0f} minutes", flush=True)
+    print(f"{len(signals.frames)} utterances, {int(signals.frames.sum()) / 750:.0f} minutes", flush=True)
     checkpoint = Checkpoint(
         arguments.out / "state.pt", codec=codec, average=distiller.average, optimiser=distiller.optimiser
     )

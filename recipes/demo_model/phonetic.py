@@ -1,8 +1,8 @@
-"""From latents to the decoder's input, for a codec whose first codes are phonemes and whose other codes change slowly.
+"""From latents to the decoder's input, for a codec of which the first code has the words and the others have the voice.
 
-The decoder must get the words from the first code, which follows from the text. So in training, it gets the true one,
-and the other codes are made unfit to carry words: the encoder is charged for changing them from frame to frame, some
-clips get their average, and some of the codes are dropped or disturbed, as a language model will disturb them.
+A language model can predict such codes: phonemes follow from the text, and a voice stays the same. So in training, the
+decoder gets the true phonemes, and a voice that is the mean of another utterance by the speaker. It is disturbed, as a
+language model will disturb it.
 """
 
 from dataclasses import dataclass
@@ -19,17 +19,11 @@ from recipes.demo_model.recordings import Samples
 TOLD = 0.9
 """Share of the clips of which the decoder gets the true phonemes; the others have those that the encoder recognises."""
 
-WINDOWS = (5, 1000, 1000, 1000, 1000, 1000, 1000, 1000)
-"""Numbers of frames over which acoustic latents are averaged; most clips have the same ones in every frame."""
-
-SAID_WINDOW = 1000
-"""The number of frames over which the acoustic codes that a model should say are averaged."""
-
 DISTURBED = 0.4
-"""Share of the clips with noise on the acoustic latents, of up to their own size."""
+"""Share of the clips with noise on the voice, of up to its own size."""
 
 DROPPED = 0.5
-"""Share of the clips of which only the first few acoustic codes are used."""
+"""Share of the clips of which only the first few codes of the voice are used."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +33,8 @@ class Heard:
     Attributes:
         vectors: `[batch, width, frames]`: the input of the decoder.
         first: loss: cross-entropy of the phonemes as the encoder recognises them, in nats.
-        slow: loss: mean squared change of the acoustic latents from a frame to the next, relative to their variance.
-        commitment: loss: mean squared distance of the acoustic latents from their codes.
+        slow: loss: mean squared change of the voice from a frame to the next, relative to its variance.
+        commitment: loss: mean squared distance of the voice from its codes.
     """
 
     vectors: Tensor
@@ -49,12 +43,13 @@ class Heard:
     commitment: Tensor
 
 
-def hear(codec: MimiModel, latents: Tensor, true: Tensor, disturb: bool) -> Heard:
+def hear(codec: MimiModel, latents: Tensor, voice: Tensor, true: Tensor, disturb: bool) -> Heard:
     """Quantise the encoder's output.
 
     Args:
         codec: in training mode, its acoustic codebooks are updated.
-        latents: `[batch, width, frames]`.
+        latents: `[batch, width, frames]`: of what is said.
+        voice: the same of any utterances by the same speakers.
         true: `[batch, frames]`: the first codes from `pairs.codes_of`.
         disturb: whether the decoder gets the codes with changes. Otherwise, all frames have all codes, and their true
             phonemes if these are known.
@@ -66,7 +61,7 @@ def hear(codec: MimiModel, latents: Tensor, true: Tensor, disturb: bool) -> Hear
     known = true != phonemes.UNKNOWN
     total = F.cross_entropy(logits.flatten(0, 1), true.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
     codes = torch.where(known & _some(len(true), TOLD, codec)[:, None] if disturb else known, true, guessed)
-    acoustic, slow, commitment = _acoustic(codec, latents, disturb)
+    acoustic, slow, commitment = _voice(codec, voice, disturb)
     said = stack.output_proj(vectors[codes].transpose(1, 2))
     return Heard(said + acoustic, total / known.sum().clamp(min=1), slow, commitment)
 
@@ -79,33 +74,37 @@ def recognise(codec: MimiModel, latents: Tensor) -> Tensor:
     return (2 * seen @ vectors.T - vectors.square().sum(1)) / vectors.shape[1] ** 0.5
 
 
-def _acoustic(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _voice(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return the part of the acoustic codes in the decoder's input, and the losses `slow` and `commitment`."""
-    stack, training, count = codec.quantizer.acoustic_residual_vector_quantizer, codec.training, len(latents)
-    wanted = stack.input_proj(latents).transpose(1, 2).float()
-    slow = (wanted[:, 1:] - wanted[:, :-1]).square().mean() / wanted.var((0, 1)).mean().clamp(min=1e-6)
+    stack, count = codec.quantizer.acoustic_residual_vector_quantizer, len(latents)
+    changing = stack.input_proj(latents).transpose(1, 2).float()
+    slow = (changing[:, 1:] - changing[:, :-1]).square().mean() / changing.var((0, 1)).mean().clamp(min=1e-6)
     levels = torch.full((count,), len(stack.layers), device=latents.device)
     noise = torch.zeros(count, 1, 1, device=latents.device)
     if disturb:
-        windows = WINDOWS if training else (SAID_WINDOW,)
-        which = torch.randint(len(windows), (count,), device=latents.device)
-        wanted = torch.stack([averaged(wanted, window) for window in windows])[which, torch.arange(count)]
         few = torch.randint(1, len(stack.layers) + 1, (count,), device=latents.device)
         levels = torch.where(_some(count, DROPPED, codec), few, levels)
         noise = torch.rand_like(noise) * _some(count, DISTURBED, codec)[:, None, None]
-    residual, total, commitment = wanted, torch.zeros_like(wanted), wanted.new_zeros(())
+    mean = changing.mean(1, keepdim=True)
+    residual, total, commitment = mean, torch.zeros_like(mean), mean.new_zeros(())
     for level, layer in enumerate(stack.layers):
-        chosen = look_up(layer.codebook, residual.detach(), training)
-        heard = chosen
-        if disturb:
-            rough = residual.detach()
-            rough = rough + torch.randn_like(rough) * rough.square().mean().sqrt() * noise
-            heard = look_up(layer.codebook, rough, training=False)
+        chosen = look_up(layer.codebook, residual.detach(), codec.training)
+        rough = residual.detach() + torch.randn_like(residual) * residual.detach().square().mean().sqrt() * noise
+        total = total + look_up(layer.codebook, rough, training=False) * (levels > level)[:, None, None]
         commitment = commitment + F.mse_loss(residual, chosen)
-        total = total + heard * (levels > level)[:, None, None]
         residual = residual - chosen
-    straight_through = wanted + (total - wanted).detach()
+    straight_through = mean + (total - mean).detach()
     return stack.output_proj(straight_through.transpose(1, 2)), slow, commitment / len(stack.layers)
+
+
+def voice_codes(codec: MimiModel, latents: Tensor) -> Tensor:
+    """Return the acoustic codes `[codebooks - 1]` of the mean latent of an utterance."""
+    stack = codec.quantizer.acoustic_residual_vector_quantizer
+    residual, codes = stack.input_proj(latents).mean(2), []
+    for layer in stack.layers:
+        codes.append(layer.codebook.quantize(residual))
+        residual = residual - layer.codebook.decode(codes[-1])
+    return torch.cat(codes)
 
 
 @torch.inference_mode()
@@ -113,8 +112,8 @@ def encode(codec: MimiModel, sound: Samples, line: phonemes.Labels, speed: float
     """Return what a model should say for a sound, and what it will hear of it in a reference; equal for other codecs.
 
     Args:
-        codec: any codec. If its first codes are phonemes, what to say has the true ones, if they are known, and
-            averaged acoustic codes.
+        codec: any codec. If its first codes are phonemes, what to say has the true ones, if they are known, and the
+            same voice in all frames.
         sound: an utterance.
         line: its timeline, from `phonemes.timeline`.
         speed: at which it is played.
@@ -127,25 +126,11 @@ def encode(codec: MimiModel, sound: Samples, line: phonemes.Labels, speed: float
     heard: Tensor = codec.quantizer.encode(latents)[:, 0].T
     if not pairs.installed(codec):
         return heard, heard
-    stack = codec.quantizer.acoustic_residual_vector_quantizer
-    residual = averaged(stack.input_proj(latents).transpose(1, 2), SAID_WINDOW)
-    codes = []
-    for layer in stack.layers:
-        codes.append(layer.codebook.quantize(residual))
-        residual = residual - layer.codebook.decode(codes[-1])
     first = heard[:, :1]
     if len(line):
         labels = torch.from_numpy(phonemes.labels(line, pairs.AHEAD * speed, speed, len(heard)))
         first = pairs.codes_of(labels, codec.config.codebook_size)[:, None].to(heard)
-    return torch.cat([first, *(code[0, :, None] for code in codes)], 1), heard
-
-
-def averaged(values: Tensor, window: int) -> Tensor:
-    """Return `[batch, frames, width]`: each value is the mean over its window; the last window may be shorter."""
-    frames = values.shape[1]
-    place = torch.arange(frames, device=values.device) // min(window, frames)
-    same = (place[:, None] == place).to(values)
-    return (same / same.sum(1, keepdim=True)) @ values
+    return torch.cat([first, voice_codes(codec, latents).expand(len(heard), -1)], 1), heard
 
 
 def _some(count: int, share: float, codec: MimiModel) -> Tensor:

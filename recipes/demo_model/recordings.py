@@ -18,10 +18,12 @@ class Recording:
     Attributes:
         samples: at 24 kHz.
         timeline: classes of phonemes over time, from `phonemes.timeline`; empty if not known.
+        pitch: median pitch of the speaker in Hz; 0 if not known.
     """
 
     samples: Samples
     timeline: phonemes.Labels = field(default_factory=lambda: np.zeros(0, np.int64))
+    pitch: float = 0.0
 
 
 @dataclass(frozen=True)

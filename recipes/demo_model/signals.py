@@ -1,4 +1,4 @@
-"""Compute what a codec's convolutions give and get, for `distil`.
+"""Compute, for `distil`, what a codec's convolutions give for speech, and what they need to say it in a monotone.
 
     python -m recipes.demo_model.signals --teacher csm/assets/demo --speech work/kokoro work/joe --out work/signals
 
@@ -7,9 +7,10 @@ out.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,22 +19,30 @@ from transformers import MimiModel
 from recipes.demo_model import pairs, phonemes, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.export import load_codec
+from recipes.demo_model.monotone import monotone, pitch_of
 from recipes.demo_model.padding import pad_plainly
 from recipes.demo_model.recordings import Samples, play
 from recipes.demo_model.training import choose_device, compute_exactly
 
+PITCH_SENTENCES = 4
+"""Number of sentences from which the pitch of a speaker is measured."""
+
 
 def compute(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float]) -> dict[str, Tensor]:
-    """Return the attributes of `distil.Signals`, and the number of frames of each utterance as `frames`.
+    """Return the attributes of `distil.Signals`.
 
     Args:
         codec: the teacher.
         sentences: to encode; those without durations are left out.
-        speeds: at which each sentence is played.
+        speeds: at which each sentence is played; each is another speaker.
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for sound, line, speed in _played(sentences, speeds):
-        before, after = ends(codec, sound)
+    pitch_by_speaker, names = pitches(sentences), []
+    for sentence, speed in ((sentence, speed) for sentence in sentences if sentence.durations for speed in speeds):
+        sound, line = _played(sentence, speed), phonemes.timeline(sentence.phonemes, sentence.durations)
+        names.append(f"{sentence.speaker}@{speed:g}")
+        before = encoded(codec, sound)
+        after = needed(codec, encoded(codec, monotone(sound, pitch_by_speaker[sentence.speaker] * speed)))
         labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(before) // 2)
         codes = pairs.codes_of(torch.from_numpy(labels), codec.config.codebook_size)
         parts.append((before.half().cpu(), after.half().cpu(), codes.short()))
@@ -41,18 +50,27 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
             print(f"{len(parts)} of {len(sentences) * len(speeds)}", flush=True)
     before, after, codes = (torch.cat(columns) for columns in zip(*parts, strict=True))
     frames = torch.tensor([len(codes) for _, _, codes in parts])
-    return {"before": before, "after": after, "codes": codes, "frames": frames}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    speakers = torch.tensor([numbers[name] for name in names])
+    return {"before": before, "after": after, "codes": codes, "frames": frames, "speakers": speakers}
 
 
 @torch.inference_mode()
-def ends(codec: MimiModel, sound: Samples) -> tuple[Tensor, Tensor]:
-    """Return the output of the encoder's convolutions and the input of the decoder's, both `[latents, width]`."""
+def encoded(codec: MimiModel, sound: Samples) -> Tensor:
+    """Return the output of the encoder's convolutions, `[latents, width]`."""
     samples = F.pad(torch.from_numpy(sound), (0, -len(sound) % SAMPLES_PER_FRAME))[None, None].to(codec.device)
-    before = codec.encoder.encoder_seanet(samples).transpose(1, 2)
-    hidden = codec.encoder.encoder_transformer(before)[0].transpose(1, 2)
+    latents: Tensor = codec.encoder.encoder_seanet(samples)[0].T
+    return latents
+
+
+@torch.inference_mode()
+def needed(codec: MimiModel, before: Tensor) -> Tensor:
+    """Return the input of the decoder's convolutions, `[latents, width]`, for an output of the encoder's."""
+    hidden = codec.encoder.encoder_transformer(before[None])[0].transpose(1, 2)
     codes = codec.quantizer.encode(codec.encoder.downsample(hidden)).transpose(0, 1)
     heard = codec.decoder.upsample(codec.quantizer.decode(codes)).transpose(1, 2)
-    return before[0], codec.decoder.decoder_transformer(heard)[0][0]
+    latents: Tensor = codec.decoder.decoder_transformer(heard)[0][0]
+    return latents
 
 
 def main() -> None:
@@ -77,17 +95,18 @@ def main() -> None:
         partial.replace(target)
 
 
-def _played(
-    sentences: Sequence[speech.Sentence], speeds: Sequence[float]
-) -> Iterator[tuple[Samples, phonemes.Labels, float]]:
-    """Yield the sound of each sentence at each speed, its timeline at speed 1, and the speed."""
-    for sentence in sentences:
-        line = phonemes.timeline(sentence.phonemes, sentence.durations)
-        if not len(line):
-            continue
-        sound = speech.load(sentence)
-        for speed in speeds:
-            yield sound if speed == 1.0 else speech.level(play(sound, speed)), line, speed
+def pitches(sentences: Sequence[speech.Sentence]) -> dict[str, float]:
+    """Return the median pitch of each speaker over a few sentences, in Hz."""
+    groups = speech.by_speaker(sentences)
+    return {
+        speaker: float(np.median([pitch_of(speech.load(sentences[member])) for member in members[:PITCH_SENTENCES]]))
+        for speaker, members in groups.items()
+    }
+
+
+def _played(sentence: speech.Sentence, speed: float) -> Samples:
+    sound = speech.load(sentence)
+    return sound if speed == 1.0 else speech.level(play(sound, speed))
 
 
 if __name__ == "__main__":

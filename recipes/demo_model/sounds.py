@@ -15,7 +15,6 @@ from torch import Tensor
 from recipes.demo_model import phonemes
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
-from recipes.demo_model.pairs import AHEAD
 from recipes.demo_model.recordings import Recording, Variety
 
 FULL_SCALE = 32767
@@ -30,13 +29,11 @@ class Stretches:
     Attributes:
         samples: `[batch, samples]`.
         labels: `[batch, frames, LABELS_PER_FRAME]`, from `phonemes.labels`.
-        ahead: the labels of what comes `pairs.AHEAD` samples later.
         codes: `[batch, codebooks, frames]`, if codes are final. There are either codes or labels.
     """
 
     samples: Tensor
     labels: Tensor | None = None
-    ahead: Tensor | None = None
     codes: Tensor | None = None
 
 
@@ -78,8 +75,7 @@ class Sounds:
         start = (self._random(count).double() * (room + 1)).floor()
         loudness = 10 ** (self._between(count, variety.decibels) / 20)
         samples = self._played(which, start, speed, frames * SAMPLES_PER_FRAME) * loudness
-        labels, ahead = (self._spoken(which, start + later * speed, speed, frames) for later in (0, AHEAD))
-        return Stretches(samples, labels, ahead)
+        return Stretches(samples, self._spoken(which, start, speed, frames))
 
     def _played(self, which: Tensor, start: Tensor, speed: Tensor, length: int) -> Tensor:
         """Return `[batch, length]`, interpolated by a windowed sinc, whose bandwidth is reduced for speeds above 1."""

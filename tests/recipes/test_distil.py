@@ -18,16 +18,20 @@ def _signals(folder: Path) -> Signals:
     frames = torch.tensor([30, 3])
     codes = (1 + torch.randperm(63)[:33]).short()
     after = torch.randn(64, 16)[codes.long().repeat_interleave(2)]
-    before = torch.randn(66, 16).half()
-    torch.save({"before": before, "after": after.half(), "codes": codes, "frames": frames}, folder / "a.pt")
+    before, speakers = torch.randn(66, 16).half(), torch.tensor([0, 0])
+    torch.save(
+        {"before": before, "after": after.half(), "codes": codes, "frames": frames, "speakers": speakers},
+        folder / "a.pt",
+    )
     return Signals([folder / "a.pt"])
 
 
 def test_excerpts_belong_together_and_stay_in_their_utterance(tmp_path: Path) -> None:
     signals = _signals(tmp_path)
     torch.manual_seed(1)
-    before, after, codes = signals.draw(50, 4)
+    before, after, codes, another = signals.draw(50, 4)
     assert before.shape == (50, 8, 16) and after.shape == (50, 8, 16) and codes.shape == (50, 4)
+    assert another.shape == before.shape and not torch.equal(another, before)
     ends = {tuple(row) for row in codes.tolist()} & {(*signals.codes[30:].tolist(), int(signals.codes[32]))}
     assert ends, "the short utterance is drawn, and its last frame is repeated"
     for row, fine in zip(codes, before, strict=True):
@@ -64,3 +68,17 @@ def test_what_follows_from_phonemes_is_learnt_without_touching_the_convolutions(
     stack = "acoustic_residual_vector_quantizer"
     for ours, theirs in zip(getattr(saved.quantizer, stack).layers, getattr(now.quantizer, stack).layers, strict=True):
         assert torch.equal(ours.codebook.embed_sum, theirs.codebook.embed_sum)
+
+
+def test_the_voice_comes_from_any_utterance_by_the_same_speaker(tmp_path: Path) -> None:
+    frames, speakers = torch.tensor([4, 4, 4]), torch.tensor([0, 1, 0])
+    before = torch.arange(24).repeat_interleave(16).view(24, 16).half()
+    rows = {"before": before, "after": before, "codes": torch.ones(12, dtype=torch.int16), "frames": frames}
+    for name in ("a", "b"):
+        torch.save(rows | {"speakers": speakers}, tmp_path / name)
+    signals = Signals([tmp_path / "a", tmp_path / "b"])
+    assert signals.speakers.tolist() == [0, 1, 0, 2, 3, 2]
+    torch.manual_seed(0)
+    own, _, _, another = signals.draw(200, 4)
+    seen = {(int(one[0, 0]) // 8, int(other[0, 0]) // 8) for one, other in zip(own, another, strict=True)}
+    assert seen == {(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)}

@@ -25,17 +25,17 @@ def _sentence(folder: Path, durations: tuple[int, ...] = DURATIONS) -> Sentence:
 def test_both_ends_are_those_of_the_codec(tmp_path: Path) -> None:
     codec, sentence = new_codec(0, SIZE), _sentence(tmp_path)
     sound = speech.load(sentence)
-    before, after = signals.ends(codec, sound)
+    before = signals.encoded(codec, sound)
     padded = torch.from_numpy(np.pad(sound, (0, -len(sound) % 1920)))[None, None]
     torch.testing.assert_close(before, codec.encoder.encoder_seanet(padded)[0].T)
-    again = codec.decoder.decoder_seanet(after.T[None])
+    again = codec.decoder.decoder_seanet(signals.needed(codec, before).T[None])
     torch.testing.assert_close(again, codec.decode(codec.encode(padded).audio_codes).audio_values)
 
 
 def test_each_speed_is_an_utterance_with_its_phonemes(tmp_path: Path) -> None:
     sentence, unknown = _sentence(tmp_path), _sentence(tmp_path, ())
     rows = signals.compute(new_codec(0, SIZE), [sentence, unknown], (1.0, 1.25))
-    assert rows["frames"].tolist() == [15, 12]
+    assert rows["frames"].tolist() == [15, 12] and rows["speakers"].tolist() == [0, 1]
     assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 54
     line = phonemes.timeline(SOUNDS, DURATIONS)
     for codes, speed in zip(rows["codes"].split([15, 12]), (1.0, 1.25), strict=True):
