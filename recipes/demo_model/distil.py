@@ -1,6 +1,6 @@
 """Stage b, alternative: make a codec phonetic by teaching its inner layers what another codec does.
 
-    python -m recipes.demo_model.distil --teacher csm/assets/demo --signals work/signals/*.pt --out work/codec
+    python -m recipes.demo_model.distil --start csm/assets/demo --signals work/signals/*.pt --out work/codec
 
 The convolutions of the teacher are kept: they take nearly all of the time, and what is between them is to change. So
 both ends are computed once, by `signals`. Trained are the transformers, and all between these: from the output of the
@@ -160,15 +160,17 @@ class Distiller:
 def main() -> None:
     """Train the codec."""
     parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
-    parser.add_argument("--teacher", type=Path, required=True, help="a codec")
+    parser.add_argument("--start", type=Path, required=True, help="the teacher, or a phonetic codec to go on from")
     parser.add_argument("--signals", type=Path, nargs="+", required=True)
     parser.add_argument("--codebooks", type=int, default=4)
     parser.add_argument("--layers", type=int, default=5, help="of each transformer")
     parser.add_argument("--slowness", type=float, default=Plan.slowness)
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    codec = deepened(with_codebooks(load_codec(arguments.teacher), arguments.codebooks), arguments.layers)
-    pairs.install(codec)
+    codec = load_codec(arguments.start)
+    if not pairs.installed(codec):
+        codec = deepened(with_codebooks(codec, arguments.codebooks), arguments.layers)
+        pairs.install(codec)
     plan = Plan(
         batch=arguments.batch,
         steps=arguments.steps,

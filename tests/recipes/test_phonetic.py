@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from transformers import MimiModel
 
 from recipes.demo_model import pairs, phonemes, phonetic
 from recipes.demo_model.architecture import CodecSize
@@ -10,7 +11,7 @@ from recipes.demo_model.resize import new_codec
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
 
 
-def _codec() -> torch.nn.Module:
+def _codec() -> MimiModel:
     codec = new_codec(0, SIZE)
     pairs.install(codec)
     stack = codec.quantizer.acoustic_residual_vector_quantizer

@@ -301,7 +301,11 @@ def test_another_codec_keeps_what_is_known_of_first_codes(tmp_path: Path) -> Non
 
 
 def test_a_reference_has_the_codes_that_are_heard() -> None:
-    said = [Spoken("Ab.", "one", *(np.full((3, 4), k, np.int16) for k in (n, n + 6)), np.zeros(3)) for n in (1, 2)]
+    places = np.zeros(3, np.int16)
+    said = [
+        Spoken("Ab.", "one", np.full((3, 4), number, np.int16), np.full((3, 4), number + 6, np.int16), places)
+        for number in (1, 2)
+    ]
     corpus = Corpus(said, make_tokenizer(), Diet(alone=(0.0, 0.0), references=(1, 1)))
     codes = corpus.example(1, 0.0, randomness(0, 0)).rows[:, :-1]
     frames = codes[(codes != NOTHING).all(1) & (codes != 0).any(1)].tolist()
