@@ -167,9 +167,9 @@ def main() -> None:
     parser.add_argument("--slowness", type=float, default=Plan.slowness)
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    codec = load_codec(arguments.start)
+    codec = with_codebooks(load_codec(arguments.start), arguments.codebooks)
     if not pairs.installed(codec):
-        codec = deepened(with_codebooks(codec, arguments.codebooks), arguments.layers)
+        codec = deepened(codec, arguments.layers)
         pairs.install(codec)
     plan = Plan(
         batch=arguments.batch,
