@@ -132,7 +132,7 @@ def csm_config(size: ModelSize, codec: MimiConfig | None = None) -> CsmConfig:
 def build(size: ModelSize, codec: MimiConfig | None = None) -> CsmForConditionalGeneration:
     """Return a CSM with random weights, from torch's global generator, and the sampling defaults of csm-1b."""
     model = CsmForConditionalGeneration(csm_config(size, codec)).eval()
-    _set_generation_defaults(model)
+    set_generation_defaults(model)
     return model
 
 
@@ -159,7 +159,7 @@ def _stack(size: StackSize) -> dict[str, int]:
     }
 
 
-def _set_generation_defaults(model: CsmForConditionalGeneration) -> None:
+def set_generation_defaults(model: CsmForConditionalGeneration) -> None:
     """Set the sampling defaults of csm-1b, and suppress the codes that the codec does not have: Mimi fails on them."""
     codec_codes = model.config.codec_config.codebook_size
     sampling = {

@@ -4,14 +4,15 @@ python -m recipes.demo_model.initialise --codec work/codec/weights --scores work
 """
 
 import argparse
+import copy
 import json
 from pathlib import Path
 
 import torch
 from transformers import CsmForConditionalGeneration, MimiModel
 
-from recipes.demo_model.architecture import DEMO, ModelSize, build
-from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
+from recipes.demo_model.architecture import DEMO, ModelSize, build, set_generation_defaults
+from recipes.demo_model.export import SHIPPED, export, facts_of, forget_cached_codebooks, load_codec
 
 
 def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmForConditionalGeneration:
@@ -27,15 +28,24 @@ def with_codec(model: CsmForConditionalGeneration, codec: MimiModel, seed: int =
     """Return a trained CSM with another codec, whose first codes mean the same, and whose others are to be learnt anew.
 
     Raises:
-        ValueError: the codecs do not have the same number of codebooks.
+        ValueError: the codec has more codebooks than the model.
     """
-    if codec.config.num_quantizers != model.config.num_codebooks:
-        raise ValueError(f"the model needs a codec with {model.config.num_codebooks} codebooks")
+    if codec.config.num_quantizers > model.config.num_codebooks:
+        raise ValueError(f"the model needs a codec with at most {model.config.num_codebooks} codebooks")
     torch.manual_seed(seed)
-    model.config.codec_config = codec.config
-    model.codec_model = codec
-    _relate_codes(model, first=1)
-    return model
+    config = copy.deepcopy(model.config)
+    config.codec_config = codec.config
+    config.num_codebooks = config.depth_decoder_config.num_codebooks = codec.config.num_quantizers
+    changed = CsmForConditionalGeneration(config).eval()
+    set_generation_defaults(changed)
+    known = {f"codec_model.{name}": value for name, value in codec.state_dict().items()}
+    known = model.state_dict() | known
+    with torch.no_grad():
+        for name, value in changed.state_dict().items():
+            value.copy_(known[name][tuple(slice(length) for length in value.shape)])  # the first codebooks come first
+    forget_cached_codebooks(changed.codec_model)
+    _relate_codes(changed, first=1)
+    return changed
 
 
 @torch.no_grad()

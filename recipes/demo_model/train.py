@@ -92,7 +92,7 @@ def _model(arguments: argparse.Namespace, codec: MimiModel) -> CsmForConditional
     if not arguments.start:
         return initialise(codec, SIZES[arguments.size], arguments.seed)
     trained = CsmForConditionalGeneration.from_pretrained(arguments.start, dtype=torch.float32)
-    return with_codec(trained, copy.deepcopy(codec), arguments.seed)
+    return with_codec(trained, codec, arguments.seed)
 
 
 def _save(

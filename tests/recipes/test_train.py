@@ -15,7 +15,7 @@ from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
-from recipes.demo_model.resize import new_codec
+from recipes.demo_model.resize import new_codec, with_codebooks
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
 from recipes.demo_model.tokens import Spoken
 from recipes.demo_model.train import train
@@ -281,23 +281,36 @@ def test_codes_that_sound_alike_begin_alike(size: str) -> None:
             )
 
 
-def test_another_codec_keeps_what_is_known_of_first_codes(tmp_path: Path) -> None:
-    trained, other = tiny_checkpoints.make(), new_codec(1, tiny_checkpoints.SIZES["small"].codec)
+@pytest.mark.parametrize("codebooks", [4, 3])
+def test_another_codec_keeps_what_is_known_of_first_codes(tmp_path: Path, codebooks: int) -> None:
+    trained = tiny_checkpoints.make()
+    other = with_codebooks(new_codec(1, tiny_checkpoints.SIZES["small"].codec), codebooks)
+    for codebook in (module for module in other.modules() if hasattr(module, "embed_sum")):
+        codebook.embed_sum.normal_()
     before = {name: value.clone() for name, value in trained.state_dict().items()}
-    export(with_codec(trained, other), tmp_path, facts_of(trained, trained=True, scores={}))
+    changed = with_codec(trained, other)
+    export(changed, tmp_path, facts_of(changed, trained=True, scores={}))
     model = CsmForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
     codes = model.config.vocab_size
     table, old = (
         weights["backbone_model.embed_tokens.embed_audio_tokens.weight"] for weights in (model.state_dict(), before)
     )
+    assert len(table) == codebooks * codes
     torch.testing.assert_close(table[:codes], old[:codes], atol=1e-3, rtol=0)
     assert not torch.allclose(table[codes : 2 * codes], old[codes : 2 * codes], atol=1e-3)
     torch.testing.assert_close(model.lm_head.weight, before["lm_head.weight"], atol=1e-3, rtol=0)
     sound = torch.randn(1, 1, 1920 * 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.codec_model.encode(sound).audio_codes, load_codec(tmp_path).encode(sound).audio_codes)
-    assert model.depth_decoder.generation_config.temperature == trained.depth_decoder.generation_config.temperature
+    assert model.depth_decoder.generation_config.max_new_tokens == codebooks - 1
+    prompt = make_processor().apply_chat_template(
+        [{"role": "0", "content": [{"type": "text", "text": "Ab."}]}], tokenize=True, return_dict=True
+    )
+    assert model.generate(**prompt, max_new_tokens=3).shape[-1] == codebooks
+
+
+def test_a_codec_with_more_codebooks_is_refused() -> None:
     with pytest.raises(ValueError, match="codebooks"):
-        with_codec(trained, new_codec(0))
+        with_codec(tiny_checkpoints.make(), new_codec(0))
 
 
 def test_a_reference_has_the_codes_that_are_heard() -> None:
