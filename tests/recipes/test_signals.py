@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 
@@ -33,6 +34,7 @@ def test_both_ends_are_those_of_the_codec(tmp_path: Path) -> None:
 
 
 def test_each_speed_is_an_utterance_with_its_phonemes(tmp_path: Path) -> None:
+    pytest.importorskip("pyworld")
     sentence, unknown = _sentence(tmp_path), _sentence(tmp_path, ())
     rows = signals.compute(new_codec(0, SIZE), [sentence, unknown], (1.0, 1.25))
     assert rows["frames"].tolist() == [15, 12] and rows["speakers"].tolist() == [0, 1]
