@@ -16,6 +16,8 @@ SPECIAL_CODES = 3
 SAMPLES_PER_FRAME = 1920
 SAMPLE_RATE = 24_000
 FRAME_RATE = SAMPLE_RATE / SAMPLES_PER_FRAME
+LATENTS_PER_FRAME = 2
+"""Mimi's convolutions have 25 latents per second, twice as many as there are frames."""
 
 # The rotary scaling of the published csm-1b, backbone and depth decoder.
 BACKBONE_ROPE: Mapping[str, Any] = MappingProxyType(

@@ -3,9 +3,10 @@
     python -m recipes.demo_model.distil --start csm/assets/demo --signals work/signals/*.pt --out work/codec
 
 The convolutions of the teacher are kept: they take nearly all of the time, and what is between them is to change. So
-both ends are computed once, by `signals`. Trained are the transformers, and all between these: from the output of the
-encoder's convolutions to the input of the decoder's, through codes whose first are phonemes. The decoder's transformer
-becomes what an acoustic model is in text-to-speech. If the run is stopped, the same command continues.
+both ends are computed once, by `signals`. Training changes the transformers and everything between them: from the
+output of the encoder's convolutions to the input of the decoder's, through codes of which the first are phonemes. The
+decoder's transformer becomes what an acoustic model is in text-to-speech. If the run is stopped, the same command
+continues.
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from torch import Tensor
 from transformers import MimiModel
 
 from recipes.demo_model import pairs, phonetic
+from recipes.demo_model.architecture import LATENTS_PER_FRAME
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.export import load_codec, save_codec
 from recipes.demo_model.padding import pad_plainly
-from recipes.demo_model.progress import Progress
+from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.resize import deepened, with_codebooks
 from recipes.demo_model.training import (
     Checkpoint,
@@ -28,13 +30,11 @@ from recipes.demo_model.training import (
     common_arguments,
     descend,
     learning_rate,
+    limits,
     mixed_precision,
     run,
     seed_step,
 )
-
-LATENTS_PER_FRAME = 2
-"""Of Mimi's convolutions, which have 25 per second."""
 
 COMMITMENT = 0.25
 
@@ -162,12 +162,13 @@ def main() -> None:
     parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
     parser.add_argument("--start", type=Path, required=True, help="the teacher, or a phonetic codec to go on from")
     parser.add_argument("--signals", type=Path, nargs="+", required=True)
-    parser.add_argument("--codebooks", type=int, default=4)
+    parser.add_argument("--codebooks", type=int, default=4, help="keep at most this many of its codebooks")
     parser.add_argument("--layers", type=int, default=5, help="of each transformer")
     parser.add_argument("--slowness", type=float, default=Plan.slowness)
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    codec = with_codebooks(load_codec(arguments.start), arguments.codebooks)
+    codec = load_codec(arguments.start)
+    codec = with_codebooks(codec, min(arguments.codebooks, codec.config.num_quantizers))
     if not pairs.installed(codec):
         codec = deepened(codec, arguments.layers)
         pairs.install(codec)
@@ -189,8 +190,14 @@ def main() -> None:
         checkpoint.save(step)
         save_codec(distiller.saved(), arguments.out / "weights")
 
-    progress = Progress(plan.steps, arguments.minutes, save_every=arguments.save_every).stop_on_sigterm()
-    run(checkpoint, progress, lambda step: distiller.step(step, signals), save)
+    progress = Progress(
+        plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "apart")
+    ).stop_on_sigterm()
+    try:
+        done = run(checkpoint, progress, lambda step: distiller.step(step, signals), save)
+    except RunFailed as failure:
+        raise SystemExit(f"given up: {failure}") from failure
+    print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ def load(sentence: Sentence) -> Recording:
     return Recording(speech.load(sentence), phonemes.timeline(sentence.phonemes, sentence.durations))
 
 
+def at_speed(samples: Samples, speed: float) -> Samples:
+    """Play samples at `speed`, and scale them to the usual peak again; at 1, they are unchanged."""
+    return samples if speed == 1.0 else speech.level(play(samples, speed))
+
+
 def play(samples: Samples, speed: float) -> Samples:
     """Resample, so as to play samples at `speed`, with pitch and formants changed accordingly."""
     wanted = round(len(samples) / speed)

@@ -7,6 +7,7 @@ out.
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from torch import Tensor
 from transformers import MimiModel
 
 from recipes.demo_model import pairs, phonemes, speech
-from recipes.demo_model.architecture import SAMPLES_PER_FRAME
+from recipes.demo_model.architecture import LATENTS_PER_FRAME, SAMPLES_PER_FRAME
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.monotone import monotone, pitch_of
 from recipes.demo_model.padding import pad_plainly
-from recipes.demo_model.recordings import Samples, play
+from recipes.demo_model.recordings import Samples, at_speed
 from recipes.demo_model.training import choose_device, compute_exactly
 
 PITCH_SENTENCES = 4
@@ -35,19 +36,26 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
         codec: the teacher.
         sentences: to encode; those without durations are left out.
         speeds: at which each sentence is played; each is another speaker.
+
+    Raises:
+        ValueError: no sentence has durations.
     """
+    timed = [sentence for sentence in sentences if sentence.durations]
+    if not timed:
+        raise ValueError("no sentence has the durations of its phonemes: add them with recipes.demo_model.label")
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    pitch_by_speaker, names = pitches(sentences), []
-    for sentence, speed in ((sentence, speed) for sentence in sentences if sentence.durations for speed in speeds):
-        sound, line = _played(sentence, speed), phonemes.timeline(sentence.phonemes, sentence.durations)
+    pitch_by_speaker, names = pitches(timed), []
+    for sentence, speed in itertools.product(timed, speeds):
+        sound = at_speed(speech.load(sentence), speed)
+        line = phonemes.timeline(sentence.phonemes, sentence.durations)
         names.append(f"{sentence.speaker}@{speed:g}")
         before = encoded(codec, sound)
         after = needed(codec, encoded(codec, monotone(sound, pitch_by_speaker[sentence.speaker] * speed)))
-        labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(before) // 2)
+        labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(before) // LATENTS_PER_FRAME)
         codes = pairs.codes_of(torch.from_numpy(labels), codec.config.codebook_size)
         parts.append((before.half().cpu(), after.half().cpu(), codes.short()))
         if len(parts) % 200 == 0:
-            print(f"{len(parts)} of {len(sentences) * len(speeds)}", flush=True)
+            print(f"{len(parts)} of {len(timed) * len(speeds)}", flush=True)
     before, after, codes = (torch.cat(columns) for columns in zip(*parts, strict=True))
     frames = torch.tensor([len(codes) for _, _, codes in parts])
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -102,11 +110,6 @@ def pitches(sentences: Sequence[speech.Sentence]) -> dict[str, float]:
         speaker: float(np.median([pitch_of(speech.load(sentences[member])) for member in members[:PITCH_SENTENCES]]))
         for speaker, members in groups.items()
     }
-
-
-def _played(sentence: speech.Sentence, speed: float) -> Samples:
-    sound = speech.load(sentence)
-    return sound if speed == 1.0 else speech.level(play(sound, speed))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from transformers import MimiModel
 from recipes.demo_model import phonemes, phonetic, speech
 from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
-from recipes.demo_model.recordings import play
+from recipes.demo_model.recordings import at_speed
 from recipes.demo_model.training import choose_device, compute_exactly
 
 Codes = NDArray[np.int16]
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.float32], speed: float) -> Spoken:
-    played = sound if speed == 1.0 else speech.level(play(sound, speed))
+    played = at_speed(sound, speed)
     line = phonemes.timeline(sentence.phonemes, sentence.durations)
     codes, heard = (part.cpu().numpy().astype(np.int16) for part in phonetic.encode(codec, played, line, speed))
     speaker = sentence.speaker if speed == 1.0 else f"{sentence.speaker}@{speed:g}"
@@ -131,7 +131,7 @@ def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.f
 def _read_one(path: Path) -> list[Spoken]:
     with np.load(path) as file:
         ends = np.cumsum(file["frames"])[:-1]
-        parts = (*(np.split(file[name], ends) for name in ("codes", "heard", "places")),)
+        parts = [np.split(file[name], ends) for name in ("codes", "heard", "places")]
         columns = (file["texts"].tolist(), file["speakers"].tolist(), *parts, file["exact"].tolist())
     return [Spoken(*row) for row in zip(*columns, strict=True)]
 

@@ -121,7 +121,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="files written by the token stage")
     parser.add_argument("--start", type=Path, help="a CSM to go on from; its codes after the first are learnt anew")
-    parser.add_argument("--size", choices=SIZES, default="demo", help="small takes half the time, tiny a quarter")
+    parser.add_argument(
+        "--size", choices=SIZES, default="demo", help="without --start; small takes half the time, tiny a quarter"
+    )
     parser.add_argument("--references", type=int, default=Diet.references[1], help="sentences in the longest reference")
     parser.add_argument(
         "--longest", type=int, default=Diet.max_frames[1], help="maximum frames of a target", dest="max_frames"

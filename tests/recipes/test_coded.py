@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.demo_model import coded
+from recipes.demo_model import coded, pairs, phonetic
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME, CodecSize
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
+from recipes.demo_model.monotone import monotone
 from recipes.demo_model.quantiser import quantise
 from recipes.demo_model.recordings import NONE, Recording, Variety
 from recipes.demo_model.resize import new_codec
@@ -87,3 +88,16 @@ def test_what_was_encoded_is_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delattr(coded, "encode")
     again = coded.encoded_once(tmp_path / "codes.pt", _codec(), [], *options)
     assert len(first["frames"]) == 4 and all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_phonetic_codec_gets_the_samples_in_a_monotone_and_the_codes_of_the_original() -> None:
+    pytest.importorskip("pyworld")
+    codec = new_codec(0, CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64))
+    pairs.install(codec)
+    time = np.arange(SAMPLES_PER_FRAME * 10, dtype=np.float32) / 24_000
+    sound = (0.2 * sum(np.sin(2 * np.pi * 110 * order * time) / order for order in range(1, 20))).astype(np.float32)
+    clip = Recording(sound, np.repeat([1, 2], 16), pitch=130.0)
+    rows = coded.encode(codec.eval(), [clip], 1, FRAMES, NONE, seed=0)
+    wanted = torch.from_numpy((monotone(sound, 130.0).clip(-1, 1) * 32767).round().astype(np.int16))
+    assert torch.equal(rows["samples"], wanted)
+    assert torch.equal(rows["codes"].long(), phonetic.encode(codec, sound, clip.timeline)[0])

@@ -43,3 +43,8 @@ def test_each_speed_is_an_utterance_with_its_phonemes(tmp_path: Path) -> None:
     for codes, speed in zip(rows["codes"].split([15, 12]), (1.0, 1.25), strict=True):
         labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(codes))
         assert torch.equal(codes.long(), pairs.codes_of(torch.from_numpy(labels), 64))
+
+
+def test_speech_without_durations_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="label"):
+        signals.compute(new_codec(0, SIZE), [_sentence(tmp_path, ())], (1.0,))
