@@ -11,9 +11,9 @@ from transformers import MimiModel
 
 from recipes.demo_model import pairs, phonetic, recordings, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
-from recipes.demo_model.monotone import monotone
+from recipes.demo_model.monotone import Analysed
 from recipes.demo_model.recordings import Recording, Samples, Variety
-from recipes.demo_model.signals import pitches
+from recipes.demo_model.signals import Change, pitches
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
 
 
@@ -64,12 +64,16 @@ def encode(
     """
     samples, codes = [], []
     flat = pairs.installed(codec)
-    for played, clip, speed in _varied(clips, copies, variety, np.random.default_rng(seed)):
+    for played, clip, change in _varied(clips, copies, variety, np.random.default_rng(seed)):
         frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
         padded = np.pad(played, (0, frames * SAMPLES_PER_FRAME - len(played)))
-        wanted = monotone(padded, clip.pitch * speed) if flat else padded
+        heard = wanted = padded
+        if flat:
+            analysed = Analysed(padded, clip.timeline, change.speed)
+            heard = padded if change.pitch == 1 else analysed.raised(change.pitch)
+            wanted = analysed.monotone(clip.pitch * change.speed * change.pitch)
         samples.append((wanted.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
-        codes.append(phonetic.encode(codec, padded, clip.timeline, speed)[0].to("cpu", torch.int16))
+        codes.append(phonetic.encode(codec, heard, clip.timeline, change.speed)[0].to("cpu", torch.int16))
         if len(codes) % 500 == 0:
             print(f"{len(codes)} encoded", flush=True)
     return {
@@ -88,7 +92,8 @@ def encoded_once(
         clips: Iterable[Recording] = map(recordings.load, sentences)
         if pairs.installed(codec):
             by_speaker = pitches(sentences)
-            clips = (replace(recordings.load(one), pitch=by_speaker[one.speaker]) for one in sentences)
+            timed = (one for one in sentences if one.durations)
+            clips = (replace(recordings.load(one), pitch=by_speaker[one.speaker]) for one in timed)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         torch.save(encode(codec, clips, copies, shortest, variety, seed), partial)
@@ -99,11 +104,12 @@ def encoded_once(
 
 def _varied(
     clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator
-) -> Iterator[tuple[Samples, Recording, float]]:
-    """Yield the samples of each copy, the original, and the speed of the copy."""
+) -> Iterator[tuple[Samples, Recording, Change]]:
+    """Yield the samples of each copy, of which only the speed is changed yet, the original, and the change."""
     for clip in clips:
         for _ in range(copies):
             speed = float(rng.uniform(*variety.speeds)) if rng.random() < variety.share else 1.0
+            pitch = float(rng.uniform(*variety.pitches)) if rng.random() < variety.share else 1.0
             loudness = np.float32(10 ** (rng.uniform(*variety.decibels) / 20))
             played = clip.samples if speed == 1.0 else recordings.play(clip.samples, speed)
-            yield played * loudness, clip, speed
+            yield played * loudness, clip, Change(speed, pitch)

@@ -9,6 +9,7 @@ decoder's transformer becomes what an acoustic model is in text-to-speech. If th
 continues.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Plan:
         batch: excerpts per step.
         frames: length of an excerpt.
         steps: over which the learning rate falls.
+        encoder_steps: after which the codes are final, and only the decoder is trained.
         peak: maximum learning rate.
         slowness: weight of the loss that makes acoustic codes change slowly.
         recognition: weight of the loss of the encoder's phonemes.
@@ -58,12 +60,30 @@ class Plan:
     batch: int = 16
     frames: int = 40
     steps: int = 3000
+    encoder_steps: int = 1000
     peak: float = 1e-3
     slowness: float = 0.1
     recognition: float = 0.1
     average: float = 0.995
     bfloat16: bool = False
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Excerpts:
+    """Places of excerpts in `Signals`.
+
+    Attributes:
+        frames: `[count, frames]`: what is said, in `codes`.
+        latents: `[count, latents]`: the same in `before` and `after`.
+        voices: `[count]`: the utterance that tells the voice.
+        heard: `[count, latents]`: an excerpt of it.
+    """
+
+    frames: Tensor
+    latents: Tensor
+    voices: Tensor
+    heard: Tensor
 
 
 class Signals:
@@ -87,18 +107,15 @@ class Signals:
         self._firsts = self.frames.cumsum(0) - self.frames
         self._peers = {int(who): (self.speakers == who).nonzero()[:, 0] for who in self.speakers.unique()}
 
-    def draw(self, count: int, frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return excerpts of `before`, `after` and `codes`, and of `before` of any utterance by each speaker."""
+    def draw(self, count: int, frames: int) -> "Excerpts":
+        """Return the places of excerpts, each with one of any utterance by the same speaker."""
         said = torch.randint(len(self.frames), (count,))
-        heard = torch.stack([self._another(int(self.speakers[one])) for one in said])
-        place, fine = self._places(said, frames)
-        elsewhere = self._places(heard, frames)[1]
-        return (
-            self.before[fine].float(),
-            self.after[fine].float(),
-            self.codes[place].long(),
-            self.before[elsewhere].float(),
-        )
+        voices = torch.stack([self._another(int(self.speakers[one])) for one in said])
+        return Excerpts(*self._places(said, frames), voices, self._places(voices, frames)[1])
+
+    def utterances(self) -> Iterator[Tensor]:
+        """Yield `before` of each utterance, `[latents, width]`."""
+        return iter(self.before.split((self.frames * LATENTS_PER_FRAME).tolist()))
 
     def _another(self, speaker: int) -> Tensor:
         peers = self._peers[speaker]
@@ -123,31 +140,64 @@ class Distiller:
         self.trained = [parameter for parameter in codec.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, plan.peak, (0.9, 0.98), weight_decay=1e-2, fused=True)
         self.first_layer = codec.decoder.decoder_seanet.layers[0]
+        self._voices: Tensor | None = None
 
     def step(self, step: int, signals: Signals) -> dict[str, Tensor]:
         """Train on one batch; return the losses."""
         seed_step(self.plan.seed, step)
-        drawn = signals.draw(self.plan.batch, self.plan.frames)
-        before, after, codes, another = (part.to(self.device) for part in drawn)
-        self.codec.train()
+        settled = step >= self.plan.encoder_steps
+        self.codec.train(not settled)
+        places = signals.draw(self.plan.batch, self.plan.frames)
+        after = signals.after[places.latents].to(self.device).float()
+        if settled:
+            loss = self._apart(self._say(signals, places), after)
+            parts = {"apart": loss}
+        else:
+            heard = self._hear(signals, places)
+            parts = {"apart": self._apart(heard.vectors, after)}
+            parts |= {"slow": heard.slow, "first": heard.first, "commitment": heard.commitment}
+            loss = parts["apart"] + self.plan.slowness * heard.slow + self.plan.recognition * heard.first
+            loss = loss + COMMITMENT * heard.commitment
+        descend(self.optimiser, self.trained, loss, learning_rate(step, self.plan.steps, self.plan.peak))
+        self.average.update()
+        return {name: value.detach() for name, value in parts.items()}
+
+    def _apart(self, vectors: Tensor, after: Tensor) -> Tensor:
+        """Return the error of what the decoder makes of `vectors`, relative to the variance of what is wanted."""
         with mixed_precision(self.device, self.plan.bfloat16):
-            hidden = self.codec.encoder.encoder_transformer(torch.cat([before, another]))[0].transpose(1, 2)
-            latents, voice = self.codec.encoder.downsample(hidden).float().chunk(2)
-        heard = phonetic.hear(self.codec, latents, voice, codes, disturb=True)
-        with mixed_precision(self.device, self.plan.bfloat16):
-            made = self.codec.decoder.upsample(heard.vectors).transpose(1, 2)
+            made = self.codec.decoder.upsample(vectors).transpose(1, 2)
             made = self.codec.decoder.decoder_transformer(made)[0].transpose(1, 2)
             ours = self.first_layer(made).float()
             with torch.no_grad():
                 theirs = self.first_layer(after.transpose(1, 2)).float()
         # Weighted as the next layer weights them: the latents themselves also have components that nothing reads.
-        apart = ((ours - theirs).square().mean((0, 2)) / theirs.var((0, 2)).clamp(min=1e-4)).mean()
-        parts = {"apart": apart, "slow": heard.slow, "first": heard.first, "commitment": heard.commitment}
-        loss = apart + self.plan.slowness * heard.slow + self.plan.recognition * heard.first
-        loss = loss + COMMITMENT * heard.commitment
-        descend(self.optimiser, self.trained, loss, learning_rate(step, self.plan.steps, self.plan.peak))
-        self.average.update()
-        return {name: value.detach() for name, value in parts.items()}
+        return ((ours - theirs).square().mean((0, 2)) / theirs.var((0, 2)).clamp(min=1e-4)).mean()
+
+    def _hear(self, signals: Signals, places: Excerpts) -> phonetic.Heard:
+        """Encode what is said and the voice."""
+        both = torch.cat([signals.before[places.latents], signals.before[places.heard]]).to(self.device).float()
+        latents, voice = self._encode(both).chunk(2)
+        true = signals.codes[places.frames].to(self.device).long()
+        return phonetic.hear(self.codec, latents, voice, true, disturb=True)
+
+    def _say(self, signals: Signals, places: Excerpts) -> Tensor:
+        """Look up what is said and the voice, which are final."""
+        if self._voices is None:
+            self._voices = self._all_voices(signals)
+        codes = signals.codes[places.frames].to(self.device).long()
+        return phonetic.say(self.codec, codes, self._voices[places.voices], disturb=True)
+
+    @torch.no_grad()
+    def _all_voices(self, signals: Signals) -> Tensor:
+        """Return `[utterances, 1, code width]`: the voice of each."""
+        latents = (self._encode(one[None].to(self.device).float()) for one in signals.utterances())
+        return torch.cat([phonetic.mean_voice(self.codec, one) for one in latents])
+
+    def _encode(self, before: Tensor) -> Tensor:
+        with mixed_precision(self.device, self.plan.bfloat16):
+            hidden = self.codec.encoder.encoder_transformer(before)[0].transpose(1, 2)
+            latents: Tensor = self.codec.encoder.downsample(hidden).float()
+        return latents
 
     def saved(self) -> MimiModel:
         """Return the averaged codec, with the codebooks of the last step."""
@@ -163,18 +213,20 @@ def main() -> None:
     parser.add_argument("--start", type=Path, required=True, help="the teacher, or a phonetic codec to go on from")
     parser.add_argument("--signals", type=Path, nargs="+", required=True)
     parser.add_argument("--codebooks", type=int, default=4, help="keep at most this many of its codebooks")
-    parser.add_argument("--layers", type=int, default=5, help="of each transformer")
+    parser.add_argument("--layers", type=int, default=5, help="of each transformer, at least as many as it has")
+    parser.add_argument("--encoder-steps", type=int, default=Plan.encoder_steps, help="then train the decoder alone")
     parser.add_argument("--slowness", type=float, default=Plan.slowness)
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     codec = load_codec(arguments.start)
     codec = with_codebooks(codec, min(arguments.codebooks, codec.config.num_quantizers))
+    codec = deepened(codec, max(arguments.layers, codec.config.num_hidden_layers))
     if not pairs.installed(codec):
-        codec = deepened(codec, arguments.layers)
         pairs.install(codec)
     plan = Plan(
         batch=arguments.batch,
         steps=arguments.steps,
+        encoder_steps=arguments.encoder_steps,
         peak=arguments.peak,
         slowness=arguments.slowness,
         bfloat16=bfloat16_pays(device) and not arguments.float32,

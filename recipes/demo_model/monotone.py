@@ -1,41 +1,87 @@
-"""Speak a recording in a monotone whose periods begin at the same place in each codec frame.
+"""Say a recording in a monotone whose periods begin at the same place in each codec frame, or raise its pitch.
 
-A codec that gets only phonemes and a voice can know neither the pitch of a recording nor its phase. Trained on what it
-cannot know, it learns an average, which is a whisper. Of a voice at a constant pitch, of which a whole number of
-periods fits into a frame, everything follows from the phonemes. WORLD (Morise et al. 2016) changes nothing else.
+A codec that gets only phonemes and a voice can know neither the pitch of a recording nor its phase, nor where the voice
+breaks off or breathes. Trained on what it cannot know, it learns an average, which is a whisper. So only the spectral
+envelope over time is kept of a recording (by WORLD, Morise et al. 2016). The pitch is constant, with a whole number of
+periods in a latent, and the phoneme decides how much of the sound is noise.
 """
 
+import functools
 import importlib
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.demo_model.architecture import FRAME_RATE, SAMPLE_RATE
+from recipes.demo_model import phonemes
+from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME, SAMPLE_RATE
+from recipes.demo_model.kokoro import UNIT
 from recipes.demo_model.recordings import Samples
 
 PERIOD_MS = 10.0
-LOWEST = 75.0
-UNVOICED = 1 - 1e-9
-"""Aperiodicity of sounds without a pitch: they are noise at any pitch."""
+STEP = FRAME_RATE * LATENTS_PER_FRAME
+"""In Hz, between the pitches of monotones. In smaller steps, a voice would not tell which of them it has."""
+
+LOWEST = 3 * STEP
+UNVOICED = "ptkfsʃθhʧ"
+BUZZING = "zvʒðʤ"
+"""Phonemes that are noise, and those that are voice and noise. Silence is noise; all others are voice."""
+
+NOISE = MappingProxyType(
+    {"unvoiced": ((0, 1.0),), "buzzing": ((0, 0.1), (3000, 0.9)), "voiced": ((2000, 0.05), (12_000, 0.4))}
+)
+"""Share of the noise in the amplitude at some frequencies in Hz, between which it is interpolated."""
+
+
+class Analysed:
+    """The pitch and the spectral envelope of a recording over time."""
+
+    def __init__(self, sound: Samples, line: phonemes.Labels, speed: float = 1.0) -> None:
+        """Analyse a recording.
+
+        Args:
+            sound: to analyse.
+            line: its timeline, from `phonemes.timeline`.
+            speed: at which it is played.
+        """
+        samples = sound.astype(np.float64)
+        contour, times = _pitch(samples)
+        self._count = len(sound)
+        # Without gaps, as the envelope depends on the pitch, and not every voiced sound is recognised as such.
+        self._contour = (
+            np.interp(times, times[contour > 0], contour[contour > 0]) if contour.any() else contour + LOWEST
+        )
+        self._envelope = _world().cheaptrick(samples, self._contour, times, SAMPLE_RATE)
+        units = np.minimum((times * speed * SAMPLE_RATE / UNIT).astype(int), len(line) - 1)
+        self._noise = _noise(self._envelope.shape[1])[line[units]]
+
+    def monotone(self, pitch: float) -> Samples:
+        """Return the recording at a constant pitch: the multiple of `STEP` that is nearest to `pitch`, in Hz."""
+        return self._synthesised(np.full_like(self._contour, max(LOWEST, STEP * round(pitch / STEP))))
+
+    def raised(self, factor: float) -> Samples:
+        """Return the recording with its pitch multiplied by `factor`, and its formants as they are."""
+        return self._synthesised(self._contour * factor)
+
+    def _synthesised(self, contour: NDArray[np.float64]) -> Samples:
+        made = _world().synthesize(contour, self._envelope, self._noise, SAMPLE_RATE, PERIOD_MS)[: self._count]
+        return np.pad(made, (0, self._count - len(made))).astype(np.float32)
+
+
+@functools.cache
+def _noise(bins: int) -> NDArray[np.float64]:
+    """Return `[classes, bins]`: the share of noise in each phoneme at frequencies up to half the sample rate."""
+    kinds = ["unvoiced" if s in UNVOICED else "buzzing" if s in BUZZING else "voiced" for s in phonemes.SOUNDS]
+    frequencies = np.linspace(0, SAMPLE_RATE / 2, bins)
+    curves = {kind: np.interp(frequencies, *zip(*points, strict=True)) for kind, points in NOISE.items()}
+    return np.stack([curves[kind] for kind in ("unvoiced", *kinds)]).clip(1e-3, 1 - 1e-9)
 
 
 def pitch_of(sound: Samples) -> float:
     """Return the median pitch of the voiced parts in Hz, or 0 if there are none."""
     pitch = _pitch(sound.astype(np.float64))[0]
     return float(np.median(pitch[pitch > 0])) if (pitch > 0).any() else 0.0
-
-
-def monotone(sound: Samples, pitch: float) -> Samples:
-    """Return the recording at a constant pitch: the multiple of `FRAME_RATE` that is nearest to `pitch`, in Hz."""
-    world, samples = _world(), sound.astype(np.float64)
-    contour, times = _pitch(samples)
-    envelope = world.cheaptrick(samples, contour, times, SAMPLE_RATE)
-    aperiodicity = world.d4c(samples, contour, times, SAMPLE_RATE)
-    aperiodicity[contour == 0] = UNVOICED
-    constant = np.full_like(contour, max(LOWEST, FRAME_RATE * round(pitch / FRAME_RATE)))
-    made = world.synthesize(constant, envelope, aperiodicity, SAMPLE_RATE, PERIOD_MS)[: len(sound)]
-    return np.pad(made, (0, len(sound) - len(made))).astype(np.float32)
 
 
 def _pitch(samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

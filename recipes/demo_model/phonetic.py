@@ -61,9 +61,31 @@ def hear(codec: MimiModel, latents: Tensor, voice: Tensor, true: Tensor, disturb
     known = true != phonemes.UNKNOWN
     total = F.cross_entropy(logits.flatten(0, 1), true.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
     codes = torch.where(known & _some(len(true), TOLD, codec)[:, None] if disturb else known, true, guessed)
-    acoustic, slow, commitment = _voice(codec, voice, disturb)
+    changing = codec.quantizer.acoustic_residual_vector_quantizer.input_proj(voice).transpose(1, 2).float()
+    slow = (changing[:, 1:] - changing[:, :-1]).square().mean() / changing.var((0, 1)).mean().clamp(min=1e-6)
+    acoustic, commitment = _voice(codec, changing.mean(1, keepdim=True), disturb)
     said = stack.output_proj(vectors[codes].transpose(1, 2))
     return Heard(said + acoustic, total / known.sum().clamp(min=1), slow, commitment)
+
+
+def say(codec: MimiModel, codes: Tensor, voice: Tensor, disturb: bool) -> Tensor:
+    """Return the input of the decoder, `[batch, width, frames]`, for phonemes and a voice.
+
+    Args:
+        codec: in training mode, its acoustic codebooks are updated.
+        codes: `[batch, frames]`: first codes.
+        voice: `[batch, 1, code width]`, from `mean_voice`.
+        disturb: see `hear`.
+    """
+    stack = codec.quantizer.semantic_residual_vector_quantizer
+    vectors = stack.layers[0].codebook.embed_sum
+    return stack.output_proj(vectors[codes].transpose(1, 2)) + _voice(codec, voice, disturb)[0]
+
+
+def mean_voice(codec: MimiModel, latents: Tensor) -> Tensor:
+    """Return the voice, `[batch, 1, code width]`, of which the acoustic codes are made, of `[batch, width, frames]`."""
+    mean: Tensor = codec.quantizer.acoustic_residual_vector_quantizer.input_proj(latents).mean(2)[:, None].float()
+    return mean
 
 
 def recognise(codec: MimiModel, latents: Tensor) -> Tensor:
@@ -74,18 +96,15 @@ def recognise(codec: MimiModel, latents: Tensor) -> Tensor:
     return (2 * seen @ vectors.T - vectors.square().sum(1)) / vectors.shape[1] ** 0.5
 
 
-def _voice(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the part of the acoustic codes in the decoder's input, and the losses `slow` and `commitment`."""
-    stack, count = codec.quantizer.acoustic_residual_vector_quantizer, len(latents)
-    changing = stack.input_proj(latents).transpose(1, 2).float()
-    slow = (changing[:, 1:] - changing[:, :-1]).square().mean() / changing.var((0, 1)).mean().clamp(min=1e-6)
-    levels = torch.full((count,), len(stack.layers), device=latents.device)
-    noise = torch.zeros(count, 1, 1, device=latents.device)
+def _voice(codec: MimiModel, mean: Tensor, disturb: bool) -> tuple[Tensor, Tensor]:
+    """Return the part of the acoustic codes in the decoder's input, and the loss `commitment`."""
+    stack, count = codec.quantizer.acoustic_residual_vector_quantizer, len(mean)
+    levels = torch.full((count,), len(stack.layers), device=mean.device)
+    noise = torch.zeros(count, 1, 1, device=mean.device)
     if disturb:
-        few = torch.randint(1, len(stack.layers) + 1, (count,), device=latents.device)
+        few = torch.randint(1, len(stack.layers) + 1, (count,), device=mean.device)
         levels = torch.where(_some(count, DROPPED, codec), few, levels)
         noise = torch.rand_like(noise) * _some(count, DISTURBED, codec)[:, None, None]
-    mean = changing.mean(1, keepdim=True)
     residual, total, commitment = mean, torch.zeros_like(mean), mean.new_zeros(())
     for level, layer in enumerate(stack.layers):
         chosen = look_up(layer.codebook, residual.detach(), codec.training)
@@ -94,13 +113,13 @@ def _voice(codec: MimiModel, latents: Tensor, disturb: bool) -> tuple[Tensor, Te
         commitment = commitment + F.mse_loss(residual, chosen)
         residual = residual - chosen
     straight_through = mean + (total - mean).detach()
-    return stack.output_proj(straight_through.transpose(1, 2)), slow, commitment / len(stack.layers)
+    return stack.output_proj(straight_through.transpose(1, 2)), commitment / len(stack.layers)
 
 
 def voice_codes(codec: MimiModel, latents: Tensor) -> Tensor:
     """Return the acoustic codes `[codebooks - 1]` of the mean latent of an utterance."""
     stack = codec.quantizer.acoustic_residual_vector_quantizer
-    residual, codes = stack.input_proj(latents).mean(2), []
+    residual, codes = mean_voice(codec, latents)[:, 0], []
     for layer in stack.layers:
         codes.append(layer.codebook.quantize(residual))
         residual = residual - layer.codebook.decode(codes[-1])

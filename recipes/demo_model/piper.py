@@ -59,7 +59,8 @@ class Joe:
     def speak(self, text: str, style: Style, pace: float) -> Utterance:
         """Synthesise `text`; the voice speaks more slowly by the factor by which it is then played faster."""
         speed = float(style[0])
-        settings = self._settings(length_scale=speed / pace)
+        # Without noise, the same text always sounds the same, so that there is less to learn.
+        settings = self._settings(length_scale=speed / pace, noise_scale=0.0, noise_w_scale=0.0)
         parts = list(self._voice.synthesize(text, settings, include_alignments=True))
         rate = parts[0].sample_rate
         sound = torch.from_numpy(np.concatenate([part.audio_float_array for part in parts]))

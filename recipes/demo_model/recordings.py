@@ -33,11 +33,13 @@ class Variety:
     Attributes:
         share: of the stretches that are played slower or faster; with the pitch changed, each is a new voice.
         speeds: range of the playback speed.
+        pitches: range of the factor of the pitch; only for speech in a monotone.
         decibels: range of the gain.
     """
 
     share: float = 0.7
     speeds: tuple[float, float] = (0.85, 1.18)
+    pitches: tuple[float, float] = (0.9, 1.2)
     decibels: tuple[float, float] = (-9.0, 2.0)
 
 

@@ -9,6 +9,7 @@ out.
 import argparse
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from transformers import MimiModel
 from recipes.demo_model import pairs, phonemes, speech
 from recipes.demo_model.architecture import LATENTS_PER_FRAME, SAMPLES_PER_FRAME
 from recipes.demo_model.export import load_codec
-from recipes.demo_model.monotone import monotone, pitch_of
+from recipes.demo_model.monotone import Analysed, pitch_of
 from recipes.demo_model.padding import pad_plainly
 from recipes.demo_model.recordings import Samples, at_speed
 from recipes.demo_model.training import choose_device, compute_exactly
@@ -29,13 +30,27 @@ PITCH_SENTENCES = 4
 """Number of sentences from which the pitch of a speaker is measured."""
 
 
-def compute(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float]) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Change:
+    """How another speaker is made of one: played at `speed`, and then with `pitch` times the pitch."""
+
+    speed: float = 1.0
+    pitch: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Change":
+        """Return the change for "speed" or "speed:pitch"."""
+        speed, _, pitch = text.partition(":")
+        return cls(float(speed), float(pitch or 1))
+
+
+def compute(codec: MimiModel, sentences: Sequence[speech.Sentence], changes: Sequence[Change]) -> dict[str, Tensor]:
     """Return the attributes of `distil.Signals`.
 
     Args:
         codec: the teacher.
         sentences: to encode; those without durations are left out.
-        speeds: at which each sentence is played; each is another speaker.
+        changes: by which each sentence is varied; each gives another speaker.
 
     Raises:
         ValueError: no sentence has durations.
@@ -45,17 +60,19 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
         raise ValueError("no sentence has the durations of its phonemes: add them with recipes.demo_model.label")
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     pitch_by_speaker, names = pitches(timed), []
-    for sentence, speed in itertools.product(timed, speeds):
-        sound = at_speed(speech.load(sentence), speed)
+    for sentence, change in itertools.product(timed, changes):
+        sound, speed = at_speed(speech.load(sentence), change.speed), change.speed
         line = phonemes.timeline(sentence.phonemes, sentence.durations)
-        names.append(f"{sentence.speaker}@{speed:g}")
-        before = encoded(codec, sound)
-        after = needed(codec, encoded(codec, monotone(sound, pitch_by_speaker[sentence.speaker] * speed)))
+        names.append(f"{sentence.speaker}@{speed:g}:{change.pitch:g}")
+        analysed = Analysed(sound, line, speed)
+        before = encoded(codec, sound if change.pitch == 1 else analysed.raised(change.pitch))
+        pitch = pitch_by_speaker[sentence.speaker] * speed * change.pitch
+        after = needed(codec, encoded(codec, analysed.monotone(pitch)))
         labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(before) // LATENTS_PER_FRAME)
         codes = pairs.codes_of(torch.from_numpy(labels), codec.config.codebook_size)
         parts.append((before.half().cpu(), after.half().cpu(), codes.short()))
         if len(parts) % 200 == 0:
-            print(f"{len(parts)} of {len(timed) * len(speeds)}", flush=True)
+            print(f"{len(parts)} of {len(timed) * len(changes)}", flush=True)
     before, after, codes = (torch.cat(columns) for columns in zip(*parts, strict=True))
     frames = torch.tensor([len(codes) for _, _, codes in parts])
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -87,7 +104,14 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="a codec, or a CSM that contains one")
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--speeds", type=float, nargs="+", default=[1.0], help="at which each sentence is played")
+    parser.add_argument(
+        "--changes",
+        type=Change.parse,
+        nargs="+",
+        default=[Change()],
+        metavar="SPEED[:PITCH]",
+        help="factors by which each sentence is played faster and then raised in pitch; each gives another speaker",
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     compute_exactly()
@@ -99,7 +123,7 @@ def main() -> None:
             print(f"{target.name} is there already")
             continue
         partial = target.with_suffix(".partial")
-        torch.save(compute(codec, speech.read_training([folder]), arguments.speeds), partial)
+        torch.save(compute(codec, speech.read_training([folder]), arguments.changes), partial)
         partial.replace(target)
 
 

@@ -64,8 +64,9 @@ def running(folder: Path, voice_server: str, key: str) -> Iterator[str]:
         assert process.poll() is None, log.read_text()
         yield f"http://localhost:{port}"
     finally:
-        process.terminate()
-        process.wait(30)
+        # Not asked to stop: it would first wait for the browser to close its connections.
+        process.kill()
+        process.wait()
 
 
 def _may_unshare() -> bool:

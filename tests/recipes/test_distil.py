@@ -29,14 +29,16 @@ def _signals(folder: Path) -> Signals:
 def test_excerpts_belong_together_and_stay_in_their_utterance(tmp_path: Path) -> None:
     signals = _signals(tmp_path)
     torch.manual_seed(1)
-    before, after, codes, another = signals.draw(50, 4)
+    places = signals.draw(50, 4)
+    before, after, another = signals.before[places.latents], signals.after[places.latents], signals.before[places.heard]
+    codes = signals.codes[places.frames]
     assert before.shape == (50, 8, 16) and after.shape == (50, 8, 16) and codes.shape == (50, 4)
     assert another.shape == before.shape and not torch.equal(another, before)
     ends = {tuple(row) for row in codes.tolist()} & {(*signals.codes[30:].tolist(), int(signals.codes[32]))}
     assert ends, "the short utterance is drawn, and its last frame is repeated"
     for row, fine in zip(codes, before, strict=True):
-        place = next(n for n in range(33) if torch.equal(signals.codes[n : n + 2].long(), row[:2]))
-        assert torch.equal(fine[:4], signals.before[2 * place : 2 * place + 4].float())
+        place = next(n for n in range(33) if torch.equal(signals.codes[n : n + 2], row[:2]))
+        assert torch.equal(fine[:4], signals.before[2 * place : 2 * place + 4])
 
 
 def test_a_deeper_codec_decodes_almost_the_same() -> None:
@@ -79,6 +81,23 @@ def test_the_voice_comes_from_any_utterance_by_the_same_speaker(tmp_path: Path) 
     signals = Signals([tmp_path / "a", tmp_path / "b"])
     assert signals.speakers.tolist() == [0, 1, 0, 2, 3, 2]
     torch.manual_seed(0)
-    own, _, _, another = signals.draw(200, 4)
-    seen = {(int(one[0, 0]) // 8, int(other[0, 0]) // 8) for one, other in zip(own, another, strict=True)}
+    places = signals.draw(200, 4)
+    said, voices = places.latents[:, 0] // 8, places.heard[:, 0] // 8
+    assert torch.equal(voices, places.voices)
+    seen = set(zip((said % 3).tolist(), (voices % 3).tolist(), strict=True))
+    assert torch.equal(said // 3, voices // 3)
     assert seen == {(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)}
+
+
+def test_when_the_codes_are_final_only_the_decoder_learns(tmp_path: Path) -> None:
+    codec = deepened(new_codec(0, SIZE), 2)
+    pairs.install(codec)
+    distiller = Distiller(codec, Plan(batch=8, frames=8, steps=80, encoder_steps=10, peak=1e-2), torch.device("cpu"))
+    signals = _signals(tmp_path)
+    early = [distiller.step(step, signals)["apart"].item() for step in range(10)]
+    sound = torch.randn(2, 1, 1920 * 6, generator=torch.Generator().manual_seed(0))
+    frozen = codec.eval().encode(sound).audio_codes
+    losses = [distiller.step(step, signals) for step in range(10, 80)]
+    assert all(set(one) == {"apart"} for one in losses)
+    assert sum(one["apart"].item() for one in losses[-5:]) / 5 < 0.8 * early[-1]
+    assert torch.equal(codec.eval().encode(sound).audio_codes, frozen)

@@ -5,11 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
+from recipes.demo_model import phonemes
 from recipes.demo_model.architecture import SAMPLE_RATE, SAMPLES_PER_FRAME
+from recipes.demo_model.kokoro import UNIT
 
 pytest.importorskip("pyworld")
 
-from recipes.demo_model.monotone import monotone, pitch_of
+from recipes.demo_model.monotone import STEP, Analysed, pitch_of
+
+UNITS = 2 * SAMPLE_RATE // UNIT
+VOICED = np.full(UNITS, phonemes.SOUNDS.index("m") + 1)
 
 
 def _gliding(start: float, end: float, seconds: float = 2.0) -> np.ndarray:
@@ -19,15 +24,43 @@ def _gliding(start: float, end: float, seconds: float = 2.0) -> np.ndarray:
     return (0.2 * sum(np.sin(order * phase) / order for order in range(1, 31))).astype(np.float32)
 
 
+def _alike(sound: np.ndarray) -> float:
+    """Return the correlation of one frame with the next, away from the ends."""
+    middle = len(sound) // 2 // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+    one, other = sound[middle - SAMPLES_PER_FRAME : middle + SAMPLES_PER_FRAME].reshape(2, -1)
+    return float(np.corrcoef(one, other)[0, 1])
+
+
 def test_the_pitch_is_measured() -> None:
     assert pitch_of(_gliding(110, 110)) == pytest.approx(110, rel=0.02)
     assert pitch_of(np.zeros(SAMPLE_RATE, np.float32)) == 0
 
 
 def test_each_frame_repeats_the_one_before() -> None:
-    flat = monotone(_gliding(110, 160), pitch=130)
+    flat = Analysed(_gliding(110, 160), VOICED).monotone(pitch=120)
     assert flat.dtype == np.float32 and len(flat) == 2 * SAMPLE_RATE
-    assert pitch_of(flat) == pytest.approx(125, rel=0.02)
+    assert pitch_of(flat) == pytest.approx(5 * STEP, rel=0.02)
     frames = flat[4 * SAMPLES_PER_FRAME : 20 * SAMPLES_PER_FRAME].reshape(16, SAMPLES_PER_FRAME)
     alike = [np.corrcoef(one, other)[0, 1] for one, other in itertools.pairwise(frames)]
     assert min(alike) > 0.9
+
+
+def test_the_pitch_is_raised_and_still_glides() -> None:
+    raised = Analysed(_gliding(110, 160), VOICED).raised(1.5)
+    assert pitch_of(raised[:SAMPLE_RATE]) == pytest.approx(1.5 * 122, rel=0.03)
+    assert pitch_of(raised[SAMPLE_RATE:]) == pytest.approx(1.5 * 147, rel=0.03)
+
+
+def test_the_phoneme_decides_what_is_noise_at_any_speed() -> None:
+    half = UNITS // 2
+    line = np.array([phonemes.SOUNDS.index("m") + 1] * half + [phonemes.SOUNDS.index("s") + 1] * half)
+    for sound, speed in ((_gliding(100, 100), 1.0), (_gliding(100, 100, seconds=1), 2.0)):
+        flat = Analysed(sound, line, speed).monotone(100)
+        voice, hiss = flat[: len(flat) // 2], flat[len(flat) // 2 :]
+        assert _alike(voice) > 0.9 and abs(_alike(hiss)) < 0.4
+
+
+def test_noise_has_no_pitch_but_is_said_if_its_phoneme_is_voiced() -> None:
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32) * 0.1
+    assert _alike(Analysed(noise, VOICED).monotone(100)) > 0.5
+    assert not Analysed(np.zeros(SAMPLE_RATE, np.float32), VOICED).monotone(100).round(3).any()

@@ -10,6 +10,7 @@ import torch
 from recipes.demo_model import pairs, phonemes, signals, speech
 from recipes.demo_model.architecture import SAMPLE_RATE, CodecSize
 from recipes.demo_model.resize import new_codec
+from recipes.demo_model.signals import Change
 from recipes.demo_model.speech import Sentence
 
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
@@ -33,18 +34,23 @@ def test_both_ends_are_those_of_the_codec(tmp_path: Path) -> None:
     torch.testing.assert_close(again, codec.decode(codec.encode(padded).audio_codes).audio_values)
 
 
-def test_each_speed_is_an_utterance_with_its_phonemes(tmp_path: Path) -> None:
+def test_each_change_is_an_utterance_with_its_phonemes(tmp_path: Path) -> None:
     pytest.importorskip("pyworld")
     sentence, unknown = _sentence(tmp_path), _sentence(tmp_path, ())
-    rows = signals.compute(new_codec(0, SIZE), [sentence, unknown], (1.0, 1.25))
-    assert rows["frames"].tolist() == [15, 12] and rows["speakers"].tolist() == [0, 1]
-    assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 54
+    rows = signals.compute(new_codec(0, SIZE), [sentence, unknown], (Change(), Change(1.25), Change(1.25, 1.5)))
+    assert rows["frames"].tolist() == [15, 12, 12] and rows["speakers"].tolist() == [0, 1, 2]
+    assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 78
+    assert not torch.equal(rows["before"][30:54], rows["before"][54:])
     line = phonemes.timeline(SOUNDS, DURATIONS)
-    for codes, speed in zip(rows["codes"].split([15, 12]), (1.0, 1.25), strict=True):
+    for codes, speed in zip(rows["codes"].split([15, 12, 12]), (1.0, 1.25, 1.25), strict=True):
         labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(codes))
         assert torch.equal(codes.long(), pairs.codes_of(torch.from_numpy(labels), 64))
 
 
 def test_speech_without_durations_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="label"):
-        signals.compute(new_codec(0, SIZE), [_sentence(tmp_path, ())], (1.0,))
+        signals.compute(new_codec(0, SIZE), [_sentence(tmp_path, ())], (Change(),))
+
+
+def test_changes_are_read_from_the_command_line() -> None:
+    assert Change.parse("0.9") == Change(0.9) and Change.parse("1.1:1.6") == Change(1.1, 1.6)
