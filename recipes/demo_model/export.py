@@ -79,6 +79,17 @@ def export(model: CsmForConditionalGeneration, folder: Path, facts: dict[str, An
     (folder / "README.md").write_text(model_card(facts))
 
 
+@torch.no_grad()
+def temper(model: CsmForConditionalGeneration, temperature: float) -> None:
+    """Scale the logits so that sampling at the default temperature gives what `temperature` gave.
+
+    A small model is less certain than CSM-1B, whose default temperature all clients use.
+    """
+    factor = model.generation_config.temperature / temperature
+    model.lm_head.weight.mul_(factor)
+    model.depth_decoder.codebooks_head.weight.mul_(factor)
+
+
 def load_codec(folder: Path) -> MimiModel:
     """Load the codec of a folder with a Mimi or a CSM, in float32.
 
@@ -129,12 +140,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="its scores, from the evaluation")
     parser.add_argument("--codec", type=Path, required=True, help="the codec's scores, from the evaluation")
     parser.add_argument("--codec-steps", type=int, default=0, help="of the codec stage")
+    parser.add_argument("--temperature", type=float, help="at which it speaks best: it becomes the default one")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     scores = {"codec": json.loads(arguments.codec.read_text()), "model": json.loads(arguments.model.read_text())}
     if not passes(scores["model"]):
         parser.error(f"the gate is a word error rate below {MAX_WER} and {MIN_NEARER_TO_OWN:.0%} nearer to own")
     model = CsmForConditionalGeneration.from_pretrained(arguments.checkpoint, dtype=torch.float32)
+    if arguments.temperature:
+        temper(model, arguments.temperature)
     export(model, arguments.out, facts_of(model, trained=True, scores=scores, codec_steps=arguments.codec_steps))
     print(f"wrote {arguments.out}")
 

@@ -11,7 +11,7 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 from recipes.demo_model import model_trainer, tokens
 from recipes.demo_model.batches import Batches
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
-from recipes.demo_model.export import export, facts_of, load_codec
+from recipes.demo_model.export import export, facts_of, load_codec, temper
 from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
@@ -246,6 +246,17 @@ def test_export_round_trips_through_from_pretrained(tmp_path: Path) -> None:
     assert AutoProcessor.from_pretrained(tmp_path).tokenizer.bos_token == "<|begin_of_text|>"
     assert again.depth_decoder.generation_config.max_new_tokens == 3
     assert "| wer | 0.25 |" in (tmp_path / "README.md").read_text()
+
+
+@torch.no_grad()
+def test_a_tempered_model_samples_at_its_default_as_it_did_at_a_lower_temperature() -> None:
+    model = _trainer(3).model.eval()
+    rows = Corpus(_spoken(), make_tokenizer()).draw(2, 1.0, randomness(0, 0)).rows
+    before = model(inputs_embeds=embed(model, rows)).logits
+    head = model.depth_decoder.codebooks_head.weight.clone()
+    temper(model, 0.5)
+    torch.testing.assert_close(model(inputs_embeds=embed(model, rows)).logits / 0.9, before / 0.5)
+    torch.testing.assert_close(model.depth_decoder.codebooks_head.weight / 0.9, head / 0.5)
 
 
 def test_tokens_survive_the_disk(tmp_path: Path) -> None:
