@@ -134,6 +134,7 @@ def arguments(doc: str | None, hours: float, seed: int, kind: str) -> argparse.A
     parser.add_argument("--texts", choices=texts.KINDS, default=kind, help="what is said")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("WHICH", "OF"), help="of the texts")
     parser.add_argument("--longest", type=int, default=18, help="maximum words of a sentence", dest="max_words")
+    parser.add_argument("--common", type=int, metavar="WORDS", help="only texts of this many frequent words")
     parser.add_argument("--form", choices=SUBTYPES, default="flac", help="opus is small but takes longer to write")
     return parser
 
@@ -151,7 +152,7 @@ def main() -> None:
     if given.held_out:
         make(speak, plan_held_out(voices), given.out, "held-out", seconds=1e9, form=given.form)
     else:
-        planned = plan(voices, texts.sentences(given.texts, given.share, given.max_words), given.seed)
+        planned = plan(voices, texts.sentences(given.texts, given.share, given.max_words, given.common), given.seed)
         make(speak, planned, given.out, f"s{given.seed}", given.hours * 3600, given.form)
 
 

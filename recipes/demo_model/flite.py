@@ -100,7 +100,7 @@ def main() -> None:
     parser = data.arguments(__doc__, hours=2.0, seed=1, kind="definitions")
     parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences per speaker")
     given = parser.parse_args()
-    planned = plan(wordnet.sentences(given.texts, given.share, given.max_words), given.seed, given.each)
+    planned = plan(wordnet.sentences(given.texts, given.share, given.max_words, given.common), given.seed, given.each)
     data.make(_speak, planned, given.out, f"f{given.seed}", given.hours * 3600, given.form)
 
 

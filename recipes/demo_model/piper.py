@@ -92,7 +92,7 @@ def main() -> None:
     parser = data.arguments(__doc__, hours=2.0, seed=1, kind="definitions")
     parser.add_argument("--each", type=int, default=SENTENCES_PER_SPEAKER, help="sentences per speaker")
     given = parser.parse_args()
-    planned = plan(texts.sentences(given.texts, given.share, given.max_words), given.seed, given.each)
+    planned = plan(texts.sentences(given.texts, given.share, given.max_words, given.common), given.seed, given.each)
     data.make(Joe().speak, planned, given.out, f"p{given.seed}", given.hours * 3600, given.form)
 
 

@@ -1,6 +1,7 @@
 """Texts to synthesise: example sentences and definitions of WordNet (Debian package wordnet-base)."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -44,17 +45,30 @@ KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
 )
 
 
-def sentences(kind: str, share: tuple[int, int] = (0, 1), max_words: int = WORDS[1]) -> list[str]:
+def sentences(
+    kind: str, share: tuple[int, int] = (0, 1), max_words: int = WORDS[1], common: int | None = None
+) -> list[str]:
     """Return the texts of one kind, or a share of them, so that different voices can have different texts.
 
     Args:
         kind: "examples", "definitions", "all" for both, or "judges" for those of evaluation.
         share: index of the share, from 0, and number of shares.
         max_words: maximum number of words; longer texts are left out.
+        common: if given, only texts that have no other words than these many most frequent ones of WordNet: a small
+            model need not learn how to pronounce the names of plants.
     """
-    found = KINDS[kind]()
     which, shares = share
-    return [text for text in found[which::shares] if len(text.split()) <= max_words]
+    found = [text for text in KINDS[kind]()[which::shares] if len(text.split()) <= max_words]
+    if common is None:
+        return found
+    known = {
+        word for word, _ in Counter(word for text in all_of_wordnet() for word in _words(text)).most_common(common)
+    }
+    return [text for text in found if known.issuperset(_words(text))]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
 
 
 def _glosses(wordnet: Path) -> Iterator[str]:

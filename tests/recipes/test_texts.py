@@ -39,3 +39,11 @@ def test_the_judges_texts_are_not_wordnets() -> None:
     assert texts.sentences("judges") == sorted(heldout.TEXTS)
     if texts.WORDNET.exists():
         assert not {*texts.all_of_wordnet()} & {*heldout.TEXTS}
+
+
+def test_texts_of_frequent_words_have_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = ["The cat saw the dog.", "The dog isn't a cat.", "A dog saw the heliotrope."]
+    monkeypatch.setattr(texts, "all_of_wordnet", lambda: everything)
+    monkeypatch.setattr(texts, "KINDS", {"all": lambda: [*everything, "The cat was a bittern."]})
+    assert texts.sentences("all", common=5) == everything[:1]
+    assert texts.sentences("all", common=7) == everything
