@@ -11,9 +11,7 @@ from transformers import MimiModel
 
 from recipes.demo_model import pairs, phonetic, recordings, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
-from recipes.demo_model.monotone import Analysed
 from recipes.demo_model.recordings import Recording, Samples, Variety
-from recipes.demo_model.signals import Change, pitches
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
 
 
@@ -52,7 +50,8 @@ def encode(
 ) -> dict[str, Tensor]:
     """Return the arguments of `CodedSounds`: several copies of each clip, each with its own speed and loudness.
 
-    If the codec's first codes are phonemes, the samples are in a monotone, as the codes leave the pitch open.
+    If the codec's first codes are phonemes, the samples are in a monotone, as the codes leave the pitch open, and the
+    speed is not changed.
 
     Args:
         codec: whose codes are final.
@@ -63,17 +62,11 @@ def encode(
         seed: of the random draws.
     """
     samples, codes = [], []
-    flat = pairs.installed(codec)
-    for played, clip, change in _varied(clips, copies, variety, np.random.default_rng(seed)):
+    for played, wanted, clip, speed in _varied(clips, copies, variety, np.random.default_rng(seed)):
         frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
-        padded = np.pad(played, (0, frames * SAMPLES_PER_FRAME - len(played)))
-        heard = wanted = padded
-        if flat:
-            analysed = Analysed(padded, clip.timeline, change.speed)
-            heard = padded if change.pitch == 1 else analysed.raised(change.pitch)
-            wanted = analysed.monotone(clip.pitch * change.speed * change.pitch)
-        samples.append((wanted.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
-        codes.append(phonetic.encode(codec, heard, clip.timeline, change.speed)[0].to("cpu", torch.int16))
+        padded, target = (np.pad(one, (0, frames * SAMPLES_PER_FRAME - len(one))) for one in (played, wanted))
+        samples.append((target.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
+        codes.append(phonetic.encode(codec, padded, clip.timeline, speed)[0].to("cpu", torch.int16))
         if len(codes) % 500 == 0:
             print(f"{len(codes)} encoded", flush=True)
     return {
@@ -89,11 +82,10 @@ def encoded_once(
     """Return the result of `encode` for all sentences of the folders; store it in `path`, or read it from there."""
     if not path.exists():
         sentences = speech.read_training(folders)
-        clips: Iterable[Recording] = map(recordings.load, sentences)
+        clips = map(recordings.load, sentences)
         if pairs.installed(codec):
-            by_speaker = pitches(sentences)
-            timed = (one for one in sentences if one.durations)
-            clips = (replace(recordings.load(one), pitch=by_speaker[one.speaker]) for one in timed)
+            variety = replace(variety, share=0.0)
+            clips = (replace(recordings.load(one), monotone=speech.load_monotone(one)) for one in sentences)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         torch.save(encode(codec, clips, copies, shortest, variety, seed), partial)
@@ -104,12 +96,11 @@ def encoded_once(
 
 def _varied(
     clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator
-) -> Iterator[tuple[Samples, Recording, Change]]:
-    """Yield the samples of each copy, of which only the speed is changed yet, the original, and the change."""
+) -> Iterator[tuple[Samples, Samples, Recording, float]]:
+    """Yield the samples of each copy, those to be decoded, the original, and the speed of the copy."""
     for clip in clips:
         for _ in range(copies):
             speed = float(rng.uniform(*variety.speeds)) if rng.random() < variety.share else 1.0
-            pitch = float(rng.uniform(*variety.pitches)) if rng.random() < variety.share else 1.0
             loudness = np.float32(10 ** (rng.uniform(*variety.decibels) / 20))
-            played = clip.samples if speed == 1.0 else recordings.play(clip.samples, speed)
-            yield played * loudness, clip, Change(speed, pitch)
+            played = loudness * (clip.samples if speed == 1.0 else recordings.play(clip.samples, speed))
+            yield played, played if clip.monotone is None else loudness * clip.monotone, clip, speed

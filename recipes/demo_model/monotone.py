@@ -37,13 +37,12 @@ NOISE = MappingProxyType(
 class Analysed:
     """The pitch and the spectral envelope of a recording over time."""
 
-    def __init__(self, sound: Samples, line: phonemes.Labels, speed: float = 1.0) -> None:
+    def __init__(self, sound: Samples, line: phonemes.Labels) -> None:
         """Analyse a recording.
 
         Args:
             sound: to analyse.
             line: its timeline, from `phonemes.timeline`.
-            speed: at which it is played.
         """
         samples = sound.astype(np.float64)
         contour, times = _pitch(samples)
@@ -53,7 +52,7 @@ class Analysed:
             np.interp(times, times[contour > 0], contour[contour > 0]) if contour.any() else contour + LOWEST
         )
         self._envelope = _world().cheaptrick(samples, self._contour, times, SAMPLE_RATE)
-        units = np.minimum((times * speed * SAMPLE_RATE / UNIT).astype(int), len(line) - 1)
+        units = np.minimum((times * SAMPLE_RATE / UNIT).astype(int), len(line) - 1)
         self._noise = _noise(self._envelope.shape[1])[line[units]]
 
     def monotone(self, pitch: float) -> Samples:

@@ -18,12 +18,12 @@ class Recording:
     Attributes:
         samples: at 24 kHz.
         timeline: classes of phonemes over time, from `phonemes.timeline`; empty if not known.
-        pitch: median pitch of the speaker in Hz; 0 if not known.
+        monotone: the same in a monotone, if that is to be decoded.
     """
 
     samples: Samples
     timeline: phonemes.Labels = field(default_factory=lambda: np.zeros(0, np.int64))
-    pitch: float = 0.0
+    monotone: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,11 @@ class Variety:
     Attributes:
         share: of the stretches that are played slower or faster; with the pitch changed, each is a new voice.
         speeds: range of the playback speed.
-        pitches: range of the factor of the pitch; only for speech in a monotone.
         decibels: range of the gain.
     """
 
     share: float = 0.7
     speeds: tuple[float, float] = (0.85, 1.18)
-    pitches: tuple[float, float] = (0.9, 1.2)
     decibels: tuple[float, float] = (-9.0, 2.0)
 
 

@@ -1,6 +1,7 @@
 """Folders of spoken sentences: `index.jsonl` and one audio file per line of it.
 
-Each line has at least `file`, `text`, `speaker` and `seconds`; optionally, `phonemes` and their `durations`.
+Each line has at least `file`, `text`, `speaker` and `seconds`; optionally, `phonemes` and their `durations`, and
+`monotone`, another audio file.
 """
 
 import json
@@ -25,7 +26,11 @@ INDEX = "index.jsonl"
 
 @dataclass(frozen=True)
 class Sentence:
-    """A spoken sentence on disk; `phonemes` and `durations` are as in `Utterance`, or empty if not known."""
+    """A spoken sentence on disk.
+
+    `phonemes` and `durations` are as in `Utterance`, or empty if not known. `monotone` is the same in a monotone, if it
+    exists.
+    """
 
     path: Path
     text: str
@@ -33,6 +38,7 @@ class Sentence:
     seconds: float
     phonemes: str = ""
     durations: tuple[int, ...] = ()
+    monotone: Path | None = None
 
 
 def read_index(folder: Path) -> list[Sentence]:
@@ -60,10 +66,18 @@ def load(sentence: Sentence) -> NDArray[np.float32]:
     Raises:
         ValueError: the file has another sample rate.
     """
-    samples, rate = soundfile.read(sentence.path, dtype="float32")
-    if rate != SAMPLE_RATE:
-        raise ValueError(f"{sentence.path.name} is at {rate} Hz; {SAMPLE_RATE} Hz is needed")
-    return level(samples)
+    return _load(sentence.path)
+
+
+def load_monotone(sentence: Sentence) -> NDArray[np.float32]:
+    """Load the same in a monotone, as `load` does.
+
+    Raises:
+        ValueError: there is none, or the file has another sample rate.
+    """
+    if sentence.monotone is None:
+        raise ValueError("the speech has no monotone: make it with recipes.demo_model.flatten")
+    return _load(sentence.monotone)
 
 
 def level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,6 +93,13 @@ def by_speaker(sentences: Sequence[Sentence]) -> dict[str, list[int]]:
     return dict(groups)
 
 
+def _load(path: Path) -> NDArray[np.float32]:
+    samples, rate = soundfile.read(path, dtype="float32")
+    if rate != SAMPLE_RATE:
+        raise ValueError(f"{path.name} is at {rate} Hz; {SAMPLE_RATE} Hz is needed")
+    return level(samples)
+
+
 def _sentence(folder: Path, entry: dict[str, Any]) -> Sentence:
     return Sentence(
         folder / entry["file"],
@@ -87,4 +108,5 @@ def _sentence(folder: Path, entry: dict[str, Any]) -> Sentence:
         float(entry["seconds"]),
         entry.get("phonemes", "") if "durations" in entry else "",
         tuple(entry.get("durations", ())),
+        folder / entry["monotone"] if "monotone" in entry else None,
     )

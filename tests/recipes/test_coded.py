@@ -1,15 +1,16 @@
 """The decoder alone, on codes made once: they belong to the samples beside them, and nothing else learns."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from recipes.demo_model import coded, pairs, phonetic
+from recipes.demo_model import coded, pairs, phonemes, phonetic, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME, CodecSize
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
-from recipes.demo_model.monotone import Analysed
 from recipes.demo_model.quantiser import quantise
 from recipes.demo_model.recordings import NONE, Recording, Variety
 from recipes.demo_model.resize import new_codec
@@ -90,15 +91,22 @@ def test_what_was_encoded_is_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(first["frames"]) == 4 and all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_a_phonetic_codec_gets_the_samples_in_a_monotone_and_the_codes_of_the_original() -> None:
-    pytest.importorskip("pyworld")
+def test_a_phonetic_codec_gets_the_samples_of_the_monotone_and_the_codes_of_the_original(tmp_path: Path) -> None:
     codec = new_codec(0, CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64))
     pairs.install(codec)
-    time = np.arange(SAMPLES_PER_FRAME * 10, dtype=np.float32) / 24_000
-    sound = (0.2 * sum(np.sin(2 * np.pi * 110 * order * time) / order for order in range(1, 20))).astype(np.float32)
-    clip = Recording(sound, np.repeat([1, 2], 16), pitch=130.0)
-    rows = coded.encode(codec.eval(), [clip], 1, FRAMES, NONE, seed=0)
-    flat = Analysed(sound, clip.timeline).monotone(130.0)
-    wanted = torch.from_numpy((flat.clip(-1, 1) * 32767).round().astype(np.int16))
-    assert torch.equal(rows["samples"], wanted)
-    assert torch.equal(rows["codes"].long(), phonetic.encode(codec, sound, clip.timeline)[0])
+    time = np.arange(SAMPLES_PER_FRAME * 10, dtype=np.float32)
+    sound, flat = 0.7 * np.sin(time / 7), 0.7 * np.sin(time / 9)
+    soundfile.write(tmp_path / "a.flac", sound, 24_000)
+    soundfile.write(tmp_path / "flat.flac", flat, 24_000)
+    entry = {"file": "a.flac", "text": "a", "speaker": "one", "seconds": 0.8, "phonemes": "ab"}
+    entry |= {"durations": [8, 8, 8, 8]}
+    (tmp_path / "index.jsonl").write_text(json.dumps(entry))
+    options = (1, FRAMES, Variety(share=1.0, decibels=(0.0, 0.0)), 0)
+    with pytest.raises(ValueError, match="flatten"):
+        coded.encoded_once(tmp_path / "codes.pt", codec.eval(), [tmp_path], *options)
+    (tmp_path / "index.jsonl").write_text(json.dumps(entry | {"monotone": "flat.flac"}))
+    rows = coded.encoded_once(tmp_path / "codes.pt", codec.eval(), [tmp_path], *options)
+    [sentence] = speech.read_training([tmp_path])
+    assert np.abs(rows["samples"].numpy() / 32767 - speech.load_monotone(sentence)).max() < 1e-4
+    line = phonemes.timeline("ab", (8, 8, 8, 8))
+    assert torch.equal(rows["codes"].long(), phonetic.encode(codec, speech.load(sentence), line)[0])

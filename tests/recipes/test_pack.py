@@ -16,7 +16,9 @@ def _folder(path: Path, name: str, count: int) -> list[speech.Sentence]:
     for number in range(count):
         sound = 0.7 * np.sin(np.arange(12_000) * (0.02 + 0.01 * number))
         soundfile.write(path / f"{number}.flac", sound, 24_000)
-        known = {"phonemes": "ab", "durations": [5, 5, 5, 5]}
+        soundfile.write(path / f"{number}.flat.flac", sound / 2, 24_000)
+        known = {"monotone": f"{number}.flat.flac"} if name == "two" else {}
+        known |= {"phonemes": "ab", "durations": [5, 5, 5, 5]}
         entries.append({"file": f"{number}.flac", "text": name, "speaker": name, "seconds": 0.5} | known)
     (path / speech.INDEX).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return speech.read_training([path])
@@ -30,8 +32,11 @@ def test_each_folder_has_its_share_and_no_more_is_written_than_fits(tmp_path: Pa
     count = pack.pack(folders, tmp_path / "half", size / 2)
     carried = speech.read_training([tmp_path / "half"])
     files = list((tmp_path / "half").glob("*.opus"))
+    flat = [one for one in carried if one.monotone]
     assert sum(file.stat().st_size for file in files) <= size / 2
-    assert count == len(carried) == len(files) and 8 <= count < 24
-    assert sum(one.speaker == "one" for one in carried) == pytest.approx(count / 2, abs=3)
+    assert count == len(carried) == len(files) - len(flat) and 6 <= count < 24
+    assert {one.speaker for one in flat} == {"two"} and len(flat) == sum(one.speaker == "two" for one in carried)
+    assert 2 * len(flat) == pytest.approx(len(files) / 2, abs=3)
+    assert np.abs(speech.load_monotone(flat[0])).max() == pytest.approx(speech.PEAK, abs=1e-3)
     assert {(one.phonemes, one.durations) for one in carried} == {("ab", (5, 5, 5, 5))}
     assert np.abs(speech.load(carried[0])).max() == pytest.approx(speech.PEAK, abs=1e-3)

@@ -1,5 +1,6 @@
 """The signals inside a codec are those of its own encoding and decoding, and stand beside the phonemes to come."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,17 @@ import torch
 from recipes.demo_model import pairs, phonemes, signals, speech
 from recipes.demo_model.architecture import SAMPLE_RATE, CodecSize
 from recipes.demo_model.resize import new_codec
-from recipes.demo_model.signals import Change
 from recipes.demo_model.speech import Sentence
 
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
 SOUNDS, DURATIONS = "ab", (8, 16, 20, 4)
 
 
-def _sentence(folder: Path, durations: tuple[int, ...] = DURATIONS) -> Sentence:
-    sound = 0.3 * np.sin(np.arange(sum(DURATIONS) * 600, dtype=np.float32) / 7)
+def _sentence(folder: Path, speaker: str = "one", seconds: float = 1.2) -> Sentence:
+    sound = 0.3 * np.sin(np.arange(int(seconds * SAMPLE_RATE), dtype=np.float32) / 7)
     soundfile.write(folder / "a.flac", sound, SAMPLE_RATE)
-    return Sentence(folder / "a.flac", "Ab", "one", len(sound) / SAMPLE_RATE, SOUNDS, durations)
+    soundfile.write(folder / "flat.flac", sound[::-1], SAMPLE_RATE)
+    return Sentence(folder / "a.flac", "Ab", speaker, seconds, SOUNDS, DURATIONS, folder / "flat.flac")
 
 
 @torch.inference_mode()
@@ -34,23 +35,24 @@ def test_both_ends_are_those_of_the_codec(tmp_path: Path) -> None:
     torch.testing.assert_close(again, codec.decode(codec.encode(padded).audio_codes).audio_values)
 
 
-def test_each_change_is_an_utterance_with_its_phonemes(tmp_path: Path) -> None:
-    pytest.importorskip("pyworld")
-    sentence, unknown = _sentence(tmp_path), _sentence(tmp_path, ())
-    rows = signals.compute(new_codec(0, SIZE), [sentence, unknown], (Change(), Change(1.25), Change(1.25, 1.5)))
-    assert rows["frames"].tolist() == [15, 12, 12] and rows["speakers"].tolist() == [0, 1, 2]
-    assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 78
-    assert not torch.equal(rows["before"][30:54], rows["before"][54:])
+def test_each_sentence_has_its_phonemes_its_sound_and_its_monotone(tmp_path: Path) -> None:
+    codec, said = new_codec(0, SIZE), []
+    for number, (speaker, seconds) in enumerate((("one", 1.2), ("two", 0.96), ("one", 1.2))):
+        (tmp_path / str(number)).mkdir()
+        said.append(_sentence(tmp_path / str(number), speaker, seconds))
+    rows = signals.compute(codec, said)
+    assert rows["frames"].tolist() == [15, 12, 15] and rows["speakers"].tolist() == [0, 1, 0]
+    assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 84
     line = phonemes.timeline(SOUNDS, DURATIONS)
-    for codes, speed in zip(rows["codes"].split([15, 12, 12]), (1.0, 1.25, 1.25), strict=True):
-        labels = phonemes.labels(line, pairs.AHEAD * speed, speed, len(codes))
+    for codes, count in zip(rows["codes"].split([15, 12, 15]), (15, 12, 15), strict=True):
+        labels = phonemes.labels(line, pairs.AHEAD, 1.0, count)
         assert torch.equal(codes.long(), pairs.codes_of(torch.from_numpy(labels), 64))
+    middle, at = signals.encoded(codec, speech.load(said[1])), slice(30, 54)
+    torch.testing.assert_close(rows["before"][at], middle.half())
+    flat = signals.encoded(codec, speech.load_monotone(said[1]))
+    torch.testing.assert_close(rows["after"][at], signals.needed(codec, flat).half())
 
 
-def test_speech_without_durations_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="label"):
-        signals.compute(new_codec(0, SIZE), [_sentence(tmp_path, ())], (Change(),))
-
-
-def test_changes_are_read_from_the_command_line() -> None:
-    assert Change.parse("0.9") == Change(0.9) and Change.parse("1.1:1.6") == Change(1.1, 1.6)
+def test_speech_without_monotones_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="flatten"):
+        signals.compute(new_codec(0, SIZE), [replace(_sentence(tmp_path), monotone=None)])
