@@ -7,7 +7,7 @@ per codebook in the others. This is the prompt of `CsmProcessor`, with codes ins
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from recipes.demo_model.excerpts import excerpt
-from recipes.demo_model.tokens import Spoken
+from recipes.demo_model.tokens import ANYONE, Spoken
 
 NOTHING = -1
 ROLE = "0"
@@ -92,9 +92,11 @@ class Corpus:
         groups: dict[str, list[int]] = defaultdict(list)
         for index, one in enumerate(spoken):
             groups[one.speaker].append(index)
+        without_voice = groups.pop(ANYONE, [])
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
-        self.order = [index for members in self.groups.values() for index in members]
-        if not self.order:
+        self.speakers = list(self.groups)
+        self.order = [index for members in (*self.groups.values(), without_voice) for index in members]
+        if not self.groups:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
@@ -113,6 +115,8 @@ class Corpus:
     def example(self, target: int, progress: float, rng: np.random.Generator) -> Example:
         """Return a conversation that ends with sentence `target`."""
         said = self.spoken[target]
+        if said.speaker == ANYONE:
+            said = self._with_voice(said, rng)
         if rng.random() < self.diet.excerpts:
             said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
@@ -123,6 +127,13 @@ class Corpus:
         first, second = self.turn(as_reference([self.spoken[int(index)] for index in chosen])), self.turn(said)
         moved = np.where(second.places == NOTHING, NOTHING, second.places + len(first.rows))
         return Example(np.concatenate([first.rows, second.rows]), np.concatenate([first.places, moved]))
+
+    def _with_voice(self, said: Spoken, rng: np.random.Generator) -> Spoken:
+        """Return a text, which has only first codes, with the voice of any speaker."""
+        speaker = self.speakers[rng.integers(len(self.speakers))]
+        own = self.spoken[int(rng.choice(self.groups[speaker]))].codes[0, 1:]
+        codes = np.concatenate([said.codes, np.broadcast_to(own, (len(said.codes), len(own)))], 1)
+        return replace(said, speaker=speaker, codes=codes, heard=codes)
 
     def turn(self, said: Spoken) -> Example:
         """Return a turn: text, frames, and the all-zero frame that ends it."""
@@ -164,8 +175,15 @@ def _for_depth(codes: Rows, share: float, rng: np.random.Generator) -> NDArray[n
 
 
 def split(spoken: Sequence[Spoken], share: float = 0.05) -> tuple[list[Spoken], list[Spoken]]:
-    """Split into training and validation sentences by speaker, so that validation voices are new; deterministic."""
-    held = {one.speaker for one in spoken if zlib.crc32(one.speaker.encode()) % 1000 < share * 1000}
+    """Split into training and validation sentences by speaker, so that validation voices are new; deterministic.
+
+    Texts without a voice are for training.
+    """
+    held = {
+        one.speaker
+        for one in spoken
+        if one.speaker != ANYONE and zlib.crc32(one.speaker.encode()) % 1000 < share * 1000
+    }
     return [one for one in spoken if one.speaker not in held], [one for one in spoken if one.speaker in held]
 
 

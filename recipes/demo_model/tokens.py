@@ -24,6 +24,9 @@ from recipes.demo_model.training import choose_device, compute_exactly
 
 Codes = NDArray[np.int16]
 
+ANYONE = "anyone"
+"""Speaker of texts without a voice, which have only their first codes; see `timings`."""
+
 
 @dataclass(frozen=True)
 class Spoken:
@@ -31,7 +34,7 @@ class Spoken:
 
     Attributes:
         text: of the sentence.
-        speaker: name of the speaker.
+        speaker: name of the speaker, or `ANYONE`.
         codes: `[frames, codebooks]`: to be said.
         heard: `[frames, codebooks]`: what a reference has of it; see `phonetic.encode`.
         places: `[frames]`: index of the letter that is spoken in each frame.

@@ -43,7 +43,9 @@ def test_each_change_is_a_speaker_with_its_phonemes_and_its_monotone(tmp_path: P
     for one, pitch in zip(said, (100, 125, 200, 200, 250, 400), strict=True):
         sound, monotone = speech.load(one), speech.load_monotone(one)
         assert len(sound) == len(monotone) == pytest.approx(one.seconds * SAMPLE_RATE, abs=200)
-        assert pitch_of(sound) == pytest.approx(pitch, rel=0.05) and pitch_of(monotone) == pytest.approx(pitch, rel=0.02)
+        assert pitch_of(sound) == pytest.approx(pitch, rel=0.05) and pitch_of(monotone) == pytest.approx(
+            pitch, rel=0.02
+        )
         assert len(phonemes.timeline(one.phonemes, one.durations)) == pytest.approx(len(sound) / 600, abs=1)
         assert np.abs(sound).max() == pytest.approx(speech.PEAK, abs=1e-3)
 

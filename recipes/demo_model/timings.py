@@ -1,0 +1,73 @@
+"""Stage c, addition: first codes of texts that nobody has spoken, a hundred times as fast as speech.
+
+    python -m recipes.demo_model.timings --codec work/spoken/weights --out work/tokens/timed.npz --hours 10
+
+A phonetic codec's first codes follow from the phonemes and their durations, which flite tells. The other codes are a
+voice, which stage d takes from any speaker of the other files. So a model can learn from many more texts.
+"""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recipes.demo_model import data, flite, pairs, phonemes, texts
+from recipes.demo_model.alignment import places, timed
+from recipes.demo_model.architecture import FRAME_RATE, SAMPLES_PER_FRAME
+from recipes.demo_model.export import load_codec
+from recipes.demo_model.kokoro import UNIT
+from recipes.demo_model.speech import Sentence
+from recipes.demo_model.tokens import ANYONE, Spoken, write
+
+VOICE = "kal"
+"""The voice of flite that is synthesised fastest."""
+
+PACES = (0.8, 1.15)
+
+
+def time(text: str, pace: float, codes: int) -> Spoken | None:
+    """Return a text with its first codes only; None if the phonemes of its words cannot be told apart.
+
+    Args:
+        text: to be spoken.
+        pace: relative to the normal one.
+        codes: number of codes in the codec's first codebook.
+    """
+    _, _, phones = flite.speak(VOICE, text, pace)
+    symbols, durations = flite.timed(text, phones, [flite.sounds_of(word) for word in text.split(" ")])
+    sentence = Sentence(Path(), text, ANYONE, 0.0, symbols, tuple(durations))
+    if not durations or not timed(sentence):
+        return None
+    frames = -(-sum(durations) * UNIT // SAMPLES_PER_FRAME)
+    labels = phonemes.labels(phonemes.timeline(symbols, durations), pairs.AHEAD, 1.0, frames)
+    first = pairs.codes_of(torch.from_numpy(labels), codes).numpy().astype(np.int16)[:, None]
+    silence = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
+    return Spoken(text, ANYONE, first, first, places(sentence, silence), exact=True)
+
+
+def main() -> None:
+    """Compute the codes."""
+    parser = data.arguments(__doc__, hours=10.0, seed=1, kind="all")
+    parser.add_argument("--codec", type=Path, required=True, help="a phonetic codec, or a CSM that contains one")
+    given = parser.parse_args()
+    codec = load_codec(given.codec)
+    if not pairs.installed(codec):
+        parser.error("the first codes of this codec are not phonemes: see recipes.demo_model.distil")
+    found = texts.sentences(given.texts, given.share, given.max_words, given.common)
+    done, spoken, rng = 0.0, [], random.Random(given.seed)
+    for text in rng.sample(found, len(found)):
+        if done >= given.hours * 3600:
+            break
+        said = time(text, rng.uniform(*PACES), codec.config.codebook_size)
+        if said:
+            spoken.append(said)
+            done += len(said.codes) / FRAME_RATE
+            if len(spoken) % 500 == 0:
+                print(f"{len(spoken)}: {done / 3600:.2f} of {given.hours:.2f} h", flush=True)
+    write(given.out, spoken)
+    print(f"{given.out.name}: {len(spoken)} texts, {done / 3600:.1f} h")
+
+
+if __name__ == "__main__":
+    main()
