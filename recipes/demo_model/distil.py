@@ -39,6 +39,13 @@ from recipes.demo_model.training import (
 
 COMMITMENT = 0.25
 
+CODING = (
+    "encoder",
+    "quantizer.semantic_residual_vector_quantizer.input_proj",
+    "quantizer.acoustic_residual_vector_quantizer.input_proj",
+)
+"""Beginnings of the names of the weights that decide on the codes."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -200,10 +207,11 @@ class Distiller:
         return latents
 
     def saved(self) -> MimiModel:
-        """Return the averaged codec, with the codebooks of the last step."""
+        """Return the averaged codec; what decides on the codes is that of the last step, so that they are final."""
         kept: MimiModel = self.average.module
-        for ours, theirs in zip(kept.buffers(), self.codec.buffers(), strict=True):
-            ours.copy_(theirs)
+        weights = self.codec.state_dict()
+        coding = {name: weights[name] for name in weights if name.startswith(CODING) or "codebook" in name}
+        kept.load_state_dict(coding, strict=False)
         return kept.eval()
 
 

@@ -7,6 +7,7 @@ import torch
 from recipes.demo_model import pairs
 from recipes.demo_model.architecture import CodecSize
 from recipes.demo_model.distil import Distiller, Plan, Signals
+from recipes.demo_model.export import load_codec, save_codec
 from recipes.demo_model.resize import deepened, new_codec
 
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
@@ -96,8 +97,10 @@ def test_when_the_codes_are_final_only_the_decoder_learns(tmp_path: Path) -> Non
     signals = _signals(tmp_path)
     early = [distiller.step(step, signals)["apart"].item() for step in range(10)]
     sound = torch.randn(2, 1, 1920 * 6, generator=torch.Generator().manual_seed(0))
-    frozen = codec.eval().encode(sound).audio_codes
+    save_codec(distiller.saved(), tmp_path / "weights")
+    frozen = load_codec(tmp_path / "weights").encode(sound).audio_codes
     losses = [distiller.step(step, signals) for step in range(10, 80)]
     assert all(set(one) == {"apart"} for one in losses)
     assert sum(one["apart"].item() for one in losses[-5:]) / 5 < 0.8 * early[-1]
-    assert torch.equal(codec.eval().encode(sound).audio_codes, frozen)
+    save_codec(distiller.saved(), tmp_path / "weights")
+    assert torch.equal(load_codec(tmp_path / "weights").encode(sound).audio_codes, frozen)
