@@ -1,7 +1,6 @@
 """Recordings that are encoded once because their codes are final, which halves the time to train the decoder."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,11 @@ import torch
 from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, phonetic, recordings, speech
+from recipes.demo_model import pairs, phonemes, phonetic, recordings, speech
 from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.recordings import Recording, Samples, Variety
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
+from recipes.demo_model.speech import Sentence
 
 
 class CodedSounds:
@@ -50,9 +50,6 @@ def encode(
 ) -> dict[str, Tensor]:
     """Return the arguments of `CodedSounds`: several copies of each clip, each with its own speed and loudness.
 
-    If the codec's first codes are phonemes, the samples are in a monotone, as the codes leave the pitch open, and the
-    speed is not changed.
-
     Args:
         codec: whose codes are final.
         clips: to encode.
@@ -62,18 +59,38 @@ def encode(
         seed: of the random draws.
     """
     samples, codes = [], []
-    for played, wanted, clip, speed in _varied(clips, copies, variety, np.random.default_rng(seed)):
-        frames = max(shortest, -(-len(played) // SAMPLES_PER_FRAME))
-        padded, target = (np.pad(one, (0, frames * SAMPLES_PER_FRAME - len(one))) for one in (played, wanted))
-        samples.append((target.clip(-1, 1) * FULL_SCALE).round().astype(np.int16))
-        codes.append(phonetic.encode(codec, padded, clip.timeline, speed)[0].to("cpu", torch.int16))
-        if len(codes) % 500 == 0:
-            print(f"{len(codes)} encoded", flush=True)
-    return {
-        "samples": torch.from_numpy(np.concatenate(samples)),
-        "codes": torch.cat(codes),
-        "frames": torch.tensor([len(one) for one in codes]),
-    }
+    for played in _varied(clips, copies, variety, np.random.default_rng(seed)):
+        samples.append(_padded(played, shortest))
+        codes.append(codec.encode(torch.from_numpy(samples[-1])[None, None].to(codec.device)).audio_codes[0].T)
+        _report(codes)
+    return _rows(samples, codes)
+
+
+@torch.inference_mode()
+def encode_phonetically(codec: MimiModel, sentences: Sequence[Sentence], shortest: int) -> dict[str, Tensor]:
+    """Return the arguments of `CodedSounds` for a phonetic codec: sentences in a monotone, with their voice.
+
+    Args:
+        codec: whose codes are final.
+        sentences: to encode, each with its monotone.
+        shortest: as in `encode`.
+
+    Raises:
+        ValueError: a sentence has no monotone.
+    """
+    samples, first, voices = [], [], []
+    for sentence in sentences:
+        samples.append(_padded(speech.load_monotone(sentence), shortest))
+        natural = torch.from_numpy(_padded(speech.load(sentence), shortest))[None, None].to(codec.device)
+        voices.append(phonetic.mean_voice(codec, codec.encoder(natural).latents))
+        line, frames = phonemes.timeline(sentence.phonemes, sentence.durations), len(samples[-1]) // SAMPLES_PER_FRAME
+        labels = torch.from_numpy(phonemes.labels(line, pairs.AHEAD, 1.0, frames))
+        first.append(pairs.codes_of(labels, codec.config.codebook_size)[:, None])
+        _report(first)
+    pitches = torch.tensor([sentence.pitch for sentence in sentences], device=codec.device)
+    others = phonetic.voice_codes(codec, phonetic.of_pitch(codec, torch.cat(voices), pitches)).cpu()
+    codes = [torch.cat([one, voice.expand(len(one), -1)], 1) for one, voice in zip(first, others, strict=True)]
+    return _rows(samples, codes)
 
 
 def encoded_once(
@@ -82,25 +99,42 @@ def encoded_once(
     """Return the result of `encode` for all sentences of the folders; store it in `path`, or read it from there."""
     if not path.exists():
         sentences = speech.read_training(folders)
-        clips = map(recordings.load, sentences)
         if pairs.installed(codec):
-            variety = replace(variety, share=0.0)
-            clips = (replace(recordings.load(one), monotone=speech.load_monotone(one)) for one in sentences)
+            made = encode_phonetically(codec, sentences, shortest)
+        else:
+            made = encode(codec, map(recordings.load, sentences), copies, shortest, variety, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        torch.save(encode(codec, clips, copies, shortest, variety, seed), partial)
+        torch.save(made, partial)
         partial.replace(path)
     rows: dict[str, Tensor] = torch.load(path, weights_only=True)
     return rows
 
 
-def _varied(
-    clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator
-) -> Iterator[tuple[Samples, Samples, Recording, float]]:
-    """Yield the samples of each copy, those to be decoded, the original, and the speed of the copy."""
+def _varied(clips: Iterable[Recording], copies: int, variety: Variety, rng: np.random.Generator) -> Iterator[Samples]:
     for clip in clips:
         for _ in range(copies):
             speed = float(rng.uniform(*variety.speeds)) if rng.random() < variety.share else 1.0
             loudness = np.float32(10 ** (rng.uniform(*variety.decibels) / 20))
-            played = loudness * (clip.samples if speed == 1.0 else recordings.play(clip.samples, speed))
-            yield played, played if clip.monotone is None else loudness * clip.monotone, clip, speed
+            yield loudness * (clip.samples if speed == 1.0 else recordings.play(clip.samples, speed))
+
+
+def _padded(sound: Samples, shortest: int) -> Samples:
+    """Return the samples with silence at the end, so that they fill at least `shortest` whole frames."""
+    frames = max(shortest, -(-len(sound) // SAMPLES_PER_FRAME))
+    return np.pad(sound, (0, frames * SAMPLES_PER_FRAME - len(sound)))
+
+
+def _rows(samples: Sequence[Samples], codes: Sequence[Tensor]) -> dict[str, Tensor]:
+    whole = (np.concatenate(samples).clip(-1, 1) * FULL_SCALE).round().astype(np.int16)
+    frames = torch.tensor([len(one) for one in codes])
+    return {
+        "samples": torch.from_numpy(whole),
+        "codes": torch.cat(list(codes)).to("cpu", torch.int16),
+        "frames": frames,
+    }
+
+
+def _report(codes: Sequence[Tensor]) -> None:
+    if len(codes) % 500 == 0:
+        print(f"{len(codes)} encoded", flush=True)

@@ -102,12 +102,13 @@ class Signals:
         codes: `[frames]`: first codes, from `pairs.codes_of`.
         frames: `[utterances]`: number of frames of each.
         speakers: `[utterances]`: number of the speaker of each.
+        pitches: `[utterances]`: pitch of each monotone in Hz.
     """
 
     def __init__(self, paths: list[Path]) -> None:
         parts = [torch.load(path, weights_only=True, mmap=True) for path in paths]
-        self.before, self.after, self.codes, self.frames = (
-            torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames")
+        self.before, self.after, self.codes, self.frames, self.pitches = (
+            torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames", "pitches")
         )
         counts = torch.tensor([0, *(int(part["speakers"].max()) + 1 for part in parts)]).cumsum(0)
         self.speakers = torch.cat([part["speakers"] + first for part, first in zip(parts, counts, strict=False)])
@@ -192,13 +193,14 @@ class Distiller:
         if self._voices is None:
             self._voices = self._all_voices(signals)
         codes = signals.codes[places.frames].to(self.device).long()
-        return phonetic.say(self.codec, codes, self._voices[places.voices], disturb=True)
+        return phonetic.say(self.codec, codes, self._voices[places.voices], disturb=False)
 
     @torch.no_grad()
     def _all_voices(self, signals: Signals) -> Tensor:
-        """Return `[utterances, 1, code width]`: the voice of each."""
+        """Return `[utterances, 1, code width]`: the voice of each, of its pitch."""
         latents = (self._encode(one[None].to(self.device).float()) for one in signals.utterances())
-        return torch.cat([phonetic.mean_voice(self.codec, one) for one in latents])
+        means = torch.cat([phonetic.mean_voice(self.codec, one) for one in latents])
+        return phonetic.of_pitch(self.codec, means, signals.pitches.to(self.device))
 
     def _encode(self, before: Tensor) -> Tensor:
         with mixed_precision(self.device, self.plan.bfloat16):

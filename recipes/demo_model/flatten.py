@@ -21,7 +21,7 @@ from recipes.demo_model import phonemes, speech
 from recipes.demo_model.architecture import SAMPLE_RATE
 from recipes.demo_model.data import SUBTYPES
 from recipes.demo_model.kokoro import UNIT
-from recipes.demo_model.monotone import Analysed, pitch_of
+from recipes.demo_model.monotone import Analysed, pitch_of, possible
 from recipes.demo_model.recordings import at_speed
 from recipes.demo_model.speech import INDEX, Sentence
 
@@ -87,10 +87,12 @@ def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dic
     analysed = Analysed(sound, phonemes.timeline(sentence.phonemes, durations))
     natural = sound if change.pitch == 1 else analysed.raised(change.pitch)
     _write(path.with_suffix(".flac"), natural)
-    _write(path.with_suffix(".monotone.flac"), analysed.monotone(pitch * change.speed * change.pitch))
+    constant = possible(pitch * change.speed * change.pitch)
+    _write(path.with_suffix(".monotone.flac"), analysed.monotone(constant))
     return {
         "file": f"{path.name}.flac",
         "monotone": f"{path.name}.monotone.flac",
+        "pitch": constant,
         "text": sentence.text,
         "phonemes": sentence.phonemes,
         "durations": durations,

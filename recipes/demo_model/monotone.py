@@ -56,8 +56,8 @@ class Analysed:
         self._noise = _noise(self._envelope.shape[1])[line[units]]
 
     def monotone(self, pitch: float) -> Samples:
-        """Return the recording at a constant pitch: the multiple of `STEP` that is nearest to `pitch`, in Hz."""
-        return self._synthesised(np.full_like(self._contour, max(LOWEST, STEP * round(pitch / STEP))))
+        """Return the recording at a constant pitch in Hz, from `possible`."""
+        return self._synthesised(np.full_like(self._contour, pitch))
 
     def raised(self, factor: float) -> Samples:
         """Return the recording with its pitch multiplied by `factor`, and its formants as they are."""
@@ -75,6 +75,11 @@ def _noise(bins: int) -> NDArray[np.float64]:
     frequencies = np.linspace(0, SAMPLE_RATE / 2, bins)
     curves = {kind: np.interp(frequencies, *zip(*points, strict=True)) for kind, points in NOISE.items()}
     return np.stack([curves[kind] for kind in ("unvoiced", *kinds)]).clip(1e-3, 1 - 1e-9)
+
+
+def possible(pitch: float) -> float:
+    """Return the pitch of a monotone that is nearest to `pitch`, in Hz."""
+    return max(LOWEST, STEP * round(pitch / STEP))
 
 
 def pitch_of(sound: Samples) -> float:

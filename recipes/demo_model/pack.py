@@ -43,6 +43,7 @@ def pack(folders: Sequence[Sequence[Sentence]], out: Path, size: float, seed: in
             entries.append(
                 {name: path.name for name, path in paths.items()}
                 | {
+                    "pitch": sentence.pitch,
                     "text": sentence.text,
                     "phonemes": sentence.phonemes,
                     "durations": sentence.durations,

@@ -116,14 +116,38 @@ def _voice(codec: MimiModel, mean: Tensor, disturb: bool) -> tuple[Tensor, Tenso
     return stack.output_proj(straight_through.transpose(1, 2)), commitment / len(stack.layers)
 
 
-def voice_codes(codec: MimiModel, latents: Tensor) -> Tensor:
-    """Return the acoustic codes `[codebooks - 1]` of the mean latent of an utterance."""
+def of_pitch(codec: MimiModel, voices: Tensor, pitches: Tensor) -> Tensor:
+    """Return the voices, each moved to the nearest first code of those that have its pitch.
+
+    A code stands for several voices, and the decoder can give it only one pitch: the median of their pitches. Where the
+    decoder is to learn another one, it would learn an average of both, which is a whisper.
+
+    Args:
+        codec: whose codes are final.
+        voices: `[utterances, 1, code width]`, from `mean_voice`.
+        pitches: `[utterances]`: of their monotones, in Hz.
+    """
+    codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
+    codes = codebook.embed_sum / codebook.cluster_usage.clamp(min=codebook.epsilon)[:, None]
+    distances = torch.cdist(voices[:, 0], codes)
+    nearest = distances.argmin(1)
+    pitch_of = torch.full((len(codes),), torch.nan, device=codes.device)
+    for code in nearest.unique():
+        pitch_of[code] = pitches[nearest == code].median()
+    fits = pitch_of == pitches[:, None]
+    fits |= ~fits.any(1, keepdim=True)  # a pitch that no code has
+    chosen = distances.masked_fill(~fits, torch.inf).argmin(1)
+    return voices + (codes[chosen] - codes[nearest])[:, None]
+
+
+def voice_codes(codec: MimiModel, voices: Tensor) -> Tensor:
+    """Return the acoustic codes, `[utterances, codebooks - 1]`, of voices from `mean_voice`."""
     stack = codec.quantizer.acoustic_residual_vector_quantizer
-    residual, codes = mean_voice(codec, latents)[:, 0], []
+    residual, codes = voices[:, 0], []
     for layer in stack.layers:
         codes.append(layer.codebook.quantize(residual))
         residual = residual - layer.codebook.decode(codes[-1])
-    return torch.cat(codes)
+    return torch.stack(codes, 1)
 
 
 @torch.inference_mode()
@@ -149,7 +173,7 @@ def encode(codec: MimiModel, sound: Samples, line: phonemes.Labels, speed: float
     if len(line):
         labels = torch.from_numpy(phonemes.labels(line, pairs.AHEAD * speed, speed, len(heard)))
         first = pairs.codes_of(labels, codec.config.codebook_size)[:, None].to(heard)
-    return torch.cat([first, voice_codes(codec, latents).expand(len(heard), -1)], 1), heard
+    return torch.cat([first, voice_codes(codec, mean_voice(codec, latents)).expand(len(heard), -1)], 1), heard
 
 
 def _some(count: int, share: float, codec: MimiModel) -> Tensor:

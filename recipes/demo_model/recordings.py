@@ -18,12 +18,10 @@ class Recording:
     Attributes:
         samples: at 24 kHz.
         timeline: classes of phonemes over time, from `phonemes.timeline`; empty if not known.
-        monotone: the same in a monotone, if that is to be decoded.
     """
 
     samples: Samples
     timeline: phonemes.Labels = field(default_factory=lambda: np.zeros(0, np.int64))
-    monotone: Samples | None = None
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,14 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str,
     before, after, codes = (torch.cat(columns) for columns in zip(*parts, strict=True))
     frames = torch.tensor([len(codes) for _, _, codes in parts])
     numbers = {name: number for number, name in enumerate(speech.by_speaker(sentences))}
-    speakers = torch.tensor([numbers[sentence.speaker] for sentence in sentences])
-    return {"before": before, "after": after, "codes": codes, "frames": frames, "speakers": speakers}
+    return {
+        "before": before,
+        "after": after,
+        "codes": codes,
+        "frames": frames,
+        "speakers": torch.tensor([numbers[sentence.speaker] for sentence in sentences]),
+        "pitches": torch.tensor([sentence.pitch for sentence in sentences]),
+    }
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Folders of spoken sentences: `index.jsonl` and one audio file per line of it.
 
 Each line has at least `file`, `text`, `speaker` and `seconds`; optionally, `phonemes` and their `durations`, and
-`monotone`, another audio file.
+`monotone`, another audio file, with its `pitch` in Hz.
 """
 
 import json
@@ -28,8 +28,8 @@ INDEX = "index.jsonl"
 class Sentence:
     """A spoken sentence on disk.
 
-    `phonemes` and `durations` are as in `Utterance`, or empty if not known. `monotone` is the same in a monotone, if it
-    exists.
+    `phonemes` and `durations` are as in `Utterance`, or empty if not known. `monotone` is the same in a monotone of
+    `pitch` Hz, if it exists.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class Sentence:
     phonemes: str = ""
     durations: tuple[int, ...] = ()
     monotone: Path | None = None
+    pitch: float = 0.0
 
 
 def read_index(folder: Path) -> list[Sentence]:
@@ -109,4 +110,5 @@ def _sentence(folder: Path, entry: dict[str, Any]) -> Sentence:
         entry.get("phonemes", "") if "durations" in entry else "",
         tuple(entry.get("durations", ())),
         folder / entry["monotone"] if "monotone" in entry else None,
+        float(entry.get("pitch", 0)),
     )

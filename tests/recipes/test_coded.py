@@ -101,10 +101,10 @@ def test_a_phonetic_codec_gets_the_samples_of_the_monotone_and_the_codes_of_the_
     entry = {"file": "a.flac", "text": "a", "speaker": "one", "seconds": 0.8, "phonemes": "ab"}
     entry |= {"durations": [8, 8, 8, 8]}
     (tmp_path / "index.jsonl").write_text(json.dumps(entry))
-    options = (1, FRAMES, Variety(share=1.0, decibels=(0.0, 0.0)), 0)
+    options = (1, FRAMES, Variety(share=1.0), 0)
     with pytest.raises(ValueError, match="flatten"):
         coded.encoded_once(tmp_path / "codes.pt", codec.eval(), [tmp_path], *options)
-    (tmp_path / "index.jsonl").write_text(json.dumps(entry | {"monotone": "flat.flac"}))
+    (tmp_path / "index.jsonl").write_text(json.dumps(entry | {"monotone": "flat.flac", "pitch": 125.0}))
     rows = coded.encoded_once(tmp_path / "codes.pt", codec.eval(), [tmp_path], *options)
     [sentence] = speech.read_training([tmp_path])
     assert np.abs(rows["samples"].numpy() / 32767 - speech.load_monotone(sentence)).max() < 1e-4

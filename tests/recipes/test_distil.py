@@ -21,7 +21,8 @@ def _signals(folder: Path) -> Signals:
     after = torch.randn(64, 16)[codes.long().repeat_interleave(2)]
     before, speakers = torch.randn(66, 16).half(), torch.tensor([0, 0])
     torch.save(
-        {"before": before, "after": after.half(), "codes": codes, "frames": frames, "speakers": speakers},
+        {"before": before, "after": after.half(), "codes": codes, "frames": frames, "speakers": speakers}
+        | {"pitches": torch.tensor([100.0, 150.0])},
         folder / "a.pt",
     )
     return Signals([folder / "a.pt"])
@@ -78,7 +79,7 @@ def test_the_voice_comes_from_any_utterance_by_the_same_speaker(tmp_path: Path) 
     before = torch.arange(24).repeat_interleave(16).view(24, 16).half()
     rows = {"before": before, "after": before, "codes": torch.ones(12, dtype=torch.int16), "frames": frames}
     for name in ("a", "b"):
-        torch.save(rows | {"speakers": speakers}, tmp_path / name)
+        torch.save(rows | {"speakers": speakers, "pitches": torch.full((3,), 100.0)}, tmp_path / name)
     signals = Signals([tmp_path / "a", tmp_path / "b"])
     assert signals.speakers.tolist() == [0, 1, 0, 2, 3, 2]
     torch.manual_seed(0)

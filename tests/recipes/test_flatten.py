@@ -47,6 +47,7 @@ def test_each_change_is_a_speaker_with_its_phonemes_and_its_monotone(tmp_path: P
             pitch, rel=0.02
         )
         assert len(phonemes.timeline(one.phonemes, one.durations)) == pytest.approx(len(sound) / 600, abs=1)
+        assert one.pitch == pitch
         assert np.abs(sound).max() == pytest.approx(speech.PEAK, abs=1e-3)
 
 

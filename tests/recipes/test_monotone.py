@@ -11,7 +11,7 @@ from recipes.demo_model.kokoro import UNIT
 
 pytest.importorskip("pyworld")
 
-from recipes.demo_model.monotone import STEP, Analysed, pitch_of
+from recipes.demo_model.monotone import STEP, Analysed, pitch_of, possible
 
 UNITS = 2 * SAMPLE_RATE // UNIT
 VOICED = np.full(UNITS, phonemes.SOUNDS.index("m") + 1)
@@ -37,12 +37,16 @@ def test_the_pitch_is_measured() -> None:
 
 
 def test_each_frame_repeats_the_one_before() -> None:
-    flat = Analysed(_gliding(110, 160), VOICED).monotone(pitch=120)
+    flat = Analysed(_gliding(110, 160), VOICED).monotone(possible(120))
     assert flat.dtype == np.float32 and len(flat) == 2 * SAMPLE_RATE
     assert pitch_of(flat) == pytest.approx(5 * STEP, rel=0.02)
     frames = flat[4 * SAMPLES_PER_FRAME : 20 * SAMPLES_PER_FRAME].reshape(16, SAMPLES_PER_FRAME)
     alike = [np.corrcoef(one, other)[0, 1] for one, other in itertools.pairwise(frames)]
     assert min(alike) > 0.9
+
+
+def test_possible_pitches_are_steps_and_not_too_low() -> None:
+    assert possible(112) == 4 * STEP and possible(113) == 5 * STEP and possible(20) == 3 * STEP
 
 
 def test_the_pitch_is_raised_and_still_glides() -> None:

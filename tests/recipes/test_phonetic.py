@@ -79,3 +79,21 @@ def test_a_codec_without_phonemes_is_told_what_it_hears() -> None:
     sound = np.random.default_rng(0).standard_normal(1920 * 5).astype(np.float32)
     say, heard = phonetic.encode(new_codec(0, SIZE), sound, np.repeat([1, 2], 7))
     assert say is heard
+
+
+def test_a_voice_moves_to_the_nearest_code_that_has_its_pitch() -> None:
+    codec = _codec()
+    codes = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook.embed_sum
+    voices = codes[[3, 3, 3, 8, 8, 8]][:, None] + 0.01
+    # The median pitch of code 3 is 100 Hz, that of code 8 is 150 Hz: the last of each has that of the other.
+    pitches = torch.tensor([100.0, 100.0, 150.0, 150.0, 150.0, 100.0])
+    moved = phonetic.of_pitch(codec, voices, pitches)
+    assert phonetic.voice_codes(codec, moved)[:, 0].tolist() == [3, 3, 8, 8, 8, 3]
+    torch.testing.assert_close(moved[[0, 1, 3, 4]], voices[[0, 1, 3, 4]])
+
+
+def test_a_pitch_that_no_code_has_leaves_the_voice_as_it_is() -> None:
+    codec = _codec()
+    voices = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook.embed_sum[[3, 3, 3]][:, None]
+    moved = phonetic.of_pitch(codec, voices, torch.tensor([100.0, 100.0, 300.0]))
+    torch.testing.assert_close(moved, voices)

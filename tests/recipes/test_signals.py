@@ -21,7 +21,7 @@ def _sentence(folder: Path, speaker: str = "one", seconds: float = 1.2) -> Sente
     sound = 0.3 * np.sin(np.arange(int(seconds * SAMPLE_RATE), dtype=np.float32) / 7)
     soundfile.write(folder / "a.flac", sound, SAMPLE_RATE)
     soundfile.write(folder / "flat.flac", sound[::-1], SAMPLE_RATE)
-    return Sentence(folder / "a.flac", "Ab", speaker, seconds, SOUNDS, DURATIONS, folder / "flat.flac")
+    return Sentence(folder / "a.flac", "Ab", speaker, seconds, SOUNDS, DURATIONS, folder / "flat.flac", 125.0)
 
 
 @torch.inference_mode()
@@ -42,6 +42,7 @@ def test_each_sentence_has_its_phonemes_its_sound_and_its_monotone(tmp_path: Pat
         said.append(_sentence(tmp_path / str(number), speaker, seconds))
     rows = signals.compute(codec, said)
     assert rows["frames"].tolist() == [15, 12, 15] and rows["speakers"].tolist() == [0, 1, 0]
+    assert rows["pitches"].tolist() == [125, 125, 125]
     assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 84
     line = phonemes.timeline(SOUNDS, DURATIONS)
     for codes, count in zip(rows["codes"].split([15, 12, 15]), (15, 12, 15), strict=True):
