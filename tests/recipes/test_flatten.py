@@ -8,12 +8,9 @@ import soundfile
 
 from recipes.demo_model import phonemes, speech
 from recipes.demo_model.architecture import SAMPLE_RATE
-from recipes.demo_model.speech import Sentence
-
-pytest.importorskip("pyworld")
-
 from recipes.demo_model.flatten import Change, flatten
 from recipes.demo_model.monotone import pitch_of
+from recipes.demo_model.speech import Sentence
 
 DURATIONS = (8, 16, 20, 4)
 CHANGES = (Change(), Change(1.25), Change(1.25, 1.6))

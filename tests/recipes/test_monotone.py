@@ -8,9 +8,6 @@ import pytest
 from recipes.demo_model import phonemes
 from recipes.demo_model.architecture import SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
-
-pytest.importorskip("pyworld")
-
 from recipes.demo_model.monotone import STEP, Analysed, pitch_of, possible
 
 UNITS = 2 * SAMPLE_RATE // UNIT
