@@ -118,7 +118,7 @@ def _parse() -> argparse.Namespace:
         "--decoder-alone",
         type=int,
         metavar="COPIES",
-        help="from the start, on codes that are made once of so many copies",
+        help="from the start, on codes that are made once of so many copies; of one each if the codec is phonetic",
     )
     parser.add_argument("--unvaried", action="store_true", help="take clips as they are, without making new voices")
     return parser.parse_args()

@@ -18,7 +18,9 @@ from recipes.demo_model.speech import Sentence
 class CodedSounds:
     """Recordings and their codes, each concatenated, in the memory of one device."""
 
-    def __init__(self, samples: Tensor, codes: Tensor, frames: Tensor, device: torch.device) -> None:
+    def __init__(
+        self, samples: Tensor, codes: Tensor, frames: Tensor, device: torch.device, labels: Tensor | None = None
+    ) -> None:
         """Copy the tensors to the device.
 
         Args:
@@ -26,9 +28,11 @@ class CodedSounds:
             codes: `[all frames, codebooks]`, 16-bit.
             frames: `[recordings]`: number of frames of each.
             device: to copy to.
+            labels: `[all frames, LABELS_PER_FRAME]`, 16-bit, if the phonemes are known.
         """
         self.device = device
         self._samples, self._codes = samples.to(device), codes.to(device)
+        self._labels = None if labels is None else labels.to(device)
         self._frames, self._first = frames.to(device), (frames.cumsum(0) - frames).to(device)
 
     def draw(self, count: int, frames: int, variety: Variety) -> Stretches:
@@ -39,9 +43,11 @@ class CodedSounds:
         which = torch.randint(len(self._frames), (count, 1), device=self.device)
         room = self._frames[which] - frames + 1
         start = self._first[which] + (torch.rand(count, 1, device=self.device) * room).long()
-        codes = self._codes[start + torch.arange(frames, device=self.device)].transpose(1, 2).long()
+        place = start + torch.arange(frames, device=self.device)
+        codes = self._codes[place].transpose(1, 2).long()
+        labels = None if self._labels is None else self._labels[place].long()
         places = start * SAMPLES_PER_FRAME + torch.arange(frames * SAMPLES_PER_FRAME, device=self.device)
-        return Stretches(self._samples[places] / FULL_SCALE, codes=codes)
+        return Stretches(self._samples[places] / FULL_SCALE, labels, codes)
 
 
 @torch.inference_mode()
@@ -78,19 +84,20 @@ def encode_phonetically(codec: MimiModel, sentences: Sequence[Sentence], shortes
     Raises:
         ValueError: a sentence has no monotone.
     """
-    samples, first, voices = [], [], []
+    samples, first, voices, labels = [], [], [], []
     for sentence in sentences:
         samples.append(_padded(speech.load_monotone(sentence), shortest))
         natural = torch.from_numpy(_padded(speech.load(sentence), shortest))[None, None].to(codec.device)
         voices.append(phonetic.mean_voice(codec, codec.encoder(natural).latents))
         line, frames = phonemes.timeline(sentence.phonemes, sentence.durations), len(samples[-1]) // SAMPLES_PER_FRAME
-        labels = torch.from_numpy(phonemes.labels(line, pairs.AHEAD, 1.0, frames))
-        first.append(pairs.codes_of(labels, codec.config.codebook_size)[:, None])
+        ahead = torch.from_numpy(phonemes.labels(line, pairs.AHEAD, 1.0, frames))
+        first.append(pairs.codes_of(ahead, codec.config.codebook_size)[:, None])
+        labels.append(torch.from_numpy(phonemes.labels(line, 0, 1.0, frames)).short())
         _report(first)
     pitches = torch.tensor([sentence.pitch for sentence in sentences], device=codec.device)
     others = phonetic.voice_codes(codec, phonetic.of_pitch(codec, torch.cat(voices), pitches)).cpu()
     codes = [torch.cat([one, voice.expand(len(one), -1)], 1) for one, voice in zip(first, others, strict=True)]
-    return _rows(samples, codes)
+    return _rows(samples, codes) | {"labels": torch.cat(labels)}
 
 
 def encoded_once(

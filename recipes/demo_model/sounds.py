@@ -28,8 +28,8 @@ class Stretches:
 
     Attributes:
         samples: `[batch, samples]`.
-        labels: `[batch, frames, LABELS_PER_FRAME]`, from `phonemes.labels`.
-        codes: `[batch, codebooks, frames]`, if codes are final. There are either codes or labels.
+        labels: `[batch, frames, LABELS_PER_FRAME]`, from `phonemes.labels`, if known.
+        codes: `[batch, codebooks, frames]`, if codes are final.
     """
 
     samples: Tensor

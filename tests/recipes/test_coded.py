@@ -107,6 +107,9 @@ def test_a_phonetic_codec_gets_the_samples_of_the_monotone_and_the_codes_of_the_
     (tmp_path / "index.jsonl").write_text(json.dumps(entry | {"monotone": "flat.flac", "pitch": 125.0}))
     rows = coded.encoded_once(tmp_path / "codes.pt", codec.eval(), [tmp_path], *options)
     [sentence] = speech.read_training([tmp_path])
+    drawn = coded.CodedSounds(**rows, device=CPU).draw(3, 10, NONE)
+    assert drawn.labels is not None
+    assert np.array_equal(drawn.labels[0], phonemes.labels(phonemes.timeline("ab", (8, 8, 8, 8)), 0, 1.0, 10))
     assert np.abs(rows["samples"].numpy() / 32767 - speech.load_monotone(sentence)).max() < 1e-4
     line = phonemes.timeline("ab", (8, 8, 8, 8))
     assert torch.equal(rows["codes"].long(), phonetic.encode(codec, speech.load(sentence), line)[0])
