@@ -3,7 +3,7 @@
 A codec that gets only phonemes and a voice can know neither the pitch of a recording nor its phase, nor where the voice
 breaks off or breathes. Trained on what it cannot know, it learns an average, which is a whisper. So only the spectral
 envelope over time is kept of a recording (by WORLD, Morise et al. 2016). The pitch is constant, with a whole number of
-periods in a latent, and the phoneme decides how much of the sound is noise.
+periods in a latent, the phoneme decides how much of the sound is noise, and the noise is the same in each frame.
 """
 
 import functools
@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recipes.demo_model import phonemes
-from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME, SAMPLE_RATE
+from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME, SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
 from recipes.demo_model.recordings import Samples
 
@@ -24,6 +25,10 @@ STEP = FRAME_RATE * LATENTS_PER_FRAME
 """In Hz, between the pitches of monotones. In smaller steps, a voice would not tell which of them it has."""
 
 LOWEST = 3 * STEP
+
+VOICE = 1e-3
+"""Share of the noise in the amplitude of the voice alone."""
+
 UNVOICED = "ptkfsʃθhʧ"
 BUZZING = "zvʒðʤ"
 """Phonemes that are noise, and those that are voice and noise. Silence is noise; all others are voice."""
@@ -56,16 +61,31 @@ class Analysed:
         self._noise = _noise(self._envelope.shape[1])[line[units]]
 
     def monotone(self, pitch: float) -> Samples:
-        """Return the recording at a constant pitch in Hz, from `possible`."""
-        return self._synthesised(np.full_like(self._contour, pitch))
+        """Return the recording at a constant pitch in Hz, from `possible`, and with the same noise in each frame."""
+        voice = self._envelope * (1 - self._noise**2)
+        flat = self._synthesised(np.full_like(self._contour, pitch), voice, np.full_like(self._noise, VOICE))
+        return flat + _filtered(len(flat), self._envelope * self._noise**2)
 
     def raised(self, factor: float) -> Samples:
         """Return the recording with its pitch multiplied by `factor`, and its formants as they are."""
-        return self._synthesised(self._contour * factor)
+        return self._synthesised(self._contour * factor, self._envelope, self._noise)
 
-    def _synthesised(self, contour: NDArray[np.float64]) -> Samples:
-        made = _world().synthesize(contour, self._envelope, self._noise, SAMPLE_RATE, PERIOD_MS)[: self._count]
+    def _synthesised(
+        self, contour: NDArray[np.float64], envelope: NDArray[np.float64], noise: NDArray[np.float64]
+    ) -> Samples:
+        made = _world().synthesize(contour, envelope.clip(1e-16), noise, SAMPLE_RATE, PERIOD_MS)[: self._count]
         return np.pad(made, (0, self._count - len(made))).astype(np.float32)
+
+
+def _filtered(count: int, power: NDArray[np.float64]) -> Samples:
+    """Return noise that is the same in each codec frame, with this power over time, `[times, bins]`."""
+    bins, hop = power.shape[1], round(SAMPLE_RATE * PERIOD_MS / 1000)
+    frame = np.random.default_rng(0).standard_normal(SAMPLES_PER_FRAME)
+    noise = torch.from_numpy(np.tile(frame, -(-count // SAMPLES_PER_FRAME))[:count])
+    options = {"n_fft": 2 * (bins - 1), "hop_length": hop, "window": torch.hann_window(2 * (bins - 1)).double()}
+    spectrum = torch.stft(noise, **options, return_complex=True)
+    shaped = spectrum * torch.from_numpy(power[: spectrum.shape[1]].T).sqrt()
+    return torch.istft(shaped, **options, length=count).float().numpy()
 
 
 @functools.cache

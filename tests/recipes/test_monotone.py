@@ -28,6 +28,14 @@ def _alike(sound: np.ndarray) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
+def _between_harmonics(sound: np.ndarray) -> float:
+    """Return the share of the power that is not near the harmonics of 100 Hz, of half a second in the middle."""
+    middle = sound[len(sound) // 2 - 6000 :][:12_000]
+    power = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))) ** 2
+    from_harmonic = (np.arange(len(power)) * 2 + 50) % 100 - 50
+    return float(power[np.abs(from_harmonic) > 8].sum() / power.sum())
+
+
 def test_the_pitch_is_measured() -> None:
     assert pitch_of(_gliding(110, 110)) == pytest.approx(110, rel=0.02)
     assert pitch_of(np.zeros(SAMPLE_RATE, np.float32)) == 0
@@ -57,10 +65,19 @@ def test_the_phoneme_decides_what_is_noise() -> None:
     line = np.array([phonemes.SOUNDS.index("m") + 1] * half + [phonemes.SOUNDS.index("s") + 1] * half)
     flat = Analysed(_gliding(100, 100), line).monotone(100)
     voice, hiss = flat[:SAMPLE_RATE], flat[SAMPLE_RATE:]
-    assert _alike(voice) > 0.9 and abs(_alike(hiss)) < 0.4
+    assert _alike(voice) > 0.9 and _alike(hiss) > 0.9
+    # The voice has harmonics only, the hiss has all frequencies.
+    assert _between_harmonics(voice) < 0.01 and _between_harmonics(hiss) > 0.2
 
 
-def test_noise_has_no_pitch_but_is_said_if_its_phoneme_is_voiced() -> None:
-    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32) * 0.1
-    assert _alike(Analysed(noise, VOICED).monotone(100)) > 0.5
+def test_a_whisper_gets_a_voice_where_its_phoneme_has_one() -> None:
+    whisper = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32) * 0.1
+    assert _between_harmonics(Analysed(whisper, VOICED).monotone(100)) < 0.4 < _between_harmonics(whisper)
     assert not Analysed(np.zeros(SAMPLE_RATE, np.float32), VOICED).monotone(100).round(3).any()
+
+
+@pytest.mark.parametrize("symbol", ["m", "s", "z"])
+def test_a_monotone_is_as_loud_as_the_recording(symbol: str) -> None:
+    sound = _gliding(110, 160)
+    flat = Analysed(sound, np.full(UNITS, phonemes.SOUNDS.index(symbol) + 1)).monotone(125)
+    assert np.std(flat) == pytest.approx(np.std(sound), rel=0.25)
