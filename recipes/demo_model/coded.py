@@ -90,8 +90,7 @@ def encode_phonetically(codec: MimiModel, sentences: Sequence[Sentence], shortes
         natural = torch.from_numpy(_padded(speech.load(sentence), shortest))[None, None].to(codec.device)
         voices.append(phonetic.mean_voice(codec, codec.encoder(natural).latents))
         line, frames = phonemes.timeline(sentence.phonemes, sentence.durations), len(samples[-1]) // SAMPLES_PER_FRAME
-        ahead = torch.from_numpy(phonemes.labels(line, pairs.AHEAD, 1.0, frames))
-        first.append(pairs.codes_of(ahead, codec.config.codebook_size)[:, None])
+        first.append(pairs.first_codes(line, frames, codec.config.codebook_size)[:, None])
         labels.append(torch.from_numpy(phonemes.labels(line, 0, 1.0, frames)).short())
         _report(first)
     pitches = torch.tensor([sentence.pitch for sentence in sentences], device=codec.device)

@@ -99,7 +99,7 @@ class Signals:
     Attributes:
         before: `[latents, width]`: output of the encoder's convolutions.
         after: `[latents, width]`: input of the decoder's convolutions for the same in a monotone.
-        codes: `[frames]`: first codes, from `pairs.codes_of`.
+        codes: `[frames]`: first codes, from `pairs.first_codes`.
         frames: `[utterances]`: number of frames of each.
         speakers: `[utterances]`: number of the speaker of each.
         pitches: `[utterances]`: pitch of each monotone in Hz.

@@ -7,12 +7,15 @@ after those of a phoneme with itself. Code 0 belongs to the all-zero frame, whic
 import functools
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import MimiModel
 
 from recipes.demo_model import phonemes
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME
+from recipes.demo_model.kokoro import UNIT
 
 LIST = Path(__file__).with_name("pairs.txt")
 SEED = 15
@@ -58,6 +61,40 @@ def codes_of(labels: Tensor, codes: int) -> Tensor:
     known = (labels != phonemes.UNKNOWN).all(-1)
     first, second = labels.clamp(min=0).unbind(-1)
     return torch.where(known, table(codes).to(labels.device)[first, second], phonemes.UNKNOWN)
+
+
+def first_codes(line: phonemes.Labels, frames: int, codes: int, speed: float = 1.0) -> Tensor:
+    """Return `[frames]`: the codes of an utterance, `AHEAD` of its audio; `UNKNOWN` if its timeline is not known.
+
+    Args:
+        line: its timeline, from `phonemes.timeline`.
+        frames: number of codes to return.
+        codes: number of codes that there are.
+        speed: at which the utterance is played.
+    """
+    labels = phonemes.labels(line, AHEAD * speed, speed, frames)
+    if len(line):
+        labels = _with_short_ones(line, labels.ravel(), speed).reshape(labels.shape)
+    return codes_of(torch.from_numpy(labels), codes)
+
+
+def _with_short_ones(line: phonemes.Labels, labels: phonemes.Labels, speed: float) -> phonemes.Labels:
+    """Return the labels with phonemes so short that no label has them, one in ten at a normal pace.
+
+    Such a phoneme gets the label before or after it, whichever is of the phoneme that has more of them.
+    """
+    labels, length = labels.copy(), SAMPLES_PER_FRAME / phonemes.LABELS_PER_FRAME
+    edges = np.array([0, *(np.flatnonzero(np.diff(line)) + 1), len(line)])
+    said = line[edges[:-1]]
+    places = np.ceil((edges * UNIT / speed - AHEAD) / length - 0.5).astype(int).clip(0, len(labels))
+    firsts, counts = places[:-1], np.diff(places)
+    for which in np.flatnonzero((counts == 0) & (said != phonemes.SILENCE)):
+        neighbours = [(place, other) for place, other in ((-1, which - 1), (0, which + 1)) if 0 <= other < len(said)]
+        place, other = max(neighbours, key=lambda one: counts[one[1]])
+        if counts[other] > 1:
+            labels[firsts[which] + place] = said[which]
+            counts[other], counts[which] = counts[other] - 1, 1
+    return labels
 
 
 def vectors(codes: int, width: int) -> Tensor:

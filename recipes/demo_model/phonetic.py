@@ -50,7 +50,7 @@ def hear(codec: MimiModel, latents: Tensor, voice: Tensor, true: Tensor, disturb
         codec: in training mode, its acoustic codebooks are updated.
         latents: `[batch, width, frames]`: of what is said.
         voice: the same of any utterances by the same speakers.
-        true: `[batch, frames]`: the first codes from `pairs.codes_of`.
+        true: `[batch, frames]`: the first codes from `pairs.first_codes`.
         disturb: whether the decoder gets the codes with changes. Otherwise, all frames have all codes, and their true
             phonemes if these are known.
     """
@@ -171,8 +171,7 @@ def encode(codec: MimiModel, sound: Samples, line: phonemes.Labels, speed: float
         return heard, heard
     first = heard[:, :1]
     if len(line):
-        labels = torch.from_numpy(phonemes.labels(line, pairs.AHEAD * speed, speed, len(heard)))
-        first = pairs.codes_of(labels, codec.config.codebook_size)[:, None].to(heard)
+        first = pairs.first_codes(line, len(heard), codec.config.codebook_size, speed)[:, None].to(heard)
     return torch.cat([first, voice_codes(codec, mean_voice(codec, latents)).expand(len(heard), -1)], 1), heard
 
 

@@ -37,8 +37,7 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str,
         before = encoded(codec, speech.load(sentence))
         after = needed(codec, encoded(codec, speech.load_monotone(sentence)))
         line = phonemes.timeline(sentence.phonemes, sentence.durations)
-        labels = phonemes.labels(line, pairs.AHEAD, 1.0, len(before) // LATENTS_PER_FRAME)
-        codes = pairs.codes_of(torch.from_numpy(labels), codec.config.codebook_size)
+        codes = pairs.first_codes(line, len(before) // LATENTS_PER_FRAME, codec.config.codebook_size)
         parts.append((before.half().cpu(), after.half().cpu(), codes.short()))
         if len(parts) % 200 == 0:
             print(f"{len(parts)} of {len(sentences)}", flush=True)

@@ -10,7 +10,6 @@ import random
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from recipes.demo_model import data, flite, pairs, phonemes, texts
 from recipes.demo_model.alignment import places, timed
@@ -23,7 +22,7 @@ from recipes.demo_model.tokens import ANYONE, Spoken, write
 VOICE = "kal"
 """The voice of flite that is synthesised fastest."""
 
-PACES = (0.8, 1.15)
+PACES = (0.65, 1.0)
 
 
 def time(text: str, pace: float, codes: int) -> Spoken | None:
@@ -40,8 +39,7 @@ def time(text: str, pace: float, codes: int) -> Spoken | None:
     if not durations or not timed(sentence):
         return None
     frames = -(-sum(durations) * UNIT // SAMPLES_PER_FRAME)
-    labels = phonemes.labels(phonemes.timeline(symbols, durations), pairs.AHEAD, 1.0, frames)
-    first = pairs.codes_of(torch.from_numpy(labels), codes).numpy().astype(np.int16)[:, None]
+    first = pairs.first_codes(phonemes.timeline(symbols, durations), frames, codes).numpy().astype(np.int16)[:, None]
     silence = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
     return Spoken(text, ANYONE, first, first, places(sentence, silence), exact=True)
 

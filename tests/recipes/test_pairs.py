@@ -1,5 +1,6 @@
 """First codes that are phonemes: which code a frame has, and whether a codec has such codes."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,52 @@ def test_too_few_codes_for_the_phonemes_are_refused() -> None:
 def test_unknown_labels_have_no_code() -> None:
     labels = torch.tensor([[[0, 0], [phonemes.UNKNOWN, 0], [1, phonemes.UNKNOWN]]])
     assert pairs.codes_of(labels, CODES).tolist() == [[1, phonemes.UNKNOWN, phonemes.UNKNOWN]]
+
+
+def _line(*parts: tuple[str, int]) -> phonemes.Labels:
+    """Return the timeline of symbols with their durations in units of 25 ms; "_" is silence."""
+    return np.concatenate([np.full(length, phonemes.SOUNDS.find(symbol) + 1) for symbol, length in parts])
+
+
+def _said(line: phonemes.Labels, speed: float = 1.0) -> str:
+    """Return a letter per 40 ms for the first codes of a timeline."""
+    frames = -(-int(len(line) / speed) * 600 // 1920)
+    of_code = [(0, 0), *pairs.pairs()]
+    codes = pairs.first_codes(line, frames, 512, speed).tolist()
+    return "".join(("_" + phonemes.SOUNDS)[one] for code in codes for one in of_code[code])
+
+
+def test_codes_are_ahead_of_the_audio() -> None:
+    assert _said(_line(("_", 8), ("s", 8), ("_", 8), ("_", 8))) == "____sssss" + "_" * 11
+
+
+def test_a_phoneme_between_two_labels_gets_one_of_its_longer_neighbour() -> None:
+    line = _line(("_", 8), ("s", 6), ("ə", 1), ("n", 4), ("_", 9))
+    assert phonemes.SOUNDS.index("ə") + 1 not in phonemes.labels(line, 960, 1.0, 9)
+    assert _said(line).strip("_") == "sssənnn"
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.3])
+def test_no_phoneme_is_lost_that_has_a_longer_neighbour(speed: float) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        parts = [("_", 8)]
+        for number in range(8):
+            parts += [("mn"[number % 2], int(rng.integers(6, 10))), ("əi"[number % 2], 1)]
+        line = _line(*parts, ("_", 8))
+        runs = "".join(symbol for symbol, _ in itertools.groupby(_said(line, speed)))
+        assert runs.strip("_") == "".join(symbol for symbol, _ in parts[1:])
+
+
+def test_silence_takes_no_label_and_a_single_label_stays() -> None:
+    line = _line(("_", 8), ("s", 6), ("_", 1), ("n", 4), ("_", 9))
+    assert _said(line).strip("_") == "ssssnnn"
+    short = _line(("_", 8), *[(symbol, 1) for symbol in "mnsz"], ("_", 8))
+    assert [symbol in _said(short) for symbol in "mnsz"].count(True) >= 2
+
+
+def test_an_unknown_timeline_has_unknown_codes() -> None:
+    assert pairs.first_codes(np.zeros(0, np.int64), 3, CODES).tolist() == [phonemes.UNKNOWN] * 3
 
 
 def test_pairs_with_a_common_phoneme_have_half_their_vector_in_common() -> None:

@@ -67,7 +67,7 @@ def test_what_to_say_is_true_phonemes_and_one_voice_and_what_to_hear_is_the_code
     say, heard = phonetic.encode(codec, sound, line, speed=1.1)
     assert torch.equal(heard, codec.encode(torch.from_numpy(sound)[None, None]).audio_codes[0].T)
     latents = codec.encoder(torch.from_numpy(sound)[None, None]).latents
-    first = pairs.codes_of(torch.from_numpy(phonemes.labels(line, pairs.AHEAD * 1.1, 1.1, 5)), 64)
+    first = pairs.first_codes(line, 5, 64, speed=1.1)
     assert torch.equal(say[:, 0], first)
     assert torch.equal(say[:, 1:], say[:1, 1:].expand(5, -1)) and not torch.equal(say[:, 1:], heard[:, 1:])
     vectors = phonetic.hear(codec, latents, latents, first[None], disturb=False).vectors

@@ -46,8 +46,7 @@ def test_each_sentence_has_its_phonemes_its_sound_and_its_monotone(tmp_path: Pat
     assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 84
     line = phonemes.timeline(SOUNDS, DURATIONS)
     for codes, count in zip(rows["codes"].split([15, 12, 15]), (15, 12, 15), strict=True):
-        labels = phonemes.labels(line, pairs.AHEAD, 1.0, count)
-        assert torch.equal(codes.long(), pairs.codes_of(torch.from_numpy(labels), 64))
+        assert torch.equal(codes.long(), pairs.first_codes(line, count, 64))
     middle, at = signals.encoded(codec, speech.load(said[1])), slice(30, 54)
     torch.testing.assert_close(rows["before"][at], middle.half())
     flat = signals.encoded(codec, speech.load_monotone(said[1]))
