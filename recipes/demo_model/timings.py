@@ -19,9 +19,6 @@ from recipes.demo_model.kokoro import UNIT
 from recipes.demo_model.speech import Sentence
 from recipes.demo_model.tokens import ANYONE, Spoken, write
 
-VOICE = "kal"
-"""The voice of flite that is synthesised fastest."""
-
 PACES = (0.65, 1.0)
 
 
@@ -33,7 +30,7 @@ def time(text: str, pace: float, codes: int) -> Spoken | None:
         pace: relative to the normal one.
         codes: number of codes in the codec's first codebook.
     """
-    _, _, phones = flite.speak(VOICE, text, pace)
+    _, _, phones = flite.speak(flite.FASTEST, text, pace)
     symbols, durations = flite.timed(text, phones, [flite.sounds_of(word) for word in text.split(" ")])
     sentence = Sentence(Path(), text, ANYONE, 0.0, symbols, tuple(durations))
     if not durations or not timed(sentence):
