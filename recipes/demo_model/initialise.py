@@ -25,7 +25,9 @@ def initialise(codec: MimiModel, size: ModelSize = DEMO, seed: int = 0) -> CsmFo
 
 
 def with_codec(model: CsmForConditionalGeneration, codec: MimiModel, seed: int = 0) -> CsmForConditionalGeneration:
-    """Return a trained CSM with another codec, whose first codes mean the same, and whose others are to be learnt anew.
+    """Return a trained CSM with another codec, whose first codes mean the same.
+
+    If the other codes do not, they are to be learnt anew.
 
     Raises:
         ValueError: the codec has more codebooks than the model.
@@ -44,8 +46,19 @@ def with_codec(model: CsmForConditionalGeneration, codec: MimiModel, seed: int =
         for name, value in changed.state_dict().items():
             value.copy_(known[name][tuple(slice(length) for length in value.shape)])  # the first codebooks come first
     forget_cached_codebooks(changed.codec_model)
-    _relate_codes(changed, first=1)
+    if not _same_codes(model.codec_model, codec):
+        _relate_codes(changed, first=1)
     return changed
+
+
+def _same_codes(one: MimiModel, other: MimiModel) -> bool:
+    """Return whether two codecs have the same codebooks, apart from float16's precision."""
+    ours, theirs = (
+        [module.embed for module in codec.quantizer.modules() if hasattr(module, "embed")] for codec in (one, other)
+    )
+    return len(ours) == len(theirs) and all(
+        torch.allclose(mine, its, atol=1e-2, rtol=1e-2) for mine, its in zip(ours, theirs, strict=True)
+    )
 
 
 @torch.no_grad()

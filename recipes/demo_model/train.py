@@ -120,7 +120,9 @@ def _parse() -> argparse.Namespace:
     parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
     parser.add_argument("--codec", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="files written by the token stage")
-    parser.add_argument("--start", type=Path, help="a CSM to go on from; its codes after the first are learnt anew")
+    parser.add_argument(
+        "--start", type=Path, help="a CSM to go on from; with another codec, all codes but the first are learnt anew"
+    )
     parser.add_argument(
         "--size", choices=SIZES, default="demo", help="without --start; small takes half the time, tiny a quarter"
     )

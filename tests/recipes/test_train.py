@@ -1,5 +1,6 @@
 """The model stage at toy size: its prompt is the processor's, the loss falls, a resumed run equals an unbroken one."""
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -317,6 +318,17 @@ def test_another_codec_keeps_what_is_known_of_first_codes(tmp_path: Path, codebo
         [{"role": "0", "content": [{"type": "text", "text": "Ab."}]}], tokenize=True, return_dict=True
     )
     assert model.generate(**prompt, max_new_tokens=3).shape[-1] == codebooks
+
+
+def test_a_codec_with_the_same_codes_keeps_all_that_is_known() -> None:
+    trained = tiny_checkpoints.make()
+    codec = copy.deepcopy(trained.codec_model)
+    with torch.no_grad():
+        next(codec.decoder.parameters()).add_(1)
+    changed = with_codec(trained, codec).state_dict()
+    for name, value in trained.state_dict().items():
+        other = codec.state_dict()[name.removeprefix("codec_model.")] if name.startswith("codec_model.") else value
+        assert torch.equal(changed[name], other), name
 
 
 def test_a_codec_with_more_codebooks_is_refused() -> None:
