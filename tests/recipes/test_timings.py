@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.demo_model import pairs, timings, tokens
+from recipes.demo_model import pairs, phonemes, timings, tokens
 from recipes.demo_model.dialogue import Corpus, split
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.tokens import ANYONE, Spoken
@@ -23,7 +23,7 @@ def test_a_text_has_its_phonemes_in_order_and_at_the_pace() -> None:
     assert said is not None and said.exact and said.codes.shape == (len(said.places), 1)
     of_code = [(0, 0), *pairs.pairs()]
     heard = [phoneme for code in said.codes[:, 0] for phoneme in of_code[code]]
-    symbols = "".join(pairs.phonemes.SOUNDS[one - 1] if one else " " for one in heard)
+    symbols = "".join(phonemes.SOUNDS[one - 1] if one else " " for one in heard)
     kinds = [one for one, before in zip(symbols, " " + symbols, strict=False) if one not in (" ", before)]
     assert "".join(kinds).startswith("wisiðəsi")
     assert (np.diff(said.places) >= 0).all() and text[said.places[len(said.places) // 4]] in "We see"
@@ -51,7 +51,8 @@ def test_a_text_without_a_voice_gets_that_of_its_reference() -> None:
     nobody = _spoken(ANYONE, "ten", np.array([[9], [10], [11]]))
     corpus = Corpus([*spoken, nobody, nobody], make_tokenizer())
     assert len(corpus.order) == 8 and ANYONE not in corpus.speakers
-    rng, seen = randomness(0, 0), Counter()
+    rng = randomness(0, 0)
+    seen: Counter[tuple[int, ...]] = Counter()
     for _ in range(40):
         rows = corpus.example(6, 1.0, rng).rows
         frames = rows[rows[:, 0] > 0, :-1]
