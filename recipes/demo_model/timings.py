@@ -1,9 +1,10 @@
-"""Stage c, addition: first codes of texts that nobody has spoken, a hundred times as fast as speech.
+"""Stage c, addition: first codes of texts that nobody has spoken, fifty times as fast as speech.
 
     python -m recipes.demo_model.timings --codec work/spoken/weights --out work/tokens/timed.npz --hours 10
 
 A phonetic codec's first codes follow from the phonemes and their durations, which flite tells. The other codes are a
 voice, which stage d takes from any speaker of the other files. So a model can learn from many more texts.
+The file is written at the end: a stopped run starts anew.
 """
 
 import random
@@ -20,6 +21,7 @@ from recipes.demo_model.speech import Sentence
 from recipes.demo_model.tokens import ANYONE, Spoken, write
 
 PACES = (0.65, 1.0)
+"""Range of the pace. At a faster one, more phonemes are too short for a label."""
 
 
 def time(text: str, pace: float, codes: int) -> Spoken | None:
