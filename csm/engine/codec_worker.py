@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from csm.engine.api import CHUNK_FRAMES, Chunk
-from csm.engine.devices import describe_failure, side_stream
+from csm.engine.devices import describe_failure, side_stream, to_host
 from csm.engine.request import Generation
 from csm.engine.stats import EngineStats
 from csm.errors import CsmError, GenerationFailed
@@ -206,7 +206,7 @@ def decode(decoder: CodecDecoder, streams: Sequence[CodecStream], codes: Tensor)
     with torch.inference_mode():
         state = [torch.cat(parts) for parts in zip(*(stream.state for stream in streams), strict=True)]
         samples, state = decoder(codes.where(known, 0).mT.to(state[0].device), state)
-        sound = samples.float().cpu()
+        sound = to_host(samples.float())
         rows = zip(*(torch.chunk(tensor, len(streams)) for tensor in state), strict=True)
     for stream, row in zip(streams, rows, strict=True):
         stream.state = list(row)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from csm.engine.stats import DeviceMemory
 from csm.errors import CsmError, GenerationFailed, ModelUnavailable
@@ -68,6 +69,21 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
     """Return a CUDA stream beside the current one."""
     stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream
+
+
+def to_host(tensor: Tensor) -> Tensor:
+    """Return a copy on the CPU, once all work before on the current stream is done.
+
+    A plain copy from a GPU goes to pageable memory, and the driver then keeps other threads from launching anything
+    until it is done: the codec would get no turn while the frame loop runs. So this one goes through pinned memory.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.to("cpu", copy=True)
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    # The copy frees the pinned block for the next call; a new one takes the driver a while.
+    return pinned.clone()
 
 
 def memory(device: torch.device) -> DeviceMemory | None:

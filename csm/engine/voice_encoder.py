@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from csm.engine.devices import side_stream
+from csm.engine.devices import side_stream, to_host
 from csm.engine.runtimes.base import Runtime
 from csm.engine.stats import EngineStats
 from csm.errors import Cancelled
@@ -68,4 +68,4 @@ class VoiceEncoder:
     def _encode_on_stream(self, samples: Tensor) -> Tensor:
         with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             # The copy waits for the stream: whoever reads the codes need not know of it.
-            return self._runtime.encode(samples).cpu()
+            return to_host(self._runtime.encode(samples))

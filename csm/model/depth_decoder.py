@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from csm.model.backbone import attention_bias
-from csm.model.kv_cache import FunctionalKVCache, KVCache
-from csm.model.sampling import Rules, draw, draw_first
+from csm.model.kv_cache import KVCache
+from csm.model.sampling import Rules, draw_first
 from csm.model.transformer import Transformer
 
 
@@ -58,11 +58,12 @@ class DepthDecoder(nn.Module):
             Codes `[batch, codebooks]`.
         """
         # Once for all draws: a GPU spends most of a frame on launching kernels.
+        draw = self.transformer.operations.draw
         noise, rank = noise * rules.temperature[:, None, None], rules.top_k[:, None] - 1
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
             if codebook == 0:
-                return draw_first(logits, noise[:, 0], noise[:, -1], rank, rules, max_top_k)
+                return draw_first(logits, noise[:, 0], noise[:, -1], rank, rules, max_top_k, draw)
             return draw(logits, noise[:, codebook], rank, max_top_k)
 
         return self._unroll(hidden, choose)
@@ -81,7 +82,7 @@ class DepthDecoder(nn.Module):
     def _unroll(self, hidden: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """For each codebook, compute logits, choose a code, and embed it as the next input."""
         code = choose(0, self._known(self.first_head(hidden)))
-        codes, cache = [code], FunctionalKVCache()
+        codes, cache = [code], self._empty_cache(hidden)
         tables = self.embeddings.view(self.codebooks, self.vocab, -1)
         x = torch.stack([self.project(hidden), F.embedding(code, tables[0])], dim=1)
         for step, head in enumerate(self.heads, start=1):
@@ -96,6 +97,11 @@ class DepthDecoder(nn.Module):
         bias = self.first_bias if time > 1 else None
         result: Tensor = self.transformer(x, slice(step + 1 - time, step + 1), bias, cache)[:, -1]
         return result
+
+    def _empty_cache(self, hidden: Tensor) -> KVCache:
+        stack = self.transformer
+        shape = (len(stack.blocks), self.codebooks + 1, stack.kv_heads, stack.head_dim)
+        return stack.operations.depth_cache(hidden, *shape)
 
     def _known(self, logits: Tensor) -> Tensor:
         """Drop logits of codes that Mimi cannot decode: three special ones, and the padding of the heads."""

@@ -8,6 +8,7 @@ Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Sa
 as easy as 1, 2, 3", 2011, for counter-based streams; Wellons' `lowbias32` for the mixing constants.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -81,7 +82,13 @@ def draw(logits: Tensor, noise: Tensor, rank: Tensor, max_top_k: Any) -> Tensor:
 
 
 def draw_first(
-    logits: Tensor, noise: Tensor, spare_noise: Tensor, rank: Tensor, rules: Rules, max_top_k: Any
+    logits: Tensor,
+    noise: Tensor,
+    spare_noise: Tensor,
+    rank: Tensor,
+    rules: Rules,
+    max_top_k: Any,
+    draw: Callable[..., Tensor] = draw,
 ) -> Tensor:
     """Draw the first code of a frame per row, which decides how the turn goes on.
 
@@ -97,6 +104,7 @@ def draw_first(
         rank: see `draw`.
         rules: of the rows.
         max_top_k: see `draw`.
+        draw: `draw`, or the same on a device.
 
     Returns:
         int64 `[batch]`.

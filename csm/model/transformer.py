@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from csm.model.kv_cache import KVCache
+from csm.model.operations import PLAIN, Operations
 
 
 class Attention(nn.Module):
@@ -37,14 +38,12 @@ class Attention(nn.Module):
         mask: Tensor | None,
         cache: KVCache,
         layer: int,
+        operations: Operations,
     ) -> Tensor:
         """Add the attention of `x` to `residual` in place and return it; both `[batch, time, dim]`."""
         batch, time, _ = x.shape
         heads = self.qkv(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim)
-        both, v = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], dim=2)
-        q, k = torch.split(rotate(both, *rope), [self.heads, self.kv_heads], dim=2)
-        k, v = cache.extend(layer, k, v)
-        return add_product(residual, grouped_attention(q, k, v, mask).flatten(2), self.out)
+        return add_product(residual, operations.attend(heads, self.kv_heads, rope, mask, cache, layer), self.out)
 
 
 class Block(nn.Module):
@@ -59,12 +58,17 @@ class Block(nn.Module):
         self.down = source.mlp.down_proj
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache, layer: int
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KVCache,
+        layer: int,
+        operations: Operations,
     ) -> Tensor:
         """Run the layer on `x` `[batch, time, dim]` in place and return it."""
-        x = self.attention(x, self.attention_norm(x), rope, mask, cache, layer)
-        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
-        return add_product(x, F.silu(gate) * up, self.down)
+        x = self.attention(x, self.attention_norm(x), rope, mask, cache, layer, operations)
+        return add_product(x, operations.swiglu(self.gate_up(self.mlp_norm(x))), self.down)
 
 
 class Transformer(nn.Module):
@@ -74,6 +78,9 @@ class Transformer(nn.Module):
         source: `CsmBackboneModel` or `CsmDepthDecoderModel`. Its layers are emptied as they are taken over, so that no
             weight is held twice.
         positions: length of the tables of the rotary embedding.
+
+    Attributes:
+        operations: that layers use.
 
     Raises:
         ValueError: the layers are not CSM's.
@@ -88,6 +95,7 @@ class Transformer(nn.Module):
         if config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
             raise ValueError("only CSM's own layers are known: no biases, SiLU")
         self.dim, self.head_dim, self.kv_heads = config.hidden_size, config.head_dim, config.num_key_value_heads
+        self.operations = PLAIN
         self.groups = config.num_attention_heads // config.num_key_value_heads
         self.blocks = nn.ModuleList(Block(source.layers[i], config) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(source.norm)
@@ -110,10 +118,10 @@ class Transformer(nn.Module):
         # [batch, time, 1, head_dim] or [time, 1, head_dim]: the same for all heads.
         rope = self.cos[positions].unsqueeze(-2), self.sin[positions].unsqueeze(-2)
         if mask is not None and x.shape[1] > 1:
-            # Queries that share a key are laid out as further positions, see `grouped_attention`.
+            # Queries that share a key are laid out as further positions, see `operations.grouped_attention`.
             mask = mask.repeat(1, 1, self.groups, 1)
         for layer, block in enumerate(self.blocks):
-            x = block(x, rope, mask, cache, layer)
+            x = block(x, rope, mask, cache, layer, self.operations)
         result: Tensor = self.norm(x)
         return result
 
@@ -149,29 +157,6 @@ def add_product(residual: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
         return result
     residual.view(-1, residual.shape[-1]).addmm_(x.flatten(0, -2), layer.weight.T)
     return residual
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply the rotary embedding in Llama's layout, where the halves of a head are the pairs. Su et al., 2021.
-
-    The table of sines holds the sign of the left half, which saves a kernel.
-    """
-    left, right = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cos, torch.cat([right, left], dim=-1), sin)
-
-
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attend with queries `[batch, time, heads, head_dim]` to fewer key and value heads, without repeating these.
-
-    Queries that share a key are laid out as further positions. A mask for more than one position therefore has
-    `heads / kv_heads * time` rows.
-    """
-    batch, time, heads, dim = q.shape
-    kv_heads = k.shape[2]
-    groups = heads // kv_heads
-    q = q.view(batch, time, kv_heads, groups, dim).permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * time, dim)
-    y = F.scaled_dot_product_attention(q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
-    return y.view(batch, kv_heads, groups, time, dim).permute(0, 3, 1, 2, 4)
 
 
 def _rotations(rotary: Any, positions: int) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ from recipes.demo_model.training import (
     common_arguments,
     compute_exactly,
     limits,
+    many_shapes,
     run,
 )
 
@@ -49,6 +50,7 @@ def main() -> None:
     device = choose_device(arguments.device)
     plan = Plan(
         batch=arguments.batch,
+        frames=arguments.frames,
         steps=arguments.steps,
         peak=arguments.peak,
         quantised=arguments.quantised,
@@ -90,7 +92,8 @@ def _all(folders: Sequence[Path], device: torch.device) -> Sounds:
 def _coded(arguments: argparse.Namespace, codec: MimiModel, plan: Plan) -> CodedSounds:
     path, copies = arguments.out / "codes.pt", arguments.decoder_alone
     compute_exactly()
-    rows = encoded_once(path, codec, arguments.speech, copies, plan.frames, plan.variety, plan.seed)
+    with many_shapes():
+        rows = encoded_once(path, codec, arguments.speech, copies, plan.frames, plan.variety, plan.seed)
     print(f"{len(rows['frames'])} recordings, {int(rows['frames'].sum()) / FRAME_RATE / 60:.0f} minutes", flush=True)
     return CodedSounds(**rows, device=codec.device)
 
@@ -109,6 +112,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="a codec to go on from when --out has no checkpoint yet")
     parser.add_argument("--codebooks", type=int, help="keep only this many of the codec's codebooks")
     parser.add_argument("--widen", type=int, metavar="FILTERS", help="give it more filters; its codes stay the same")
+    parser.add_argument("--frames", type=int, default=Plan.frames, help="length of a clip, in frames of 80 ms")
     parser.add_argument("--quantised", type=float, default=Plan.quantised, help="share heard through the codebooks")
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")

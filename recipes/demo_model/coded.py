@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import MimiModel
 
@@ -13,6 +14,10 @@ from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.recordings import Recording, Samples, Variety
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
 from recipes.demo_model.speech import Sentence
+
+
+VOICE_SENTENCES = 4
+"""Number of sentences from which the voice of a speaker is measured."""
 
 
 class CodedSounds:
@@ -84,19 +89,37 @@ def encode_phonetically(codec: MimiModel, sentences: Sequence[Sentence], shortes
     Raises:
         ValueError: a sentence has no monotone.
     """
-    samples, first, voices, labels = [], [], [], []
+    samples, first, labels = [], [], []
     for sentence in sentences:
         samples.append(_padded(speech.load_monotone(sentence), shortest))
-        natural = torch.from_numpy(_padded(speech.load(sentence), shortest))[None, None].to(codec.device)
-        voices.append(phonetic.mean_voice(codec, codec.encoder(natural).latents))
         line, frames = phonemes.timeline(sentence.phonemes, sentence.durations), len(samples[-1]) // SAMPLES_PER_FRAME
-        first.append(pairs.first_codes(line, frames, codec.config.codebook_size)[:, None])
-        labels.append(torch.from_numpy(phonemes.labels(line, 0, 1.0, frames)).short())
+        said = torch.from_numpy(pairs.labels(line, frames))
+        first.append(pairs.codes_of(said, codec.config.codebook_size)[:, None])
+        # The monotone says each phoneme a label after its code.
+        labels.append(F.pad(said.flatten(), (1, -1), value=phonemes.SILENCE).view(said.shape).short())
         _report(first)
-    pitches = torch.tensor([sentence.pitch for sentence in sentences], device=codec.device)
-    others = phonetic.voice_codes(codec, phonetic.of_pitch(codec, torch.cat(voices), pitches)).cpu()
+    others = _speakers_codes(codec, sentences)
     codes = [torch.cat([one, voice.expand(len(one), -1)], 1) for one, voice in zip(first, others, strict=True)]
     return _rows(samples, codes) | {"labels": torch.cat(labels)}
+
+
+def _speakers_codes(codec: MimiModel, sentences: Sequence[Sentence]) -> Tensor:
+    """Return the codes of the voice, `[sentences, codebooks - 1]`: all sentences of a speaker have the same."""
+    groups = speech.by_speaker(sentences)
+    voices = [_voice(codec, [sentences[one] for one in members[:VOICE_SENTENCES]]) for members in groups.values()]
+    pitches = torch.tensor([sentences[members[0]].pitch for members in groups.values()], device=codec.device)
+    found = phonetic.voice_codes(codec, phonetic.of_pitch(codec, torch.stack(voices), pitches)).cpu()
+    codes = torch.zeros(len(sentences), found.shape[1], dtype=found.dtype)
+    for code, members in zip(found, groups.values(), strict=True):
+        codes[members] = code
+    return codes
+
+
+def _voice(codec: MimiModel, sentences: Sequence[Sentence]) -> Tensor:
+    """Return the mean voice of some sentences by one speaker, `[1, code width]`."""
+    sounds = (torch.from_numpy(speech.load(one))[None, None].to(codec.device) for one in sentences)
+    means = [phonetic.mean_voice(codec, codec.encoder(sound).latents)[0] for sound in sounds]
+    return torch.stack(means).mean(0)
 
 
 def encoded_once(

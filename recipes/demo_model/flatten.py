@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from recipes.demo_model import phonemes, speech
-from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model import pairs, phonemes, speech
+from recipes.demo_model.architecture import SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.data import SUBTYPES
 from recipes.demo_model.kokoro import UNIT
 from recipes.demo_model.monotone import Analysed, pitch_of, possible
@@ -84,11 +84,13 @@ def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dic
     sound = at_speed(speech.load(sentence), change.speed)
     ends = np.cumsum(sentence.durations) * UNIT / SAMPLE_RATE / change.speed
     durations = phonemes.durations(ends.tolist())
-    analysed = Analysed(sound, phonemes.timeline(sentence.phonemes, durations))
+    line = phonemes.timeline(sentence.phonemes, durations)
+    analysed = Analysed(sound, line)
     natural = sound if change.pitch == 1 else analysed.raised(change.pitch)
     _write(path.with_suffix(".flac"), natural)
     constant = possible(pitch * change.speed * change.pitch)
-    _write(path.with_suffix(".monotone.flac"), analysed.monotone(constant))
+    said = pairs.on_the_grid(line, -(-len(sound) // SAMPLES_PER_FRAME))
+    _write(path.with_suffix(".monotone.flac"), analysed.monotone(constant, said))
     return {
         "file": f"{path.name}.flac",
         "monotone": f"{path.name}.monotone.flac",

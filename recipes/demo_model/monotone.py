@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recipes.demo_model import phonemes
+from recipes.demo_model import pairs, phonemes
 from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME, SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
 from recipes.demo_model.recordings import Samples
 
 PERIOD_MS = 10.0
+HOP = round(SAMPLE_RATE * PERIOD_MS / 1000)
 STEP = FRAME_RATE * LATENTS_PER_FRAME
 """In Hz, between the pitches of monotones. In smaller steps, a voice would not tell which of them it has."""
 
@@ -60,26 +61,51 @@ class Analysed:
         units = np.minimum((times * SAMPLE_RATE / UNIT).astype(int), len(line) - 1)
         self._noise = _noise(self._envelope.shape[1])[line[units]]
 
-    def monotone(self, pitch: float) -> Samples:
-        """Return the recording at a constant pitch in Hz, from `possible`, and with the same noise in each frame."""
-        voice = self._envelope * (1 - self._noise**2)
-        flat = self._synthesised(np.full_like(self._contour, pitch), voice, np.full_like(self._noise, VOICE))
-        return flat + _filtered(len(flat), self._envelope * self._noise**2)
+    def monotone(self, pitch: float, said: NDArray[np.float64] | None = None) -> Samples:
+        """Return the recording at a constant pitch in Hz, from `possible`, and with the same noise in each frame.
+
+        Args:
+            pitch: of the result.
+            said: `[labels + 1]`: the samples that are said at the beginning of each label, from `pairs.on_the_grid`, so
+                that each phoneme is where its labels are; None for the times of the recording.
+        """
+        envelope, noise, count = self._envelope, self._noise, self._count
+        if said is not None:
+            count = (len(said) - 1) * pairs.LABEL
+            labels = np.arange(0, count + 1, HOP) / pairs.LABEL - pairs.AHEAD / pairs.LABEL
+            places = np.interp(labels, np.arange(len(said)), said) / HOP
+            envelope, noise = _between(envelope, places), noise[_nearest(places, len(noise))]
+        voice = envelope * (1 - noise**2)
+        flat = _synthesised(count, np.full(len(voice), float(pitch)), voice, np.full_like(noise, VOICE))
+        return flat + _filtered(count, envelope * noise**2)
 
     def raised(self, factor: float) -> Samples:
         """Return the recording with its pitch multiplied by `factor`, and its formants as they are."""
-        return self._synthesised(self._contour * factor, self._envelope, self._noise)
+        return _synthesised(self._count, self._contour * factor, self._envelope, self._noise)
 
-    def _synthesised(
-        self, contour: NDArray[np.float64], envelope: NDArray[np.float64], noise: NDArray[np.float64]
-    ) -> Samples:
-        made = _world().synthesize(contour, envelope.clip(1e-16), noise, SAMPLE_RATE, PERIOD_MS)[: self._count]
-        return np.pad(made, (0, self._count - len(made))).astype(np.float32)
+
+def _synthesised(
+    count: int, contour: NDArray[np.float64], envelope: NDArray[np.float64], noise: NDArray[np.float64]
+) -> Samples:
+    made = _world().synthesize(contour, envelope.clip(1e-16), noise, SAMPLE_RATE, PERIOD_MS)[:count]
+    return np.pad(made, (0, count - len(made))).astype(np.float32)
+
+
+def _between(envelope: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the envelope at fractional places, interpolated between the logarithms of its neighbours."""
+    before = _nearest(np.floor(places), len(envelope))
+    after, share = _nearest(before + 1, len(envelope)), (places - before).clip(0, 1)[:, None]
+    logarithm = np.log(envelope.clip(1e-16))
+    return np.exp(logarithm[before] * (1 - share) + logarithm[after] * share)
+
+
+def _nearest(places: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    return np.round(places).astype(np.int64).clip(0, count - 1)
 
 
 def _filtered(count: int, power: NDArray[np.float64]) -> Samples:
     """Return noise that is the same in each codec frame, with this power over time, `[times, bins]`."""
-    bins, hop = power.shape[1], round(SAMPLE_RATE * PERIOD_MS / 1000)
+    bins, hop = power.shape[1], HOP
     frame = np.random.default_rng(0).standard_normal(SAMPLES_PER_FRAME)
     noise = torch.from_numpy(np.tile(frame, -(-count // SAMPLES_PER_FRAME))[:count])
     options = {"n_fft": 2 * (bins - 1), "hop_length": hop, "window": torch.hann_window(2 * (bins - 1)).double()}

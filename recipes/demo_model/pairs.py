@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import MimiModel
 
@@ -22,7 +23,10 @@ SEED = 15
 FAR = 3.0
 """All components of the vector of code 0, so that no frame is encoded as it."""
 
-AHEAD = 960
+LABEL = SAMPLES_PER_FRAME // phonemes.LABELS_PER_FRAME
+"""Samples of a label: 40 ms."""
+
+AHEAD = LABEL
 """Samples by which the phonemes of a code are ahead of the audio of its frame: 40 ms. The decoder is causal, and a
 phoneme sounds different before another one."""
 
@@ -72,29 +76,53 @@ def first_codes(line: phonemes.Labels, frames: int, codes: int, speed: float = 1
         codes: number of codes that there are.
         speed: at which the utterance is played.
     """
-    labels = phonemes.labels(line, AHEAD * speed, speed, frames)
-    if len(line):
-        labels = _with_short_ones(line, labels.ravel(), speed).reshape(labels.shape)
-    return codes_of(torch.from_numpy(labels), codes)
+    return codes_of(torch.from_numpy(labels(line, frames, speed)), codes)
 
 
-def _with_short_ones(line: phonemes.Labels, labels: phonemes.Labels, speed: float) -> phonemes.Labels:
-    """Return the labels with phonemes so short that no label has them, one in ten at a normal pace.
+def labels(line: phonemes.Labels, frames: int, speed: float = 1.0) -> phonemes.Labels:
+    """Return `[frames, LABELS_PER_FRAME]`: the phonemes of `first_codes`."""
+    if not len(line):
+        return phonemes.labels(line, 0, speed, frames)
+    edges, owners = _owners(line, frames * phonemes.LABELS_PER_FRAME, speed)
+    said = np.append(line[edges[:-1]], phonemes.SILENCE)
+    return said[owners].reshape(frames, phonemes.LABELS_PER_FRAME)
 
-    Such a phoneme gets the label before or after it, whichever is of the phoneme that has more of them.
+
+def on_the_grid(line: phonemes.Labels, frames: int) -> NDArray[np.float64]:
+    """Return `[labels + 1]`: the samples of an utterance that are said at the beginning of each label, and at the end.
+
+    A phoneme is longer or shorter than its labels by up to half of one, and no code tells by how much. Audio whose time
+    is changed by this has every phoneme exactly where its labels are.
     """
-    labels, length = labels.copy(), SAMPLES_PER_FRAME / phonemes.LABELS_PER_FRAME
+    edges, owners = _owners(line, frames * phonemes.LABELS_PER_FRAME, 1.0)
+    starts = np.flatnonzero(np.diff(owners, prepend=-1))
+    counts = np.diff(np.append(starts, len(owners)))
+    inside = np.arange(len(owners)) - np.repeat(starts, counts)
+    # After its end, an utterance goes on in silence, as long as there are labels.
+    ends = np.append(edges, edges[-1] + len(owners) * LABEL / UNIT) * UNIT
+    lengths = np.append(np.diff(edges) * UNIT, LABEL * np.repeat(counts, counts)[-1])
+    said = ends[owners] + inside / np.repeat(counts, counts) * lengths[owners]
+    return np.append(said, ends[owners[-1]] + lengths[owners[-1]])
+
+
+def _owners(line: phonemes.Labels, count: int, speed: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each phoneme begins in `UNIT`s, with the end, and `[count]`: the number of each label's phoneme.
+
+    A phoneme so short that no label has it, one in ten at a normal pace, gets the label before or after it, whichever
+    is of the phoneme that has more of them. Labels after the end have the number of phonemes.
+    """
     edges = np.array([0, *(np.flatnonzero(np.diff(line)) + 1), len(line)])
     said = line[edges[:-1]]
-    places = np.ceil((edges * UNIT / speed - AHEAD) / length - 0.5).astype(int).clip(0, len(labels))
+    places = np.ceil((edges * UNIT / speed - AHEAD) / LABEL - 0.5).astype(int).clip(0, count)
     firsts, counts = places[:-1], np.diff(places)
+    owners = np.repeat(np.arange(len(edges)), np.append(counts, count - places[-1]))
     for which in np.flatnonzero((counts == 0) & (said != phonemes.SILENCE)):
         neighbours = [(place, other) for place, other in ((-1, which - 1), (0, which + 1)) if 0 <= other < len(said)]
         place, other = max(neighbours, key=lambda one: counts[one[1]])
         if counts[other] > 1:
-            labels[firsts[which] + place] = said[which]
+            owners[firsts[which] + place] = which
             counts[other], counts[which] = counts[other] - 1, 1
-    return labels
+    return edges, owners
 
 
 def vectors(codes: int, width: int) -> Tensor:

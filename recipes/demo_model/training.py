@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +85,16 @@ def mixed_precision(device: torch.device, bfloat16: bool) -> contextlib.Abstract
 def compute_exactly() -> None:
     """Turn TF32 off on GPUs: rounding the factors of products would change codes that are close to each other."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+@contextlib.contextmanager
+def many_shapes() -> Iterator[None]:
+    """Take convolutions as they come: to try all algorithms, as in training, would take longer for each new shape."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def learning_rate(step: int, total: int, peak: float, warm_up: int = 150, floor: float = 0.05) -> float:

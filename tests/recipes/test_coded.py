@@ -109,7 +109,25 @@ def test_a_phonetic_codec_gets_the_samples_of_the_monotone_and_the_codes_of_the_
     [sentence] = speech.read_training([tmp_path])
     drawn = coded.CodedSounds(**rows, device=CPU).draw(3, 10, NONE)
     assert drawn.labels is not None
-    assert np.array_equal(drawn.labels[0], phonemes.labels(phonemes.timeline("ab", (8, 8, 8, 8)), 0, 1.0, 10))
+    said = pairs.labels(phonemes.timeline("ab", (8, 8, 8, 8)), 10).ravel()
+    assert drawn.labels[0].ravel().tolist() == [phonemes.SILENCE, *said[:-1]], "the audio is a label later"
     assert np.abs(rows["samples"].numpy() / 32767 - speech.load_monotone(sentence)).max() < 1e-4
     line = phonemes.timeline("ab", (8, 8, 8, 8))
     assert torch.equal(rows["codes"].long(), phonetic.encode(codec, speech.load(sentence), line)[0])
+
+
+def test_all_sentences_of_a_speaker_have_one_voice(tmp_path: Path) -> None:
+    codec = new_codec(0, CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64))
+    pairs.install(codec)
+    rng, entries = np.random.default_rng(0), []
+    for number in range(12):
+        for name in (f"{number}.flac", f"flat{number}.flac"):
+            soundfile.write(tmp_path / name, rng.uniform(-0.5, 0.5, SAMPLES_PER_FRAME * 6), 24_000)
+        entries.append(
+            {"file": f"{number}.flac", "monotone": f"flat{number}.flac", "pitch": 100.0 + 25 * (number % 2), "text": "a"}
+            | {"speaker": f"{number % 2}", "seconds": 0.5, "phonemes": "ab", "durations": [5, 5, 5, 5]}
+        )
+    (tmp_path / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    rows = coded.encode_phonetically(codec.eval(), speech.read_training([tmp_path]), FRAMES)
+    voices = rows["codes"][:, 1].view(12, 6)
+    assert all(len(voices[which::2].unique()) == 1 for which in (0, 1))

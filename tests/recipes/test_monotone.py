@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recipes.demo_model import phonemes
+from recipes.demo_model import pairs, phonemes
 from recipes.demo_model.architecture import SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.kokoro import UNIT
 from recipes.demo_model.monotone import STEP, Analysed, pitch_of, possible
@@ -81,3 +81,20 @@ def test_a_monotone_is_as_loud_as_the_recording(symbol: str) -> None:
     sound = _gliding(110, 160)
     flat = Analysed(sound, np.full(UNITS, phonemes.SOUNDS.index(symbol) + 1)).monotone(125)
     assert np.std(flat) == pytest.approx(np.std(sound), rel=0.25)
+
+
+def test_on_the_grid_phonemes_begin_with_a_label() -> None:
+    # A vowel from 0.5 to 1 s, of which neither end is on the grid of 40 ms.
+    line = np.concatenate([np.zeros(20), VOICED[:20], np.zeros(20)]).astype(np.int64)
+    sound = _gliding(110, 110, 1.5)
+    sound[:12_000] = sound[24_000:] = 0
+    said = pairs.on_the_grid(line, 19)
+    flat = Analysed(sound, line).monotone(possible(110), said)
+    assert len(flat) == 19 * SAMPLES_PER_FRAME
+    labels = pairs.labels(line, 19).ravel()
+    begins = int(np.flatnonzero(labels)[0] + 1) * pairs.LABEL
+    ends = int(np.flatnonzero(labels)[-1] + 2) * pairs.LABEL
+    loud = np.abs(flat) > 0.05 * np.abs(flat).max()
+    assert begins % pairs.LABEL == 0 and begins != 12_000
+    assert np.flatnonzero(loud)[0] == pytest.approx(begins, abs=480)
+    assert np.flatnonzero(loud)[-1] == pytest.approx(ends, abs=480)

@@ -120,3 +120,16 @@ def test_no_frame_has_the_code_of_the_frame_that_ends_a_turn() -> None:
     latents = torch.randn(1, 192, 500, generator=torch.Generator().manual_seed(0)) * torch.logspace(-2, 0.5, 500)
     assert (codec.quantizer.encode(latents, 1) > 0).all()
     assert (pairs.table(512) > 0).all()
+
+
+def test_on_the_grid_every_phoneme_is_where_its_labels_are() -> None:
+    line = _line(("_", 8), ("s", 6), ("ə", 1), ("n", 5), ("_", 9))
+    frames = -(-len(line) * 600 // 1920)
+    said = pairs.on_the_grid(line, frames)
+    labels = pairs.labels(line, frames).ravel()
+    assert len(said) == len(labels) + 1
+    for place, label in enumerate(labels):
+        middle = int((said[place] + said[place + 1]) / 2 / 600)
+        assert (line[middle] if middle < len(line) else phonemes.SILENCE) == label
+    assert (np.diff(said) > 0).all()
+    assert np.diff(said)[list(labels).index(phonemes.SOUNDS.index("ə") + 1)] == 600, "25 ms take 40"

@@ -21,6 +21,7 @@ from csm.engine.devices import Placement, configure_cuda, is_fatal, side_stream
 from csm.engine.runtimes.torch import TorchRuntime
 from csm.errors import ModelUnavailable
 from csm.model.checkpoint import Checkpoint
+from csm.model.operations import PLAIN, Operations
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class CudaRuntime(TorchRuntime):
 
     Attributes:
         graphs: by what they were captured for.
+        operations: that graphs use; eager frames use PyTorch's, with which graphs are compared.
 
     Raises:
         ModelUnavailable: the device has too little memory for the model or so many rows, or it failed.
@@ -95,6 +97,7 @@ class CudaRuntime(TorchRuntime):
                 "end what else uses it (nvidia-smi), or set CSM_PRECISION=bfloat16"
             ) from error
         self.idle_prefill_chunk = self.positions
+        self.operations = self._fastest_operations()
         self.graphs: dict[Key, Graph] = {}
         self._capture_all(capture or cuda_graphs(placement.device))
 
@@ -112,6 +115,38 @@ class CudaRuntime(TorchRuntime):
         """Return how many rows fit into the memory that is free once the weights are loaded."""
         free, _ = torch.cuda.mem_get_info(self.device)
         return max(1, min(MAX_ROWS, (free - RESERVED_BYTES) // self.row_bytes))
+
+    def _fastest_operations(self) -> Operations:
+        """Return fused kernels, or PyTorch's if Triton cannot build them here, or if they give other codes."""
+        if self.device.type != "cuda":
+            return PLAIN
+        key = (self.rows, self.positions, self.depth.codebook_size)
+        try:
+            # Not at the top: Triton comes with torch's CUDA builds for Linux only.
+            from csm.model.fused import FusedOperations
+
+            fused = FusedOperations()
+            self._probe(key, 1)
+            expected = super().frame(*key).cpu()
+            self._probe(key, 1)
+            check_agreement(expected, self._frame_with(fused, *key).cpu())
+        except Exception as error:
+            if is_fatal(error):
+                raise
+            log.warning("frames are made of PyTorch's kernels, which takes longer: %s: %s", type(error).__name__, error)
+            return PLAIN
+        return fused
+
+    def _frame_with(self, operations: Operations, rows: int, length: int, top_k: int) -> Tensor:
+        """Make an eager frame with other operations than PyTorch's."""
+        stacks = (self.backbone.transformer, self.depth.transformer)
+        try:
+            for stack in stacks:
+                stack.operations = operations
+            return TorchRuntime.frame(self, rows, length, top_k)
+        finally:
+            for stack in stacks:
+                stack.operations = PLAIN
 
     def _capture_all(self, capture: Capture) -> None:
         """Capture all graphs; if some cannot be captured, set `notice`."""
@@ -149,14 +184,13 @@ class CudaRuntime(TorchRuntime):
             )
 
     def _capture(self, key: Key, capture: Capture) -> Graph:
-        graph = capture(partial(TorchRuntime.frame, self, *key))
+        graph = capture(partial(self._frame_with, self.operations, *key))
         for seed in (1, 2):
             self._probe(key, seed)
             expected = super().frame(*key).cpu()
             self._probe(key, seed)
             graph.replay()
-            if (share := leading_agreement(expected, graph.codes.cpu())) < 0.25:
-                raise RuntimeError(f"a replay gives other codes than the eager frame ({share:.0%} agree)")
+            check_agreement(expected, graph.codes.cpu())
         return graph
 
     def _probe(self, key: Key, seed: int) -> None:
@@ -189,6 +223,16 @@ def cuda_graphs(device: torch.device) -> Capture:
         return Graph(graph.replay, codes)
 
     return capture
+
+
+def check_agreement(expected: Tensor, given: Tensor) -> None:
+    """Compare the codes of a frame with those of the eager one.
+
+    Raises:
+        RuntimeError: they are others, by more than rounding.
+    """
+    if (share := leading_agreement(expected, given)) < 0.25:
+        raise RuntimeError(f"other codes than those of the eager frame ({share:.0%} agree)")
 
 
 def leading_agreement(expected: Tensor, given: Tensor) -> float:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from csm.engine.api import Sampling
-from csm.engine.devices import Placement
+from csm.engine.devices import Placement, to_host
 from csm.engine.runtimes.base import BAD_CODE, DEFAULT_ROWS, RowState
 from csm.model.backbone import Backbone, Embeddings, attention_bias, causal_mask
 from csm.model.checkpoint import Checkpoint
@@ -106,7 +106,7 @@ class TorchRuntime:
     def step(self, rows: int, length: int, top_k: int) -> Tensor:
         """See `Runtime.step`."""
         # Always a copy: the next replay of a graph overwrites its codes.
-        codes = self.frame(rows, length, top_k).to("cpu", copy=True)
+        codes = to_host(self.frame(rows, length, top_k))
         for row in (codes[:, 0] == BAD_CODE).nonzero().flatten().tolist():
             self.kv_cache.clear(row)
         return codes

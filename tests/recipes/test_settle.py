@@ -1,0 +1,63 @@
+"""The encoder learns to tell a speaker's code in every frame; codes have one pitch each."""
+
+import torch
+
+from recipes.demo_model import pairs, phonemes, settle
+from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model.resize import new_codec
+
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64, code_width=8)
+SPEAKERS, SENTENCES, FRAMES = 4, 3, 12
+
+
+def _prepared() -> dict[str, torch.Tensor]:
+    """Speakers who differ in what the convolutions give; the first two have one pitch, the others another."""
+    torch.manual_seed(0)
+    voices, count = torch.randn(SPEAKERS, 16), SPEAKERS * SENTENCES
+    speakers = torch.arange(SPEAKERS).repeat_interleave(SENTENCES)
+    before = voices[speakers][:, None] + 0.3 * torch.randn(count, 2 * FRAMES, 16)
+    return {
+        "before": before.flatten(0, 1).half(),
+        "first": torch.full((count * FRAMES,), phonemes.UNKNOWN).short().index_fill_(0, torch.arange(FRAMES), 1),
+        "means": torch.randn(SPEAKERS, 1, 8)[speakers] + 0.01 * torch.randn(count, 1, 8),
+        "frames": torch.full((count,), FRAMES),
+        "speakers": 7 * speakers,
+        "pitches": torch.tensor([100.0, 100.0, 200.0, 200.0])[speakers],
+    }
+
+
+def test_every_speaker_gets_a_code_of_its_pitch_and_the_others_are_out_of_reach() -> None:
+    codec = new_codec(0, SIZE)
+    for codes, expected in ((4, 4), (2, 2)):
+        voices = settle.voices_of(codec, _prepared(), codes)
+        assert len({tuple(row) for row in voices.targets.tolist()}) == expected
+        if codes == 2:
+            assert torch.equal(voices.targets[0], voices.targets[1])
+            assert not torch.equal(voices.targets[1], voices.targets[2])
+        codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
+        chosen = codebook.quantize(voices.targets)
+        torch.testing.assert_close(codebook.decode(chosen), voices.targets)
+        assert len(codebook.quantize(torch.randn(500, 8)).unique()) <= expected
+
+
+def test_frames_learn_the_code_of_their_speaker_and_nothing_else_changes() -> None:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    voices = settle.voices_of(codec, _prepared(), 4)
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    settler = settle.Settler(codec, voices, 8, 20, 150, 1e-2)
+    losses = [settler.step(step, 0)["voice"].item() for step in range(150)]
+    assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
+    changed = {name for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith(settle.CODING) and "encoder_seanet" not in name for name in changed)
+
+
+def test_an_example_is_one_speaker_and_full() -> None:
+    voices = settle.voices_of(new_codec(0, SIZE), _prepared(), 4)
+    torch.manual_seed(1)
+    before, first, wanted = voices.draw(20, 30)
+    assert before.shape == (20, 60, 16) and first.shape == (20, 30) and wanted.shape == (20, 8)
+    means = before.mean(1)
+    for one, other in ((0, 1), (2, 3)):
+        same = torch.equal(wanted[one], wanted[other])
+        assert (float((means[one] - means[other]).norm()) < 1.0) == same
