@@ -16,7 +16,7 @@ from recipes.demo_model.sounds import FULL_SCALE, Stretches
 from recipes.demo_model.speech import Sentence
 
 
-VOICE_SENTENCES = 4
+VOICE_SENTENCES = 2
 """Number of sentences from which the voice of a speaker is measured."""
 
 
