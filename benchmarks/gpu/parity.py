@@ -43,6 +43,10 @@ class Bench:
 
     def eager(self, rows: int, length: int, top_k: int) -> Tensor:
         """Generate a frame without graphs."""
+        return self.runtime.eager(rows, length, top_k)
+
+    def plain(self, rows: int, length: int, top_k: int) -> Tensor:
+        """Generate a frame without graphs and without fused kernels."""
         return TorchRuntime.frame(self.runtime, rows, length, top_k)
 
 

@@ -65,7 +65,7 @@ def _device(stages: dict[str, Any]) -> list[dict[str, Any]]:
             facts[f"memory in use with {rows}, {moment}, GB"] = memory["total"] - memory["free"]
         facts[f"graphs with {rows}"] = told.get("graphs")
         facts[f"notice with {rows}"] = told.get("notice")
-    for name in ("graph", "eager"):
+    for name in ("graph", "eager", "plain"):
         facts[f"launches of a frame, {name}"] = graphs.get(name, {}).get("launches")
         facts[f"one frame, {name}, ms"] = _range(graphs.get(name, {}).get("seconds"), 1000)
     for kind in ("new", "cached"):

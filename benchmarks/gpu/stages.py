@@ -59,7 +59,8 @@ def graphs(models: Models, effort: Effort, notes: Notes) -> None:
             notes.tell("each", compared)
     length = min(512, runtime.positions)
     bench = parity.Bench(runtime, length)
-    frames = {"graph": partial(runtime.frame, 1, length, 50), "eager": partial(bench.eager, 1, length, 50)}
+    makers = {"graph": runtime.frame, "eager": bench.eager, "plain": bench.plain}
+    frames = {name: partial(make, 1, length, 50) for name, make in makers.items()}
     bench.seat(1, 50)
     for name, frame in frames.items():
         with notes.part(name):

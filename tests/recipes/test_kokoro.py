@@ -2,7 +2,10 @@
 
 from types import SimpleNamespace
 
-from recipes.demo_model.kokoro import _keep_only
+import numpy as np
+import pytest
+
+from recipes.demo_model.kokoro import _keep_only, _whole
 
 
 def _named(name: str) -> SimpleNamespace:
@@ -21,3 +24,8 @@ def test_only_what_the_wanted_tensor_needs_is_kept() -> None:
     assert graph.node == nodes[:2]
     assert [one.name for one in graph.initializer] == ["table"]
     assert [one.name for one in graph.output] == ["durations"]
+
+
+@pytest.mark.parametrize(("given", "expected"), [([9, 3, 4, 1], [7, 3, 4, 3]), ([1, 3, 4, 1], [0, 3, 4, 2])])
+def test_phonemes_begin_earlier_than_the_model_says(given: list[int], expected: list[int]) -> None:
+    assert _whole(np.array(given, np.float32)) == expected

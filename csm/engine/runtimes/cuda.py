@@ -7,7 +7,8 @@ none, the eager frame.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -36,6 +37,10 @@ WARM_UPS = 2
 
 MAX_FAILURES = 3
 """Failed captures, other than for lack of memory, after which no further one is tried."""
+
+MAX_ERROR = 0.05
+"""Difference of logits, relative to their norm, up to which fused kernels are used: more than rounding makes, and less
+than a wrong kernel, which makes about 1."""
 
 MAX_ROWS = 16
 """Default of the streams at once. Each takes 67 MB for its keys and values at CSM-1B's size."""
@@ -76,7 +81,7 @@ class CudaRuntime(TorchRuntime):
 
     Attributes:
         graphs: by what they were captured for.
-        operations: that graphs use; eager frames use PyTorch's, with which graphs are compared.
+        operations: fused kernels, or PyTorch's.
 
     Raises:
         ModelUnavailable: the device has too little memory for the model or so many rows, or it failed.
@@ -106,7 +111,7 @@ class CudaRuntime(TorchRuntime):
         large_enough = (key for key in self.graphs if key[0] >= rows and key[1] >= length and key[2] >= top_k)
         key = min(large_enough, default=None)
         if key is None:
-            return super().frame(rows, length, top_k)
+            return self.eager(rows, length, top_k)
         graph = self.graphs[key]
         graph.replay()
         return graph.codes[:rows]
@@ -117,19 +122,15 @@ class CudaRuntime(TorchRuntime):
         return max(1, min(MAX_ROWS, (free - RESERVED_BYTES) // self.row_bytes))
 
     def _fastest_operations(self) -> Operations:
-        """Return fused kernels, or PyTorch's if Triton cannot build them here, or if they give other codes."""
+        """Return fused kernels, or PyTorch's if Triton cannot build them here, or if they compute something else."""
         if self.device.type != "cuda":
             return PLAIN
-        key = (self.rows, self.positions, self.depth.codebook_size)
         try:
             # Not at the top: Triton comes with torch's CUDA builds for Linux only.
             from csm.model.fused import FusedOperations
 
             fused = FusedOperations()
-            self._probe(key, 1)
-            expected = super().frame(*key).cpu()
-            self._probe(key, 1)
-            check_agreement(expected, self._frame_with(fused, *key).cpu())
+            self._compare(fused)
         except Exception as error:
             if is_fatal(error):
                 raise
@@ -137,16 +138,46 @@ class CudaRuntime(TorchRuntime):
             return PLAIN
         return fused
 
-    def _frame_with(self, operations: Operations, rows: int, length: int, top_k: int) -> Tensor:
-        """Make an eager frame with other operations than PyTorch's."""
+    @torch.inference_mode()
+    def _compare(self, operations: Operations) -> None:
+        """Compare the logits of random frames, and draws from them, with PyTorch's.
+
+        Raises:
+            RuntimeError: they differ by more than rounding.
+        """
+        generator = torch.Generator(self.device).manual_seed(0)
+        hidden = torch.empty_like(self.state.x).normal_(generator=generator)
+        codes = torch.randint(
+            self.depth.codebook_size, (self.rows, self.codebooks), generator=generator, device=self.device
+        )
+        expected = self.depth.score(hidden, codes).float()
+        with self._using(operations):
+            given = self.depth.score(hidden, codes).float()
+        error = float((given - expected).norm() / expected.norm())
+        if not error < MAX_ERROR:
+            raise RuntimeError(f"logits differ from PyTorch's by {error:.1%}")
+        logits, rank = expected[:, 0], torch.full((self.rows, 1), COMMON_TOP_K - 1, device=self.device)
+        noise = torch.empty_like(logits).normal_(generator=generator)
+        arguments = (logits, noise, rank.clamp(max=logits.shape[-1] - 1), logits.shape[-1])
+        if not torch.equal(operations.draw(*arguments), PLAIN.draw(*arguments)):
+            raise RuntimeError("draws differ from PyTorch's")
+
+    @contextmanager
+    def _using(self, operations: Operations) -> Iterator[None]:
+        """Make frames with other operations than PyTorch's."""
         stacks = (self.backbone.transformer, self.depth.transformer)
         try:
             for stack in stacks:
                 stack.operations = operations
-            return TorchRuntime.frame(self, rows, length, top_k)
+            yield
         finally:
             for stack in stacks:
                 stack.operations = PLAIN
+
+    def eager(self, rows: int, length: int, top_k: int) -> Tensor:
+        """Make a frame without graphs, with the operations that graphs have."""
+        with self._using(self.operations):
+            return TorchRuntime.frame(self, rows, length, top_k)
 
     def _capture_all(self, capture: Capture) -> None:
         """Capture all graphs; if some cannot be captured, set `notice`."""
@@ -184,13 +215,14 @@ class CudaRuntime(TorchRuntime):
             )
 
     def _capture(self, key: Key, capture: Capture) -> Graph:
-        graph = capture(partial(self._frame_with, self.operations, *key))
+        graph = capture(partial(self.eager, *key))
         for seed in (1, 2):
             self._probe(key, seed)
-            expected = super().frame(*key).cpu()
+            expected = self.eager(*key).cpu()
             self._probe(key, seed)
             graph.replay()
-            check_agreement(expected, graph.codes.cpu())
+            if (share := leading_agreement(expected, graph.codes.cpu())) < 0.25:
+                raise RuntimeError(f"a replay gives other codes than the eager frame ({share:.0%} agree)")
         return graph
 
     def _probe(self, key: Key, seed: int) -> None:
@@ -223,16 +255,6 @@ def cuda_graphs(device: torch.device) -> Capture:
         return Graph(graph.replay, codes)
 
     return capture
-
-
-def check_agreement(expected: Tensor, given: Tensor) -> None:
-    """Compare the codes of a frame with those of the eager one.
-
-    Raises:
-        RuntimeError: they are others, by more than rounding.
-    """
-    if (share := leading_agreement(expected, given)) < 0.25:
-        raise RuntimeError(f"other codes than those of the eager frame ({share:.0%} agree)")
 
 
 def leading_agreement(expected: Tensor, given: Tensor) -> float:
