@@ -62,9 +62,7 @@ class FusedOperations(Operations):
         rows, codes = logits.shape
         out = torch.empty(rows, dtype=torch.long, device=logits.device)
         block = triton.next_power_of_2(codes)
-        _draw[(rows,)](
-            logits, noise, rank, out, logits.stride(0), noise.stride(0), codes, BLOCK=block, num_warps=8
-        )
+        _draw[(rows,)](logits, noise, rank, out, logits.stride(0), noise.stride(0), codes, BLOCK=block, num_warps=8)
         return out
 
 
@@ -162,7 +160,16 @@ def _swiglu(gate_up, out, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _draw(logits, noise, rank, out, logits_stride, noise_stride, codes, BLOCK: tl.constexpr):
+def _draw(
+    logits,
+    noise,
+    rank,
+    out,
+    logits_stride,
+    noise_stride,
+    codes,
+    BLOCK: tl.constexpr,
+):
     """Draw for one row; the least logit of the top k is found bit by bit."""
     row = tl.program_id(0)
     i = tl.arange(0, BLOCK)

@@ -34,8 +34,8 @@ class Operations:
             `[batch, time, heads * head_dim]`.
         """
         queries = heads.shape[2] - 2 * kv_heads
-        both, v = heads.split([queries + kv_heads, kv_heads], dim=2)
-        q, k = rotate(both, *rope).split([queries, kv_heads], dim=2)
+        both, v = torch.split(heads, [queries + kv_heads, kv_heads], dim=2)
+        q, k = torch.split(rotate(both, *rope), [queries, kv_heads], dim=2)
         k, v = cache.extend(layer, k, v)
         return grouped_attention(q, k, v, mask).flatten(2)
 

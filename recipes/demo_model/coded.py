@@ -15,7 +15,6 @@ from recipes.demo_model.recordings import Recording, Samples, Variety
 from recipes.demo_model.sounds import FULL_SCALE, Stretches
 from recipes.demo_model.speech import Sentence
 
-
 VOICE_SENTENCES = 2
 """Number of sentences from which the voice of a speaker is measured."""
 

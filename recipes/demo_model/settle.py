@@ -3,9 +3,9 @@
     python -m recipes.demo_model.settle --start work/phonetic/weights --speech work/kokoro work/joe --out work/settled
 
 A language model hears a reference frame by frame, but should say the voice of the whole. If frames disagree about the
-voice, it must learn which voice they mean together, and learns that for the speakers it knows only. So each speaker gets
-the code nearest to the mean of all their utterances, and the encoder learns to give it in every frame; it can, since its
-transformer sees all frames before. The decoder stays as it is, and must then learn the new codes (`codec
+voice, it must learn which voice they mean together, and learns that for the speakers it knows only. So the speakers are
+grouped by the mean of their utterances, each group is a code, and the encoder learns to give it in every frame. It can,
+since its transformer sees all frames before. The decoder stays as it is, and must then learn the new codes (`codec
 --decoder-alone`). If the run is stopped, the same command continues.
 """
 

@@ -124,8 +124,8 @@ def test_all_sentences_of_a_speaker_have_one_voice(tmp_path: Path) -> None:
         for name in (f"{number}.flac", f"flat{number}.flac"):
             soundfile.write(tmp_path / name, rng.uniform(-0.5, 0.5, SAMPLES_PER_FRAME * 6), 24_000)
         entries.append(
-            {"file": f"{number}.flac", "monotone": f"flat{number}.flac", "pitch": 100.0 + 25 * (number % 2), "text": "a"}
-            | {"speaker": f"{number % 2}", "seconds": 0.5, "phonemes": "ab", "durations": [5, 5, 5, 5]}
+            {"file": f"{number}.flac", "monotone": f"flat{number}.flac", "pitch": 100.0 + 25 * (number % 2)}
+            | {"text": "a", "speaker": f"{number % 2}", "seconds": 0.5, "phonemes": "ab", "durations": [5, 5, 5, 5]}
         )
     (tmp_path / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     rows = coded.encode_phonetically(codec.eval(), speech.read_training([tmp_path]), FRAMES)

@@ -132,4 +132,4 @@ def test_on_the_grid_every_phoneme_is_where_its_labels_are() -> None:
         middle = int((said[place] + said[place + 1]) / 2 / 600)
         assert (line[middle] if middle < len(line) else phonemes.SILENCE) == label
     assert (np.diff(said) > 0).all()
-    assert np.diff(said)[list(labels).index(phonemes.SOUNDS.index("ə") + 1)] == 600, "25 ms take 40"
+    assert np.diff(said)[labels.tolist().index(phonemes.SOUNDS.index("ə") + 1)] == 600, "25 ms take 40"
