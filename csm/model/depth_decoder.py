@@ -57,8 +57,8 @@ class DepthDecoder(nn.Module):
         Returns:
             Codes `[batch, codebooks]`.
         """
-        # Once for all draws: a GPU spends most of a frame on launching kernels.
         draw = self.transformer.operations.draw
+        # Once for all draws: a GPU spends most of a frame on launching kernels.
         noise, rank = noise * rules.temperature[:, None, None], rules.top_k[:, None] - 1
 
         def choose(codebook: int, logits: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class FusedOperations(Operations):
             keys,
             values,
             out,
-            cache.past(layer),
+            cache.past[layer],
             keys.stride(0),
             dim**-0.5,
             QUERIES=queries,
@@ -47,7 +47,7 @@ class FusedOperations(Operations):
             POSITIONS=triton.next_power_of_2(keys.shape[1]),
             num_warps=4,
         )
-        cache.grow(layer, 1)
+        cache.past[layer] += 1
         return out
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
@@ -71,26 +71,18 @@ class DepthKVCache:
 
     Attributes:
         store: `[layers, 2, batch, positions, kv_heads, head_dim]`.
+        past: positions so far, of each layer.
     """
 
     def __init__(self, store: Tensor) -> None:
-        self.store = store
-        self._past = [0] * len(store)
-
-    def past(self, layer: int) -> int:
-        """Return the number of positions of a layer so far."""
-        return self._past[layer]
-
-    def grow(self, layer: int, positions: int) -> None:
-        """Count positions that were written to `store`."""
-        self._past[layer] += positions
+        self.store, self.past = store, [0] * len(store)
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """See `KVCache.extend`."""
-        start, end = self._past[layer], self._past[layer] + keys.shape[1]
+        start, end = self.past[layer], self.past[layer] + keys.shape[1]
         k, v = self.store[layer]
         k[:, start:end], v[:, start:end] = keys, values
-        self._past[layer] = end
+        self.past[layer] = end
         return k[:, :end], v[:, :end]
 
 
@@ -160,16 +152,7 @@ def _swiglu(gate_up, out, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _draw(
-    logits,
-    noise,
-    rank,
-    out,
-    logits_stride,
-    noise_stride,
-    codes,
-    BLOCK: tl.constexpr,
-):
+def _draw(logits, noise, rank, out, logits_stride, noise_stride, codes, BLOCK: tl.constexpr):
     """Draw for one row; the least logit of the top k is found bit by bit."""
     row = tl.program_id(0)
     i = tl.arange(0, BLOCK)

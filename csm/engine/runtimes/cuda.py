@@ -133,10 +133,16 @@ class CudaRuntime(TorchRuntime):
             self._compare(fused)
         except Exception as error:
             if is_fatal(error):
-                raise
+                raise self._lost(error) from error
             log.warning("frames are made of PyTorch's kernels, which takes longer: %s: %s", type(error).__name__, error)
             return PLAIN
         return fused
+
+    def _lost(self, error: Exception) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"{self.device} failed and cannot be used by this process any more ({str(error).partition(chr(10))[0]}): "
+            "restart the server; if it happens again, look for Xid errors in the kernel's log"
+        )
 
     @torch.inference_mode()
     def _compare(self, operations: Operations) -> None:
@@ -194,11 +200,7 @@ class CudaRuntime(TorchRuntime):
                 self.graphs[key] = self._capture(key, capture)
             except Exception as error:
                 if is_fatal(error):
-                    raise ModelUnavailable(
-                        f"{self.device} failed and cannot be used by this process any more "
-                        f"({str(error).partition(chr(10))[0]}): restart the server; if it happens again, look for Xid "
-                        "errors in the kernel's log"
-                    ) from error
+                    raise self._lost(error) from error
                 if isinstance(error, torch.cuda.OutOfMemoryError):
                     # Fewer rows may fit; the other graphs for as many will not.
                     too_many_rows = key[0]
