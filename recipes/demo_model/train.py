@@ -15,7 +15,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model import tokens
 from recipes.demo_model.architecture import SIZES
-from recipes.demo_model.batches import Batches
+from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.dialogue import Corpus, Diet, split
 from recipes.demo_model.export import export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise, with_codec
@@ -76,8 +76,8 @@ def main() -> None:
     sizes = f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers"
     print(f"{sizes}, on {device}, process {processes.rank + 1} of {processes.count}", flush=True)
     trainer = Trainer(_model(arguments, codec), plan, device, processes)
-    draws = plan.seed * processes.count + processes.rank  # each process draws other conversations
-    batches = Batches(corpus, plan.batch, plan.steps, draws, arguments.workers)
+    seed = plan.seed * processes.count + processes.rank  # each process draws other conversations
+    batches = Batches(Draws(corpus, plan.batch, plan.steps, seed), arguments.workers)
     progress = Progress(
         plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "backbone")
     ).stop_on_sigterm()

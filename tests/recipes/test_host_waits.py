@@ -17,7 +17,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model import codec_trainer
 from recipes.demo_model.architecture import CodecSize, ModelSize, codec_config, csm_config
-from recipes.demo_model.batches import Batches
+from recipes.demo_model.batches import Draws
 from recipes.demo_model.dialogue import Batch, Corpus
 from recipes.demo_model.model_trainer import Plan as ModelPlan
 from recipes.demo_model.model_trainer import Trainer
@@ -90,7 +90,7 @@ def test_the_models_step(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         for line in range(3)
     ]
-    batch = Batches(Corpus(spoken, make_tokenizer()), count=2, steps=10, seed=0)[5]
+    batch = Draws(Corpus(spoken, make_tokenizer()), count=2, steps=10, seed=0)[5]
     there = Batch(*(torch.empty_like(part, device=CUDA) for part in (batch.rows, batch.frames, batch.places)))
     made = _step(lambda: trainer.step(5, Drawn(there)), [trainer.model], monkeypatch)  # type: ignore[arg-type]
     assert {value.device.type for value in made.values()} == {"cuda"}

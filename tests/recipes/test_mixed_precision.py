@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recipes.demo_model.architecture import CodecSize
-from recipes.demo_model.batches import Batches
+from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
 from recipes.demo_model.dialogue import Corpus
 from recipes.demo_model.model_trainer import Plan as ModelPlan
@@ -43,7 +43,7 @@ def test_model_steps() -> None:
         )
         for line in range(3)
     ]
-    batches = Batches(Corpus(spoken, make_tokenizer()), count=2, steps=3, seed=0)
+    batches = Batches(Draws(Corpus(spoken, make_tokenizer()), count=2, steps=3, seed=0))
     losses = [trainer.step(step, batches) for step in range(3)]
     assert all(value.isfinite() for loss in losses for value in loss.values())
     assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from recipes.demo_model.batches import Batches
+from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.dialogue import Corpus
 from recipes.demo_model.model_trainer import Plan, Trainer
 from recipes.demo_model.processes import ALONE, Processes
@@ -34,7 +34,7 @@ def batches(rank: int) -> Batches:
         Spoken(f"Text {line}.", f"speaker {line % 2}", codes, codes, np.zeros(len(codes), np.int16))
         for line, codes in enumerate(frames)
     ]
-    return Batches(Corpus(spoken, make_tokenizer()), PLAN.batch, STEPS, seed=rank)
+    return Batches(Draws(Corpus(spoken, make_tokenizer()), PLAN.batch, STEPS, seed=rank))
 
 
 def share(rank: int, port: int, folder: Path) -> None:

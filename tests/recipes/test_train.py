@@ -10,7 +10,7 @@ import torch
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
 from recipes.demo_model import model_trainer, tokens
-from recipes.demo_model.batches import Batches
+from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
 from recipes.demo_model.export import export, facts_of, load_codec, temper
 from recipes.demo_model.initialise import initialise, with_codec
@@ -47,7 +47,7 @@ def _trainer(steps: int) -> Trainer:
 
 
 def _batches(corpus: Corpus, steps: int) -> Batches:
-    return Batches(corpus, count=4, steps=steps, seed=0)
+    return Batches(Draws(corpus, count=4, steps=steps, seed=0))
 
 
 def test_rows_embed_to_what_the_processors_prompt_embeds_to() -> None:
@@ -125,8 +125,8 @@ def test_every_sentence_is_as_likely_as_another() -> None:
 
 def test_batches_drawn_ahead_are_those_drawn_at_once() -> None:
     corpus = Corpus(_spoken(), make_tokenizer())
-    ahead = Batches(corpus, count=4, steps=9, seed=0, workers=2)
-    for step in (3, 4, 5, 1, 2):
+    ahead = Batches(Draws(corpus, count=4, steps=9, seed=0), workers=1)
+    for step in (3, 4, 1):
         ours, theirs = ahead.at(step), _batches(corpus, 9).at(step)
         assert torch.equal(ours.rows, theirs.rows) and torch.equal(ours.frames, theirs.frames)
 
