@@ -74,6 +74,8 @@ class Diet:
         max_frames: maximum number of frames of a target.
         depth_share: share of the frames that the depth decoder trains on.
         excerpts: share of the targets that are shortened to some of their words.
+        continued: share of the references of several sentences in which only the first one is the reference, and the
+            others are turns that the model has said, as in a long text.
     """
 
     references: tuple[int, int] = (1, 3)
@@ -81,6 +83,7 @@ class Diet:
     max_frames: tuple[int, int] = (40, 125)
     depth_share: float = 1 / 8
     excerpts: float = 0.5
+    continued: float = 0.5
 
 
 class Corpus:
@@ -124,9 +127,10 @@ class Corpus:
         others = [index for index in self.groups[said.speaker] if index != target]
         limit = min(round(_between(self.diet.references, progress)), len(others))
         chosen = rng.choice(others, int(rng.integers(1, limit + 1)), replace=False)
-        first, second = self.turn(as_reference([self.spoken[int(index)] for index in chosen])), self.turn(said)
-        moved = np.where(second.places == NOTHING, NOTHING, second.places + len(first.rows))
-        return Example(np.concatenate([first.rows, second.rows]), np.concatenate([first.places, moved]))
+        before = [self.spoken[int(index)] for index in chosen]
+        turns = before[1:] if rng.random() < self.diet.continued else []
+        reference = as_reference(before[: len(before) - len(turns)])
+        return _joined([self.turn(one) for one in (reference, *turns, said)])
 
     def _with_voice(self, said: Spoken, rng: np.random.Generator) -> Spoken:
         """Return a text, which has only first codes, with the voice of any speaker."""
@@ -149,6 +153,16 @@ class Corpus:
         places[len(ids) - 1 : -2] = np.minimum(said.places + self._before_text, len(ids) - 1)
         places[-2] = len(ids) - 1
         return Example(rows, places)
+
+
+def _joined(turns: Sequence[Example]) -> Example:
+    """Return a conversation."""
+    begins = np.cumsum([0, *(len(turn.rows) for turn in turns[:-1])])
+    places = [
+        np.where(turn.places == NOTHING, NOTHING, turn.places + begin)
+        for turn, begin in zip(turns, begins, strict=True)
+    ]
+    return Example(np.concatenate([turn.rows for turn in turns]), np.concatenate(places))
 
 
 def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Generator) -> Batch:

@@ -132,7 +132,7 @@ def test_batches_drawn_ahead_are_those_drawn_at_once() -> None:
 
 
 def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
-    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0)))
+    corpus = Corpus(_spoken(), make_tokenizer(), Diet(alone=(0.0, 0.0), continued=0.0))
     for draw in range(20):
         rows = corpus.example(draw % 8, 0.5, randomness(0, draw)).rows
         codes = rows[(rows[:, :-1] > 0).all(1)][:, 0]
@@ -140,10 +140,13 @@ def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
         assert (rows[:, -1] == make_tokenizer().bos_token_id).sum() == 2
 
 
-def test_places_are_those_of_the_letters_of_the_next_frame() -> None:
-    """Two sentences make the reference: the letters are found in the joined text, and in the target's own."""
+@pytest.mark.parametrize("continued", [0.0, 1.0])
+def test_places_are_those_of_the_letters_of_the_next_frame(continued: float) -> None:
+    """Up to three sentences make one turn, or several: the letters are found in the text of the turn."""
     tokenizer = make_tokenizer()
-    corpus = Corpus(_spoken(speakers=1), tokenizer, Diet(references=(3, 3), alone=(0.0, 0.0)))
+    diet = Diet(references=(3, 3), alone=(0.0, 0.0), continued=continued)
+    corpus = Corpus(_spoken(speakers=1), tokenizer, diet)
+    turns = set()
     for draw in range(10):
         example = corpus.example(0, 1.0, randomness(0, draw))
         text, codes = example.rows[:, -1], example.rows[:, :-1]
@@ -153,8 +156,10 @@ def test_places_are_those_of_the_letters_of_the_next_frame() -> None:
             assert (following != NOTHING).all()
             assert (letter == tokenizer.eos_token) == (following == 0).all()
         first_frames = np.flatnonzero(text[:-1] == tokenizer.eos_token_id)
-        assert [tokenizer.decode(text[example.places[position]]) for position in first_frames] == ["t", "t"]
+        assert {tokenizer.decode(text[example.places[position]]) for position in first_frames} == {"t"}
         assert (example.places != NOTHING).sum() == (codes[:, 0] != NOTHING).sum()
+        turns.add(len(first_frames))
+    assert turns == ({2, 3, 4} if continued else {2})
 
 
 def test_what_is_short_comes_first() -> None:
