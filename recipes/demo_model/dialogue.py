@@ -76,6 +76,8 @@ class Diet:
         excerpts: share of the targets that are shortened to some of their words.
         continued: share of the references of several sentences in which only the first one is the reference, and the
             others are turns that the model has said, as in a long text.
+        exchanged: share of the examples in which other codes stand for the voice, the same in all turns. So the model
+            learns to copy a voice rather than to know its speakers. Only for codes of which the first has the words.
     """
 
     references: tuple[int, int] = (1, 3)
@@ -84,6 +86,7 @@ class Diet:
     depth_share: float = 1 / 8
     excerpts: float = 0.5
     continued: float = 0.5
+    exchanged: float = 0.0
 
 
 class Corpus:
@@ -98,6 +101,7 @@ class Corpus:
         without_voice = groups.pop(ANYONE, [])
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
         self.speakers = list(self.groups)
+        self._voice_codes = np.unique([code for one in spoken for code in np.unique(one.heard[:, 1:])])
         self.order = [index for members in (*self.groups.values(), without_voice) for index in members]
         if not self.groups:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
@@ -124,6 +128,13 @@ class Corpus:
             said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
             return self.turn(said)
+        example = self._cloned(target, said, progress, rng)
+        if rng.random() < self.diet.exchanged:
+            exchange(example.rows, self._voice_codes, rng)
+        return example
+
+    def _cloned(self, target: int, said: Spoken, progress: float, rng: np.random.Generator) -> Example:
+        """Return a conversation in which `said`, of sentence `target`, follows others by its speaker."""
         others = [index for index in self.groups[said.speaker] if index != target]
         limit = min(round(_between(self.diet.references, progress)), len(others))
         chosen = rng.choice(others, int(rng.integers(1, limit + 1)), replace=False)
@@ -163,6 +174,14 @@ def _joined(turns: Sequence[Example]) -> Example:
         for turn, begin in zip(turns, begins, strict=True)
     ]
     return Example(np.concatenate([turn.rows for turn in turns]), np.concatenate(places))
+
+
+def exchange(rows: Rows, codes: NDArray[np.int64], rng: np.random.Generator) -> None:
+    """Exchange these codes with each other, in all codebooks but the first, except in the frames that end a turn."""
+    table = np.arange(max(codes.max(initial=0), rows[:, 1:-1].max(initial=0)) + 1)
+    table[codes] = rng.permutation(codes)
+    frames = (rows[:, :-1] > 0).any(1)
+    rows[frames, 1:-1] = table[rows[frames, 1:-1]]
 
 
 def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Generator) -> Batch:

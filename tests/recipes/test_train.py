@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,27 @@ def test_places_are_those_of_the_letters_of_the_next_frame(continued: float) -> 
         assert (example.places != NOTHING).sum() == (codes[:, 0] != NOTHING).sum()
         turns.add(len(first_frames))
     assert turns == ({2, 3, 4} if continued else {2})
+
+
+def test_exchanged_voices_are_the_same_in_all_turns() -> None:
+    """A voice is one code here, so that copying it is the only way to know what the target has."""
+    spoken = [replace(one, codes=_with_voice(one), heard=_with_voice(one)) for one in _spoken()]
+    diet = Diet(references=(3, 3), alone=(0.0, 0.0))
+    plain = Corpus(spoken, make_tokenizer(), diet)
+    exchanging = Corpus(spoken, make_tokenizer(), replace(diet, exchanged=1.0))
+    seen = set()
+    for draw in range(10):
+        before, after = (one.example(0, 1.0, randomness(0, draw)).rows for one in (plain, exchanging))
+        assert (before[:, [0, -1]] == after[:, [0, -1]]).all()
+        silent = (before[:, :-1] <= 0).all(1)
+        assert (before[silent] == after[silent]).all()
+        (voice,) = {int(code) for code in after[~silent][:, 1]}
+        seen.add(voice)
+    assert len(seen) > 1
+
+
+def _with_voice(one: Spoken) -> np.ndarray:
+    return np.stack([one.codes[:, 0], np.full(len(one.codes), int(one.codes[0, 0]) // 10)], 1)
 
 
 def test_what_is_short_comes_first() -> None:
