@@ -78,6 +78,8 @@ class Diet:
             others are turns that the model has said, as in a long text.
         exchanged: share of the examples in which other codes stand for the voice, the same in all turns. So the model
             learns to copy a voice rather than to know its speakers. Only for codes of which the first has the words.
+        unspoken: whether everything but the references is from texts that nobody has spoken, so that their pace, which
+            `timings` chooses, becomes the model's.
     """
 
     references: tuple[int, int] = (1, 3)
@@ -87,6 +89,7 @@ class Diet:
     excerpts: float = 0.5
     continued: float = 0.5
     exchanged: float = 0.0
+    unspoken: bool = False
 
 
 class Corpus:
@@ -98,13 +101,16 @@ class Corpus:
         groups: dict[str, list[int]] = defaultdict(list)
         for index, one in enumerate(spoken):
             groups[one.speaker].append(index)
-        without_voice = groups.pop(ANYONE, [])
+        self.without_voice = groups.pop(ANYONE, [])
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
         self.speakers = list(self.groups)
         self._voice_codes = np.unique([code for one in spoken for code in np.unique(one.heard[:, 1:])])
-        self.order = [index for members in (*self.groups.values(), without_voice) for index in members]
+        spoken_by_someone = [] if diet.unspoken else [index for members in self.groups.values() for index in members]
+        self.order = [*spoken_by_someone, *self.without_voice]
         if not self.groups:
             raise ValueError("no speaker has two sentences: there is nothing to clone from")
+        if not self.order:
+            raise ValueError("there are no texts that nobody has spoken: make some with recipes.demo_model.timings")
 
     def draw(self, count: int, progress: float, rng: np.random.Generator) -> Batch:
         """Return a batch of `count` examples; `progress` is from 0 to 1.
@@ -123,7 +129,7 @@ class Corpus:
         """Return a conversation that ends with sentence `target`."""
         said = self.spoken[target]
         if said.speaker == ANYONE:
-            said = self._with_voice(said, rng)
+            said = self._with_voice(said, self.speakers[rng.integers(len(self.speakers))], rng)
         if rng.random() < self.diet.excerpts:
             said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
@@ -141,11 +147,13 @@ class Corpus:
         before = [self.spoken[int(index)] for index in chosen]
         turns = before[1:] if rng.random() < self.diet.continued else []
         reference = as_reference(before[: len(before) - len(turns)])
+        if self.diet.unspoken:
+            texts = rng.choice(self.without_voice, len(turns))
+            turns = [self._with_voice(self.spoken[int(text)], said.speaker, rng) for text in texts]
         return _joined([self.turn(one) for one in (reference, *turns, said)])
 
-    def _with_voice(self, said: Spoken, rng: np.random.Generator) -> Spoken:
-        """Return a text, which has only first codes, with the voice of any speaker."""
-        speaker = self.speakers[rng.integers(len(self.speakers))]
+    def _with_voice(self, said: Spoken, speaker: str, rng: np.random.Generator) -> Spoken:
+        """Return a text, which has only first codes, with the voice of a speaker."""
         own = self.spoken[int(rng.choice(self.groups[speaker]))].codes[0, 1:]
         codes = np.concatenate([said.codes, np.broadcast_to(own, (len(said.codes), len(own)))], 1)
         return replace(said, speaker=speaker, codes=codes, heard=codes)

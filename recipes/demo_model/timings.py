@@ -21,7 +21,7 @@ from recipes.demo_model.speech import Sentence
 from recipes.demo_model.tokens import ANYONE, Spoken, write
 
 PACES = (0.65, 1.0)
-"""Range of the pace. At a faster one, more phonemes are too short for a label."""
+"""Usual range of the pace. At a faster one, more phonemes are too short for a label."""
 
 
 def time(text: str, pace: float, codes: int) -> Spoken | None:
@@ -47,6 +47,7 @@ def main() -> None:
     """Compute the codes."""
     parser = data.arguments(__doc__, hours=10.0, seed=1, kind="all")
     parser.add_argument("--codec", type=Path, required=True, help="a phonetic codec, or a CSM that contains one")
+    parser.add_argument("--paces", type=float, nargs=2, default=PACES, metavar=("SLOWEST", "FASTEST"))
     given = parser.parse_args()
     codec = load_codec(given.codec)
     if not pairs.installed(codec):
@@ -56,7 +57,7 @@ def main() -> None:
     for text in rng.sample(found, len(found)):
         if done >= given.hours * 3600:
             break
-        said = time(text, rng.uniform(*PACES), codec.config.codebook_size)
+        said = time(text, rng.uniform(*given.paces), codec.config.codebook_size)
         if said:
             spoken.append(said)
             done += len(said.codes) / FRAME_RATE

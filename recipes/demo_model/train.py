@@ -8,6 +8,7 @@ by SIGTERM, the same command continues. `work/csm/weights` is a complete checkpo
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -71,8 +72,9 @@ def main() -> None:
     )
     codec = load_codec(arguments.codec)
     heard, unheard = split(tokens.read(arguments.tokens, codec.config.num_quantizers))
-    corpus = Corpus(heard, make_tokenizer(), _diet(arguments))
-    validation = Corpus(unheard, make_tokenizer(), _diet(arguments)) if unheard else None
+    diet = _diet(arguments)
+    corpus = Corpus(heard, make_tokenizer(), diet)
+    validation = Corpus(unheard, make_tokenizer(), replace(diet, unspoken=False)) if unheard else None
     sizes = f"{len(corpus.order)} sentences by {len(corpus.groups)} speakers"
     print(f"{sizes}, on {device}, process {processes.rank + 1} of {processes.count}", flush=True)
     trainer = Trainer(_model(arguments, codec), plan, device, processes)
@@ -114,6 +116,7 @@ def _diet(arguments: argparse.Namespace) -> Diet:
         max_frames=(min(usual.max_frames[0], arguments.max_frames), arguments.max_frames),
         depth_share=arguments.depth_share,
         exchanged=arguments.exchanged,
+        unspoken=arguments.unspoken,
     )
 
 
@@ -135,6 +138,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--exchanged", type=float, default=Diet.exchanged, help="share of examples with other codes for the voice"
     )
+    parser.add_argument("--unspoken", action="store_true", help="only texts of timings; the pace becomes theirs")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw batches ahead: for a GPU, 12")
     parser.add_argument("--guide", type=float, default=Plan.guide, help="weight of the attention loss; 0 is none")
     return parser.parse_args()

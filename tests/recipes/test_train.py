@@ -19,7 +19,7 @@ from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
 from recipes.demo_model.resize import new_codec, with_codebooks
 from recipes.demo_model.tokenizer import make_processor, make_tokenizer
-from recipes.demo_model.tokens import Spoken
+from recipes.demo_model.tokens import ANYONE, Spoken
 from recipes.demo_model.train import train
 from recipes.demo_model.training import randomness
 from tests import tiny_checkpoints
@@ -182,6 +182,22 @@ def test_exchanged_voices_are_the_same_in_all_turns() -> None:
 
 def _with_voice(one: Spoken) -> np.ndarray:
     return np.stack([one.codes[:, 0], np.full(len(one.codes), int(one.codes[0, 0]) // 10)], 1)
+
+
+def test_everything_but_the_reference_can_be_texts_that_nobody_has_spoken() -> None:
+    spoken = [replace(one, codes=_with_voice(one), heard=_with_voice(one)) for one in _spoken()]
+    unspoken = [replace(one, text=f"New {one.text}", speaker=ANYONE, codes=one.codes[:, :1]) for one in _spoken()]
+    diet = Diet(references=(3, 3), alone=(0.0, 0.0), excerpts=0.0, unspoken=True)
+    tokenizer = make_tokenizer()
+    corpus = Corpus([*spoken, *unspoken], tokenizer, diet)
+    for draw in range(10):
+        (target,) = randomness(1, draw).choice(corpus.order, 1)
+        rows = corpus.example(int(target), 1.0, randomness(0, draw)).rows
+        reference, *said = tokenizer.decode(rows[:, -1][rows[:, -1] != NOTHING]).split(tokenizer.bos_token)[1:]
+        assert "new" not in reference and all("new" in text for text in said)
+        assert len({int(code) for code in rows[(rows[:, :-1] > 0).any(1)][:, 1]}) == 1
+    with pytest.raises(ValueError, match="timings"):
+        Corpus(spoken, tokenizer, diet)
 
 
 def test_what_is_short_comes_first() -> None:
