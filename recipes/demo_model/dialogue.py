@@ -76,6 +76,7 @@ class Diet:
         excerpts: share of the targets that are shortened to some of their words.
         continued: share of the references of several sentences in which only the first one is the reference, and the
             others are turns that the model has said, as in a long text.
+        untold: share of the references without a transcript, which many clients do not have.
         exchanged: share of the examples in which other codes stand for the voice, the same in all turns. So the model
             learns to copy a voice rather than to know its speakers. Only for codes of which the first has the words.
         unspoken: whether everything but the references is from texts that nobody has spoken, so that their pace, which
@@ -88,6 +89,7 @@ class Diet:
     depth_share: float = 1 / 8
     excerpts: float = 0.5
     continued: float = 0.5
+    untold: float = 0.15
     exchanged: float = 0.0
     unspoken: bool = False
 
@@ -147,6 +149,8 @@ class Corpus:
         before = [self.spoken[int(index)] for index in chosen]
         turns = before[1:] if rng.random() < self.diet.continued else []
         reference = as_reference(before[: len(before) - len(turns)])
+        if rng.random() < self.diet.untold:
+            reference = replace(reference, text="")
         if self.diet.unspoken:
             texts = rng.choice(self.without_voice, len(turns))
             turns = [self._with_voice(self.spoken[int(text)], said.speaker, rng) for text in texts]

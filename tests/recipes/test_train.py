@@ -145,7 +145,7 @@ def test_reference_and_target_are_of_one_speaker_and_differ() -> None:
 def test_places_are_those_of_the_letters_of_the_next_frame(continued: float) -> None:
     """Up to three sentences make one turn, or several: the letters are found in the text of the turn."""
     tokenizer = make_tokenizer()
-    diet = Diet(references=(3, 3), alone=(0.0, 0.0), continued=continued)
+    diet = Diet(references=(3, 3), alone=(0.0, 0.0), continued=continued, untold=0.0)
     corpus = Corpus(_spoken(speakers=1), tokenizer, diet)
     turns = set()
     for draw in range(10):
@@ -161,6 +161,17 @@ def test_places_are_those_of_the_letters_of_the_next_frame(continued: float) -> 
         assert (example.places != NOTHING).sum() == (codes[:, 0] != NOTHING).sum()
         turns.add(len(first_frames))
     assert turns == ({2, 3, 4} if continued else {2})
+
+
+def test_a_reference_may_have_no_transcript() -> None:
+    tokenizer = make_tokenizer()
+    corpus = Corpus(_spoken(), tokenizer, Diet(alone=(0.0, 0.0), continued=0.0, untold=1.0))
+    for draw in range(5):
+        example = corpus.example(0, 1.0, randomness(0, draw))
+        text = example.rows[:, -1]
+        reference, target = tokenizer.decode(text[text != NOTHING]).split(tokenizer.bos_token)[1:]
+        assert reference == f"[0]{tokenizer.eos_token}" and target.startswith("[0]text")
+        assert (example.rows[example.places[example.places != NOTHING], -1] != NOTHING).all()
 
 
 def test_exchanged_voices_are_the_same_in_all_turns() -> None:

@@ -14,8 +14,18 @@ from csm.audio.decode import decode
 from tests.real_server import RealServer
 from tests.reference_audio import VOICE
 
-EXTRAS: dict[str, Any] = {"ref_audio": base64.b64encode(VOICE.read_bytes()).decode(), "seed": 1, "max_seconds": 0.4}
-SPEECH: dict[str, Any] = {"model": "tts-1", "input": "Hello there.", "voice": "alloy", "extra_body": EXTRAS}
+EXTRAS: dict[str, Any] = {
+    "ref_audio": base64.b64encode(VOICE.read_bytes()).decode(),
+    "ref_text": (VOICE.parent / "voice.txt").read_text().strip(),
+    "seed": 1,
+    "max_seconds": 1.2,
+}
+SPEECH: dict[str, Any] = {
+    "model": "tts-1",
+    "input": "Hello there, and good day to you and your brother.",
+    "voice": "alloy",
+    "extra_body": EXTRAS,
+}
 
 
 @pytest.fixture

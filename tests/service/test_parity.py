@@ -17,7 +17,7 @@ from tests.real_server import RealServer, clone_request, real_server
 from tests.reference_audio import VOICE
 from tests.torch_threads import one_thread  # noqa: F401
 
-TEXT = "Please call Stella."
+TEXT = "Please call my brother and tell him that the train is late."
 TRANSCRIPT = (VOICE.parent / "voice.txt").read_text().strip()
 FRAMES = 20
 

@@ -13,15 +13,25 @@ from tests import raw_http
 from tests.corpus.ffmpeg import RECORDINGS
 from tests.polling import wait_until
 from tests.real_server import LONG_FIELDS, RealServer, clone_request, real_server
-from tests.reference_audio import synthetic_speech
+from tests.reference_audio import VOICE, synthetic_speech
 
 CAPACITY = 10
+FRAMES = 15
 OTHER = synthetic_speech(seconds=2)
 """Reference audio of another voice than the example's."""
 
 
+WORDS = ("Garden", "River", "Window", "Mother", "Silver", "Table", "Paper", "Doctor", "Summer", "Bridge")
+
+
 def fields(number: int) -> dict[str, str]:
-    return {"text": f"This is client number {number}.", "seed": str(1000 + number), "max_seconds": "0.4"}
+    return {
+        "text": f"{WORDS[number]} is the word that this client wants to hear.",
+        "transcript": (VOICE.parent / "voice.txt").read_text().strip(),
+        "temperature": "1.5",
+        "seed": str(1000 + number),
+        "max_seconds": str(FRAMES * 0.08),
+    }
 
 
 def request(number: int) -> bytes:
@@ -62,7 +72,7 @@ def test_ten_clients_at_once_each_get_what_they_get_alone(server: RealServer) ->
 def difference(one: raw_http.Answer, other: raw_http.Answer) -> int:
     """Return the largest difference between two samples of the same position; the lengths must agree."""
     first, second = (np.frombuffer(answer.body[44:], "<i2").astype(int) for answer in (one, other))
-    assert len(first) == len(second) == 5 * 1920
+    assert len(first) == len(second) == FRAMES * 1920
     return int(np.abs(first - second).max())
 
 
@@ -107,7 +117,7 @@ def test_an_answer_that_is_not_streamed_has_its_length_and_the_same_samples(serv
 
 
 def test_seed_text_sampling_and_voice_change_the_audio(server: RealServer) -> None:
-    forms = [{}, {"text": "Another text."}, {"seed": "7"}, {"temperature": "2"}, {"top_k": "2051"}]
+    forms = [{}, {"text": "Another text."}, {"seed": "7"}, {"temperature": "0.1"}, {"top_k": "2"}]
     answers = [server.ask(clone_request(**(fields(1) | form))).body for form in forms]
     answers.append(server.ask(clone_request(OTHER, **fields(1))).body)
     assert len(set(answers)) == len(answers)
@@ -117,7 +127,7 @@ def test_seed_text_sampling_and_voice_change_the_audio(server: RealServer) -> No
 
 @pytest.mark.parametrize("name", ["chromium.mp4", "chromium-video.webm"])
 def test_recordings_of_browsers_are_accepted(server: RealServer, name: str) -> None:
-    answer = server.ask(clone_request((RECORDINGS / name).read_bytes(), "blob"))
+    answer = server.ask(clone_request((RECORDINGS / name).read_bytes(), "blob", **fields(0)))
     assert (answer.status, answer.is_complete) == (200, True)
     assert np.frombuffer(answer.body[44:], "<i2").any()
 

@@ -12,7 +12,13 @@ from csm.speech.build import build
 from tests.reference_audio import VOICE
 from tests.speech.utterances import speech_settings, utterance
 
-SAID: dict[str, Any] = {"text": "Hello there, and good day.", "seed": 5, "max_seconds": 2.0}
+TRANSCRIPT = (VOICE.parent / "voice.txt").read_text().strip()
+SAID: dict[str, Any] = {
+    "text": "Hello there, and good day to you and your brother.",
+    "transcript": TRANSCRIPT,
+    "seed": 5,
+    "max_seconds": 2.5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -89,5 +95,5 @@ def test_a_mark_is_looked_for_also_where_speech_is_not_marked(synthesizers, on):
 def test_the_mark_is_on_by_default(synthesizers, monkeypatch):
     monkeypatch.delenv("CSM_WATERMARK")
     with csm.load("demo", precision="float32", device="cpu", slots=1) as model:
-        speech = model.say("Hello there.", VOICE, seed=1, max_seconds=1.0)
+        speech = model.say(SAID["text"], VOICE, transcript=TRANSCRIPT, seed=1, max_seconds=2.5)
     assert synthesizers[True].detect_watermark(as_wav(pcm16(speech.samples))).marked
