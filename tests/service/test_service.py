@@ -113,7 +113,7 @@ def test_an_answer_that_is_not_streamed_has_its_length_and_the_same_samples(serv
     assert streamed.headers["transfer-encoding"] == "chunked" and "content-length" not in streamed.headers
     assert int(whole.headers["content-length"]) == len(whole.body)
     assert struct.unpack_from("<4sI4s", whole.body) == (b"RIFF", len(whole.body) - 8, b"WAVE")
-    assert whole.body[44:] == streamed.body[44:] and len(whole.body) == 44 + 2 * 1920 * 5
+    assert whole.body[44:] == streamed.body[44:] and len(whole.body) == 44 + 2 * 1920 * FRAMES
 
 
 def test_seed_text_sampling_and_voice_change_the_audio(server: RealServer) -> None:
