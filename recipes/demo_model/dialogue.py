@@ -77,8 +77,6 @@ class Diet:
         continued: share of the references of several sentences in which only the first one is the reference, and the
             others are turns that the model has said, as in a long text.
         untold: share of the references without a transcript, which many clients do not have.
-        exchanged: share of the examples in which other codes stand for the voice, the same in all turns. So the model
-            learns to copy a voice rather than to know its speakers. Only for codes of which the first has the words.
         unspoken: whether everything but the references is from texts that nobody has spoken, so that their pace, which
             `timings` chooses, becomes the model's.
     """
@@ -90,7 +88,6 @@ class Diet:
     excerpts: float = 0.5
     continued: float = 0.5
     untold: float = 0.15
-    exchanged: float = 0.0
     unspoken: bool = False
 
 
@@ -106,7 +103,6 @@ class Corpus:
         self.without_voice = groups.pop(ANYONE, [])
         self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
         self.speakers = list(self.groups)
-        self._voice_codes = np.unique([code for one in spoken for code in np.unique(one.heard[:, 1:])])
         spoken_by_someone = [] if diet.unspoken else [index for members in self.groups.values() for index in members]
         self.order = [*spoken_by_someone, *self.without_voice]
         if not self.groups:
@@ -136,13 +132,6 @@ class Corpus:
             said = excerpt(said, rng)
         if rng.random() < _between(self.diet.alone, progress):
             return self.turn(said)
-        example = self._cloned(target, said, progress, rng)
-        if rng.random() < self.diet.exchanged:
-            exchange(example.rows, self._voice_codes, rng)
-        return example
-
-    def _cloned(self, target: int, said: Spoken, progress: float, rng: np.random.Generator) -> Example:
-        """Return a conversation in which `said`, of sentence `target`, follows others by its speaker."""
         others = [index for index in self.groups[said.speaker] if index != target]
         limit = min(round(_between(self.diet.references, progress)), len(others))
         chosen = rng.choice(others, int(rng.integers(1, limit + 1)), replace=False)
@@ -186,14 +175,6 @@ def _joined(turns: Sequence[Example]) -> Example:
         for turn, begin in zip(turns, begins, strict=True)
     ]
     return Example(np.concatenate([turn.rows for turn in turns]), np.concatenate(places))
-
-
-def exchange(rows: Rows, codes: NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Exchange these codes with each other, in all codebooks but the first, except in the frames that end a turn."""
-    table = np.arange(max(codes.max(initial=0), rows[:, 1:-1].max(initial=0)) + 1)
-    table[codes] = rng.permutation(codes)
-    frames = (rows[:, :-1] > 0).any(1)
-    rows[frames, 1:-1] = table[rows[frames, 1:-1]]
 
 
 def collate(examples: Sequence[Example], depth_share: float, rng: np.random.Generator) -> Batch:

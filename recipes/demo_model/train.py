@@ -115,7 +115,6 @@ def _diet(arguments: argparse.Namespace) -> Diet:
         references=(usual.references[0], arguments.references),
         max_frames=(min(usual.max_frames[0], arguments.max_frames), arguments.max_frames),
         depth_share=arguments.depth_share,
-        exchanged=arguments.exchanged,
         unspoken=arguments.unspoken,
     )
 
@@ -135,9 +134,6 @@ def _parse() -> argparse.Namespace:
         "--longest", type=int, default=Diet.max_frames[1], help="maximum frames of a target", dest="max_frames"
     )
     parser.add_argument("--depth-share", type=float, default=Diet.depth_share, help="frames for the depth decoder")
-    parser.add_argument(
-        "--exchanged", type=float, default=Diet.exchanged, help="share of examples with other codes for the voice"
-    )
     parser.add_argument("--unspoken", action="store_true", help="only texts of timings; the pace becomes theirs")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw batches ahead: for a GPU, 12")
     parser.add_argument("--guide", type=float, default=Plan.guide, help="weight of the attention loss; 0 is none")
