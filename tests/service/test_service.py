@@ -16,7 +16,7 @@ from tests.real_server import LONG_FIELDS, RealServer, clone_request, real_serve
 from tests.reference_audio import VOICE, synthetic_speech
 
 CAPACITY = 10
-FRAMES = 15
+FRAMES = 20
 OTHER = synthetic_speech(seconds=2)
 """Reference audio of another voice than the example's."""
 
@@ -28,7 +28,7 @@ def fields(number: int) -> dict[str, str]:
     return {
         "text": f"{WORDS[number]} is the word that this client wants to hear.",
         "transcript": (VOICE.parent / "voice.txt").read_text().strip(),
-        "temperature": "1.5",
+        "temperature": "2",
         "seed": str(1000 + number),
         "max_seconds": str(FRAMES * 0.08),
     }
@@ -70,10 +70,10 @@ def test_ten_clients_at_once_each_get_what_they_get_alone(server: RealServer) ->
 
 
 def difference(one: raw_http.Answer, other: raw_http.Answer) -> int:
-    """Return the largest difference between two samples of the same position; the lengths must agree."""
+    """Return the largest difference between two samples of the same position, that of full scale for two lengths."""
     first, second = (np.frombuffer(answer.body[44:], "<i2").astype(int) for answer in (one, other))
-    assert len(first) == len(second) == FRAMES * 1920
-    return int(np.abs(first - second).max())
+    assert min(len(first), len(second)) > FRAMES * 1920 / 2  # silence at the beginning is left out
+    return int(np.abs(first - second).max()) if len(first) == len(second) else 65535
 
 
 def test_a_request_over_capacity_is_refused_while_the_others_run(server: RealServer) -> None:
@@ -113,15 +113,14 @@ def test_an_answer_that_is_not_streamed_has_its_length_and_the_same_samples(serv
     assert streamed.headers["transfer-encoding"] == "chunked" and "content-length" not in streamed.headers
     assert int(whole.headers["content-length"]) == len(whole.body)
     assert struct.unpack_from("<4sI4s", whole.body) == (b"RIFF", len(whole.body) - 8, b"WAVE")
-    assert whole.body[44:] == streamed.body[44:] and len(whole.body) == 44 + 2 * 1920 * FRAMES
+    assert whole.body[44:] == streamed.body[44:] and len(whole.body) > 44 + 1920 * FRAMES
 
 
 def test_seed_text_sampling_and_voice_change_the_audio(server: RealServer) -> None:
-    forms = [{}, {"text": "Another text."}, {"seed": "7"}, {"temperature": "0.1"}, {"top_k": "2"}]
+    forms = [{}, {"text": "Another text."}, {"seed": "7"}, {"temperature": "0.5"}, {"top_k": "1"}]
     answers = [server.ask(clone_request(**(fields(1) | form))).body for form in forms]
     answers.append(server.ask(clone_request(OTHER, **fields(1))).body)
     assert len(set(answers)) == len(answers)
-    assert all(len(answer) == len(answers[0]) for answer in answers)
     assert server.ask(request(1)).body == answers[0]
 
 
