@@ -1,6 +1,8 @@
 """The model stage at toy size: its prompt is the processor's, the loss falls, a resumed run equals an unbroken one."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from recipes.demo_model.tokens import ANYONE, Spoken
 from recipes.demo_model.train import train
 from recipes.demo_model.training import randomness
 from tests import tiny_checkpoints
+from tests.paths import ROOT
 
 CPU = torch.device("cpu")
 
@@ -125,6 +128,13 @@ def test_every_sentence_is_as_likely_as_another() -> None:
 
 
 def test_batches_drawn_ahead_are_those_drawn_at_once() -> None:
+    """In a process of its own: within a worker of pytest-xdist, this has ended the worker twice."""
+    script = "from tests.recipes.test_train import compare_drawn_ahead; compare_drawn_ahead()"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=200, check=True)
+
+
+def compare_drawn_ahead() -> None:
+    """Check that batches drawn by workers equal those drawn at once, in order and out of it."""
     corpus = Corpus(_spoken(), make_tokenizer())
     ahead = Batches(Draws(corpus, count=4, steps=9, seed=0), workers=1)
     for step in (3, 4, 1):
