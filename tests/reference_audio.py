@@ -8,6 +8,7 @@ import soundfile
 from tests.paths import ROOT
 
 VOICE = ROOT / "examples" / "voice.webm"
+TRANSCRIPT = VOICE.with_suffix(".txt").read_text().strip()
 """A recorded voice of a few seconds, as a browser sends it; its words are in `voice.txt` beside it."""
 
 

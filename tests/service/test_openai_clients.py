@@ -12,11 +12,11 @@ import pytest
 
 from csm.audio.decode import decode
 from tests.real_server import RealServer
-from tests.reference_audio import VOICE
+from tests.reference_audio import TRANSCRIPT, VOICE
 
 EXTRAS: dict[str, Any] = {
     "ref_audio": base64.b64encode(VOICE.read_bytes()).decode(),
-    "ref_text": (VOICE.parent / "voice.txt").read_text().strip(),
+    "ref_text": TRANSCRIPT,
     "seed": 1,
     "max_seconds": 1.2,
 }

@@ -13,7 +13,7 @@ from tests import raw_http
 from tests.corpus.ffmpeg import RECORDINGS
 from tests.polling import wait_until
 from tests.real_server import LONG_FIELDS, RealServer, clone_request, real_server
-from tests.reference_audio import VOICE, synthetic_speech
+from tests.reference_audio import TRANSCRIPT, synthetic_speech
 
 CAPACITY = 10
 FRAMES = 20
@@ -27,7 +27,7 @@ WORDS = ("Garden", "River", "Window", "Mother", "Silver", "Table", "Paper", "Doc
 def fields(number: int) -> dict[str, str]:
     return {
         "text": f"{WORDS[number]} is the word that this client wants to hear.",
-        "transcript": (VOICE.parent / "voice.txt").read_text().strip(),
+        "transcript": TRANSCRIPT,
         "temperature": "2",
         "seed": str(1000 + number),
         "max_seconds": str(FRAMES * 0.08),

@@ -9,10 +9,9 @@ from csm.audio.encoders import FORMATS, make_encoder, wav
 from csm.audio.encoders.pcm import pcm16
 from csm.errors import UndecodableAudio, UnusableReference
 from csm.speech.build import build
-from tests.reference_audio import VOICE
+from tests.reference_audio import TRANSCRIPT, VOICE
 from tests.speech.utterances import speech_settings, utterance
 
-TRANSCRIPT = (VOICE.parent / "voice.txt").read_text().strip()
 SAID: dict[str, Any] = {
     "text": "Hello there, and good day to you and your brother.",
     "transcript": TRANSCRIPT,
