@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, phonetic
+from recipes.demo_model import discriminant, pairs, phonetic
 from recipes.demo_model.architecture import LATENTS_PER_FRAME
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.export import load_codec, save_codec
@@ -197,10 +197,11 @@ class Distiller:
 
     @torch.no_grad()
     def _all_voices(self, signals: Signals) -> Tensor:
-        """Return `[utterances, 1, code width]`: the voice of each, of its pitch."""
+        """Return `[utterances, 1, code width]`: the voice of the speaker of each, of its pitch."""
         latents = (self._encode(one[None].to(self.device).float()) for one in signals.utterances())
-        means = torch.cat([phonetic.mean_voice(self.codec, one) for one in latents])
-        return phonetic.of_pitch(self.codec, means, signals.pitches.to(self.device))
+        means = torch.cat([phonetic.mean_voice(self.codec, one) for one in latents])[:, 0].cpu()
+        voices = discriminant.means_by(means, signals.speakers)[signals.speakers][:, None]
+        return phonetic.of_pitch(self.codec, voices.to(self.device), signals.pitches.to(self.device))
 
     def _encode(self, before: Tensor) -> Tensor:
         with mixed_precision(self.device, self.plan.bfloat16):

@@ -3,10 +3,10 @@
     python -m recipes.demo_model.settle --start work/phonetic/weights --speech work/kokoro work/joe --out work/settled
 
 A language model hears a reference frame by frame, but should say the voice of the whole. If frames disagree about the
-voice, it must learn which voice they mean together, and learns that for the speakers it knows only. So the speakers are
-grouped by the mean of their utterances, each group is a code, and the encoder learns to give it in every frame. It can,
-since its transformer sees all frames before. The decoder stays as it is, and must then learn the new codes (`codec
---decoder-alone`). If the run is stopped, the same command continues.
+voice, it must learn which voice they mean together, and learns that for the speakers it knows only. So each speaker, or
+each group of similar ones, gets a code, which is a place in the space of `discriminant`, and the encoder learns to tell
+this place in every frame. It can, since its transformer sees all frames before. The decoder stays as it is, and must
+then learn the new codes (`distil --encoder-steps 0`). If the run is stopped, the same command continues.
 """
 
 import itertools
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import pairs, phonemes, phonetic, speech
+from recipes.demo_model import discriminant, pairs, phonemes, phonetic, speech
 from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME
 from recipes.demo_model.distil import CODING
 from recipes.demo_model.export import load_codec, save_codec
@@ -58,7 +58,7 @@ class Voices:
         before: `[latents, width]` of each utterance.
         first: `[frames]` of each: its first codes, or `UNKNOWN`.
         speakers: number of the speaker of each.
-        targets: `[speakers, code width]`: the vector of each speaker's code.
+        targets: `[speakers, code width]`: where the voice of each lies; for those who have a code, its vector.
     """
 
     before: list[Tensor]
@@ -89,14 +89,20 @@ class Voices:
 
 @torch.inference_mode()
 def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float]) -> dict[str, Tensor]:
-    """Return what `voices_of` needs, of each sentence at each speed; each speed gives other speakers."""
+    """Return what `voices_of` needs, of each sentence at each speed; each speed gives other speakers.
+
+    Raises:
+        ValueError: 1 is not among the speeds.
+    """
+    if 1.0 not in speeds:
+        raise ValueError("codes are made of the speakers at speed 1: add it to the speeds")
     pitch_by_speaker = pitches(sentences)
     names = {name: number for number, name in enumerate(pitch_by_speaker)}
-    before, first, means, rows = [], [], [], []
+    before, first, features, rows = [], [], [], []
     for (which, speed), sentence in itertools.product(enumerate(speeds), sentences):
-        one = encoded(codec, at_speed(speech.load(sentence), speed))
-        hidden = codec.encoder.encoder_transformer(one[None])[0].transpose(1, 2)
-        means.append(phonetic.mean_voice(codec, codec.encoder.downsample(hidden))[0])
+        sound = at_speed(speech.load(sentence), speed)
+        one = encoded(codec, sound)
+        features.append(discriminant.describe(sound, one))
         line = phonemes.timeline(sentence.phonemes, sentence.durations)
         frames = len(one) // LATENTS_PER_FRAME
         codes = torch.full((frames,), phonemes.UNKNOWN)
@@ -105,24 +111,27 @@ def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
         before.append(one.half())
         first.append(codes.short())
         speaker = names[sentence.speaker] * len(speeds) + which
-        rows.append((frames, speaker, possible(pitch_by_speaker[sentence.speaker] * speed)))
+        rows.append((frames, speaker, possible(pitch_by_speaker[sentence.speaker] * speed), speed == 1.0))
         if len(rows) % 500 == 0:
             print(f"{len(rows)} of {len(sentences) * len(speeds)}", flush=True)
-    lengths, speakers, pitch = (torch.tensor(column) for column in zip(*rows, strict=True))
+    lengths, speakers, pitch, natural = (torch.tensor(column) for column in zip(*rows, strict=True))
     return {
         "before": torch.cat(before),
         "first": torch.cat(first),
-        "means": torch.stack(means),
+        "features": torch.stack(features),
         "frames": lengths,
         "speakers": speakers,
         "pitches": pitch.float(),
+        "natural": natural,
     }
 
 
 def voices_of(codec: MimiModel, prepared: dict[str, Tensor], codes: int, seed: int = 0) -> Voices:
-    """Make new codes of the voice and give each speaker one of them.
+    """Make new codes of the voice from the speakers at their natural speed.
 
     A code can have only one pitch, so the speakers of each pitch get codes of their own, as many as is their share.
+    With as many codes as speakers, each is one voice that the decoder can learn exactly. The speakers at other speeds
+    have none: from them, the encoder learns where voices lie that it does not know.
 
     Args:
         codec: whose codebook of the voice is replaced. Codes that are left are moved out of reach.
@@ -131,16 +140,19 @@ def voices_of(codec: MimiModel, prepared: dict[str, Tensor], codes: int, seed: i
         seed: of the first choice.
     """
     _, speakers = prepared["speakers"].unique(return_inverse=True)
-    count = int(speakers.max()) + 1
-    totals = torch.zeros(count, prepared["means"].shape[-1]).index_add(0, speakers, prepared["means"][:, 0])
-    means = totals / speakers.bincount()[:, None]
+    width = codec.config.codebook_dim
+    found = discriminant.fit(prepared["features"], speakers, min(discriminant.WIDTH, width))(prepared["features"])
+    places = discriminant.means_by(F.pad(found, (0, width - found.shape[1])), speakers)
+    count = len(places)
     pitch = torch.zeros(count).scatter(0, speakers, prepared["pitches"])
-    centres, targets = [], torch.zeros_like(means)
-    for one in pitch.unique():
-        members = (pitch == one).nonzero()[:, 0]
-        found, nearest = cluster(means[members], max(1, round(codes * len(members) / count)), seed)
-        centres.append(found)
-        targets[members] = found[nearest]
+    natural = torch.zeros(count, dtype=torch.bool).scatter(0, speakers, prepared["natural"])
+    centres, targets = [], places.clone()
+    for one in pitch[natural].unique():
+        members = (natural & (pitch == one)).nonzero()[:, 0]
+        share = max(1, round(codes * len(members) / int(natural.sum())))
+        some, nearest = cluster(places[members], share, seed)
+        centres.append(some)
+        targets[members] = some[nearest]
     install(codec, torch.cat(centres))
     lengths = prepared["frames"]
     return Voices(

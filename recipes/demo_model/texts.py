@@ -1,5 +1,6 @@
-"""Texts to synthesise: example sentences and definitions of WordNet (Debian package wordnet-base)."""
+"""Texts to synthesise: example sentences, definitions and words of WordNet (Debian package wordnet-base)."""
 
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,14 @@ WORDS = (3, 18)
 
 LETTERS = (12, 110)
 """Minimum and maximum number of characters of a sentence."""
+
+FREQUENT = 4
+"""Number of times that WordNet's sentences have a word before it is in a list: 20,000 words have this."""
+
+LISTS_PER_WORD = 20
+
+WORDS_PER_LIST = (3, 8)
+"""Minimum and maximum."""
 
 
 def example_sentences(wordnet: Path = WORDNET) -> list[str]:
@@ -40,8 +49,26 @@ def all_of_wordnet() -> list[str]:
     return sorted({*example_sentences(), *definitions()})
 
 
+def word_lists() -> list[str]:
+    """Return the frequent words of WordNet, some at a time and in random order, in the form of sentences.
+
+    In sentences, 200 words are half of all. In lists, each word is as frequent as the others, so that a model hears it
+    often enough to learn how it is pronounced.
+    """
+    rng = random.Random(0)
+    frequent = sorted(word for word, count in _counts().items() if count >= FREQUENT)
+    found = []
+    for _ in range(LISTS_PER_WORD):
+        rest = rng.sample(frequent, len(frequent))
+        while rest:
+            length = rng.randint(*WORDS_PER_LIST)
+            found.append(_as_sentence(" ".join(rest[:length])))
+            rest = rest[length:]
+    return sorted(set(filter(_usable, found)))
+
+
 KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
-    {"examples": example_sentences, "definitions": definitions, "all": all_of_wordnet, "judges": judges}
+    {"examples": example_sentences, "definitions": definitions, "all": all_of_wordnet, "lists": word_lists, "judges": judges}
 )
 
 
@@ -51,7 +78,7 @@ def sentences(
     """Return the texts of one kind, or a share of them, so that different voices can have different texts.
 
     Args:
-        kind: "examples", "definitions", "all" for both, or "judges" for those of evaluation.
+        kind: "examples", "definitions", "all" for both, "lists" of words, or "judges" for those of evaluation.
         share: index of the share, from 0, and number of shares.
         max_words: maximum number of words; longer texts are left out.
         common: if given, only texts that have no other words than these many most frequent ones of WordNet: a small
@@ -61,10 +88,12 @@ def sentences(
     found = [text for text in KINDS[kind]()[which::shares] if len(text.split()) <= max_words]
     if common is None:
         return found
-    known = {
-        word for word, _ in Counter(word for text in all_of_wordnet() for word in _words(text)).most_common(common)
-    }
+    known = {word for word, _ in _counts().most_common(common)}
     return [text for text in found if known.issuperset(_words(text))]
+
+
+def _counts() -> Counter[str]:
+    return Counter(word for text in all_of_wordnet() for word in _words(text))
 
 
 def _words(text: str) -> list[str]:

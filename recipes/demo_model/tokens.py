@@ -7,6 +7,7 @@ changed, start with an empty `--out`.
 """
 
 import argparse
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import MimiModel
 
-from recipes.demo_model import phonemes, phonetic, speech
+from recipes.demo_model import pairs, phonemes, phonetic, speech
 from recipes.demo_model.alignment import Places, places, timed
 from recipes.demo_model.export import load_codec
 from recipes.demo_model.recordings import at_speed
@@ -53,6 +54,8 @@ class Spoken:
 def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float] = (1.0,)) -> list[Spoken]:
     """Encode each sentence separately, exactly as reference audio is encoded for serving.
 
+    If the codec is phonetic, all sentences of a speaker are to be said in the voice that most of them have.
+
     Args:
         codec: whose codes are final.
         sentences: to encode.
@@ -64,7 +67,7 @@ def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Seque
         spoken += [_encode_one(codec, sentence, sound, speed) for speed in speeds]
         if (number + 1) % 200 == 0:
             print(f"{number + 1} of {len(sentences)} sentences", flush=True)
-    return spoken
+    return _in_one_voice(spoken) if pairs.installed(codec) else spoken
 
 
 def write(path: Path, spoken: Sequence[Spoken]) -> None:
@@ -129,6 +132,18 @@ def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.f
     codes, heard = (part.cpu().numpy().astype(np.int16) for part in phonetic.encode(codec, played, line, speed))
     speaker = sentence.speaker if speed == 1.0 else f"{sentence.speaker}@{speed:g}"
     return Spoken(sentence.text, speaker, codes, heard, places(sentence, played, speed), timed(sentence))
+
+
+def _in_one_voice(spoken: Sequence[Spoken]) -> list[Spoken]:
+    """Give all sentences of a speaker the most frequent acoustic codes of them."""
+    votes: dict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
+    for one in spoken:
+        votes[one.speaker][tuple(one.codes[0, 1:].tolist())] += 1
+    voices = {speaker: np.array(counted.most_common(1)[0][0], np.int16) for speaker, counted in votes.items()}
+    return [
+        replace(one, codes=np.hstack([one.codes[:, :1], np.tile(voices[one.speaker], (len(one.codes), 1))]))
+        for one in spoken
+    ]
 
 
 def _read_one(path: Path) -> list[Spoken]:

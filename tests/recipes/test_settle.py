@@ -20,10 +20,11 @@ def _prepared() -> dict[str, torch.Tensor]:
     return {
         "before": before.flatten(0, 1).half(),
         "first": torch.full((count * FRAMES,), phonemes.UNKNOWN).short().index_fill_(0, torch.arange(FRAMES), 1),
-        "means": torch.randn(SPEAKERS, 1, 8)[speakers] + 0.01 * torch.randn(count, 1, 8),
+        "features": torch.randn(SPEAKERS, 20)[speakers] + 0.01 * torch.randn(count, 20),
         "frames": torch.full((count,), FRAMES),
         "speakers": 7 * speakers,
         "pitches": torch.tensor([100.0, 100.0, 200.0, 200.0])[speakers],
+        "natural": torch.ones(count, dtype=torch.bool),
     }
 
 

@@ -1,5 +1,6 @@
 """Texts from WordNet: tidied, told apart by kind, and shared out so that no two voices say the same."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,15 @@ def test_texts_of_frequent_words_have_no_others(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(texts, "KINDS", {"all": lambda: [*everything, "The cat was a bittern."]})
     assert texts.sentences("all", common=5) == everything[:1]
     assert texts.sentences("all", common=7) == everything
+
+
+def test_lists_have_each_frequent_word_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    often = [f"{letter}{letter}ness" for letter in "abcdefghijkl"]
+    sentences = [f"{word.capitalize()} of the {word}." for word in often for _ in range(texts.FREQUENT // 2)]
+    monkeypatch.setattr(texts, "all_of_wordnet", lambda: [*sentences, "The bittern."])
+    lists = texts.word_lists()
+    counted = Counter(word for text in lists for word in texts._words(text))
+    assert set(counted) <= {*often, "of", "the"}
+    assert len(counted) == 14 and max(counted.values()) < 2 * min(counted.values())
+    assert all(text[0].isupper() and text.endswith(".") and len(text.split()) <= 8 for text in lists)
+    assert lists == texts.word_lists()

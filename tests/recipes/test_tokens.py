@@ -1,0 +1,46 @@
+"""What speakers are to say has one voice, and what is heard of them is left as it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from recipes.demo_model import pairs, phonetic, tokens
+from recipes.demo_model.architecture import SAMPLE_RATE, CodecSize
+from recipes.demo_model.resize import new_codec
+from recipes.demo_model.speech import Sentence
+
+SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64, code_width=8)
+
+
+@pytest.fixture
+def sentences(tmp_path: Path) -> list[Sentence]:
+    soundfile.write(tmp_path / "one.wav", np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    said = Sentence(tmp_path / "one.wav", "So it goes.", "ann", 1.0)
+    return [said, said, replace(said, speaker="bob"), said]
+
+
+def test_a_speaker_says_everything_in_the_most_frequent_voice(
+    sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    voices = iter((7, 5, 9, 5))
+
+    def encoded(*_: object) -> tuple[torch.Tensor, torch.Tensor]:
+        voice = next(voices)
+        return torch.tensor([[1, voice], [2, voice]]), torch.tensor([[3, voice], [4, voice + 1]])
+
+    monkeypatch.setattr(phonetic, "encode", encoded)
+    spoken = tokens.encode(codec, sentences)
+    assert [one.codes.tolist() for one in spoken] == [[[1, voice], [2, voice]] for voice in (5, 5, 9, 5)]
+    assert [one.heard.tolist() for one in spoken] == [[[3, voice], [4, voice + 1]] for voice in (7, 5, 9, 5)]
+
+
+def test_other_codecs_keep_all_codes(sentences: list[Sentence]) -> None:
+    codec = new_codec(0, SIZE)
+    for said in tokens.encode(codec, sentences):
+        assert np.array_equal(said.codes, said.heard)
