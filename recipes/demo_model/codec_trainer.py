@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MimiModel
 
-from recipes.demo_model import phonemes
+from recipes.demo_model import pairs, phonemes
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.discriminator import Discriminator
 from recipes.demo_model.export import forget_cached_codebooks
@@ -77,6 +77,7 @@ class CodecTrainer:
     Attributes:
         codec: after the last step.
         average: moving average of the decoder. The encoder has none, so codes are those of its last step.
+        voices: whether the second code is that of the voice, which the recogniser learns then.
     """
 
     def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
@@ -92,7 +93,8 @@ class CodecTrainer:
         self.optimiser = torch.optim.AdamW(groups, plan.peak, (0.8, 0.99), weight_decay=1e-3, fused=True)
         judged = self.judge.parameters()
         self.judge_optimiser = torch.optim.AdamW(judged, plan.judge_peak, (0.5, 0.9), weight_decay=1e-3, fused=True)
-        self.recogniser = Recogniser().to(device)
+        self.voices = pairs.installed(codec)
+        self.recogniser = Recogniser(voices=codec.config.codebook_size if self.voices else 1).to(device)
         self.recogniser_optimiser = torch.optim.AdamW(self.recogniser.parameters(), plan.judge_peak, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
@@ -125,7 +127,8 @@ class CodecTrainer:
             parts |= {"commitment": quantised.commitment, "sounds": self._listen(quantised.semantic, drawn.labels)}
             loss = loss + 0.25 * parts["commitment"] + plan.pronunciation * parts["sounds"]
         if plan.phonetic and drawn.labels is not None:
-            parts["phonetic"] = self._recognise(real, made, drawn.labels, step)
+            voices = drawn.codes[:, 1, 0] if self.voices and drawn.codes is not None else None
+            parts["phonetic"] = self._recognise(real, made, drawn.labels, voices, step)
             loss = loss + plan.phonetic * parts["phonetic"]
         if plan.adversarial_from is not None and step >= plan.adversarial_from:
             extra, seen = self._argue(real, made, step - plan.adversarial_from)
@@ -177,11 +180,11 @@ class CodecTrainer:
         total = F.cross_entropy(said.flatten(0, 2), labels.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
         return total / (labels != phonemes.UNKNOWN).sum().clamp(min=1)
 
-    def _recognise(self, real: Tensor, made: Tensor, labels: Tensor, step: int) -> Tensor:
+    def _recognise(self, real: Tensor, made: Tensor, labels: Tensor, voices: Tensor | None, step: int) -> Tensor:
         """Return the difference that the recogniser hears, then train the recogniser."""
         with mixed_precision(self.device, self.plan.bfloat16):
-            difference = self.recogniser.difference(real, made)
-            lesson = self.recogniser.lesson(real, labels.flatten(1))
+            difference = self.recogniser.difference(real, made, voices is not None)
+            lesson = self.recogniser.lesson(real, labels.flatten(1), voices)
         rate = learning_rate(step, self.plan.steps, self.plan.judge_peak)
         descend(self.recogniser_optimiser, self.recogniser.parameters(), lesson, rate)
         return difference

@@ -31,16 +31,19 @@ PITCH_SENTENCES = 4
 
 @dataclass(frozen=True)
 class Change:
-    """How another speaker is made of one: played at `speed`, and then with `pitch` times the pitch."""
+    """How another speaker is made of one: played at `speed`, and then with `pitch` times the pitch.
+
+    `pace` makes the same speaker say everything faster, or slower if it is less than 1.
+    """
 
     speed: float = 1.0
     pitch: float = 1.0
+    pace: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> "Change":
-        """Return the change for "speed" or "speed:pitch"."""
-        speed, _, pitch = text.partition(":")
-        return cls(float(speed), float(pitch or 1))
+        """Return the change for "speed", "speed:pitch" or "speed:pitch:pace"."""
+        return cls(*map(float, text.split(":")))
 
 
 def flatten(sentences: Sequence[Sentence], changes: Sequence[Change], out: Path) -> int:
@@ -83,13 +86,13 @@ def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dic
     """Write one sentence, and return its line of the index."""
     sound = at_speed(speech.load(sentence), change.speed)
     ends = np.cumsum(sentence.durations) * UNIT / SAMPLE_RATE / change.speed
-    durations = phonemes.durations(ends.tolist())
+    analysed = Analysed(sound, phonemes.timeline(sentence.phonemes, phonemes.durations(ends.tolist())), change.pace)
+    durations = phonemes.durations((ends / change.pace).tolist())
     line = phonemes.timeline(sentence.phonemes, durations)
-    analysed = Analysed(sound, line)
-    natural = sound if change.pitch == 1 else analysed.raised(change.pitch)
+    natural = sound if change.pitch == change.pace == 1 else analysed.raised(change.pitch)
     _write(path.with_suffix(".flac"), natural)
     constant = possible(pitch * change.speed * change.pitch)
-    said = pairs.on_the_grid(line, -(-len(sound) // SAMPLES_PER_FRAME))
+    said = pairs.on_the_grid(line, -(-len(natural) // SAMPLES_PER_FRAME))
     _write(path.with_suffix(".monotone.flac"), analysed.monotone(constant, said))
     return {
         "file": f"{path.name}.flac",
@@ -99,7 +102,7 @@ def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dic
         "phonemes": sentence.phonemes,
         "durations": durations,
         "speaker": f"{sentence.speaker}@{change.speed:g}:{change.pitch:g}",
-        "seconds": round(len(sound) / SAMPLE_RATE, 2),
+        "seconds": round(len(natural) / SAMPLE_RATE, 2),
     }
 
 
@@ -118,8 +121,9 @@ def main() -> None:
         type=Change.parse,
         nargs="+",
         default=[Change()],
-        metavar="SPEED[:PITCH]",
-        help="factors by which each sentence is played faster and then raised in pitch; each gives another speaker",
+        metavar="SPEED[:PITCH[:PACE]]",
+        help="factors by which each sentence is played faster and raised in pitch; each gives another speaker, "
+        "whose pace is the third factor",
     )
     arguments = parser.parse_args()
     for folder in arguments.speech:

@@ -43,16 +43,17 @@ NOISE = MappingProxyType(
 class Analysed:
     """The pitch and the spectral envelope of a recording over time."""
 
-    def __init__(self, sound: Samples, line: phonemes.Labels) -> None:
+    def __init__(self, sound: Samples, line: phonemes.Labels, pace: float = 1.0) -> None:
         """Analyse a recording.
 
         Args:
             sound: to analyse.
             line: its timeline, from `phonemes.timeline`.
+            pace: at which it is spoken from now on: less than 1 makes everything longer, in the same voice.
         """
         samples = sound.astype(np.float64)
         contour, times = _pitch(samples)
-        self._count = len(sound)
+        self._count = round(len(sound) / pace)
         # Without gaps, as the envelope depends on the pitch, and not every voiced sound is recognised as such.
         self._contour = (
             np.interp(times, times[contour > 0], contour[contour > 0]) if contour.any() else contour + LOWEST
@@ -60,6 +61,11 @@ class Analysed:
         self._envelope = _world().cheaptrick(samples, self._contour, times, SAMPLE_RATE)
         units = np.minimum((times * SAMPLE_RATE / UNIT).astype(int), len(line) - 1)
         self._noise = _noise(self._envelope.shape[1])[line[units]]
+        if pace != 1.0:
+            places = np.arange(0, self._count + 1, HOP) / HOP * pace
+            self._contour = np.interp(places, np.arange(len(times)), self._contour)
+            self._envelope = _between(self._envelope, places)
+            self._noise = self._noise[_nearest(places, len(times))]
 
     def monotone(self, pitch: float, said: NDArray[np.float64] | None = None) -> Samples:
         """Return the recording at a constant pitch in Hz, from `possible`, and with the same noise in each frame.

@@ -1,6 +1,7 @@
-"""A small recogniser of phonemes, trained on the originals, that listens for errors of pronunciation in decoded audio.
+"""A small recogniser of phonemes and voices, trained on the originals, that listens for errors in decoded audio.
 
-To a spectral loss, the burst of a [t] is a few quiet pixels. To the recogniser, it decides between two words.
+To a spectral loss, the burst of a [t] is a few quiet pixels, and a voice between two speakers is nearly as good as
+either. To the recogniser, the burst decides between two words, and the other voice is that of somebody else.
 """
 
 import torch
@@ -25,7 +26,7 @@ MEMORY = 0.98
 
 
 class Recogniser(nn.Module):
-    """Log-mel bands, three convolutions in time, and a class for every 40 ms.
+    """Log-mel bands, three convolutions in time, a class for every 40 ms, and one for the voice.
 
     Attributes:
         loss: moving average of the cross-entropy on originals, a scalar, in nats.
@@ -34,13 +35,15 @@ class Recogniser(nn.Module):
     loss: Tensor
     bank: Tensor
 
-    def __init__(self, channels: int = 192) -> None:
+    def __init__(self, channels: int = 192, voices: int = 1) -> None:
+        """Make an untrained recogniser of phonemes and of this many voices."""
         super().__init__()
         inputs = (BANDS, *[channels] * (len(STRIDES) - 1))
         self.layers = nn.ModuleList(
             nn.Conv1d(width, channels, 5, stride, padding=2) for width, stride in zip(inputs, STRIDES, strict=True)
         )
         self.classes = nn.Linear(channels, phonemes.CLASSES)
+        self.voices = nn.Linear(channels, voices)
         bank = torchaudio.functional.melscale_fbanks(
             FFT // 2 + 1, 50.0, SAMPLE_RATE / 2, BANDS, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
         )
@@ -58,22 +61,46 @@ class Recogniser(nn.Module):
             features.append(hidden.float())
         return self.classes(hidden[..., :labels].transpose(1, 2)).float(), features
 
-    def lesson(self, real: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss to train it: the cross-entropy of originals, or zero if no phonemes are known."""
+    def voice(self, features: list[Tensor]) -> Tensor:
+        """Return the logits `[batch, voices]` for the features of all layers."""
+        logits: Tensor = self.voices(features[-1].mean(2))
+        return logits.float()
+
+    def lesson(self, real: Tensor, labels: Tensor, voices: Tensor | None = None) -> Tensor:
+        """Return the loss to train it, on originals: the cross-entropies of their phonemes and of their voices.
+
+        Args:
+            real: `[batch, samples]`.
+            labels: `[batch, labels]`: the phonemes; those that are unknown cost nothing.
+            voices: `[batch]`: numbers of the voices, or None if they are unknown.
+        """
         known = labels != phonemes.UNKNOWN
-        said = self(real)[0]
+        said, features = self(real)
         total = F.cross_entropy(said.flatten(0, 1), labels.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
         loss = total / known.sum().clamp(min=1)
         self.loss.lerp_(torch.where(known.any(), loss.detach(), self.loss), 1 - MEMORY)
-        return loss
+        return loss if voices is None else loss + F.cross_entropy(self.voice(features), voices)
 
-    def difference(self, real: Tensor, made: Tensor) -> Tensor:
-        """Return the codec's loss: the distance of features and of classes, without gradients for the recogniser."""
+    def difference(self, real: Tensor, made: Tensor, voices: bool = False) -> Tensor:
+        """Return the codec's loss: the distance of features and of classes, without gradients for the recogniser.
+
+        Args:
+            real: `[batch, samples]`.
+            made: the same, decoded.
+            voices: whether the recogniser learns the voices, so that they are compared, too.
+        """
         with torch.no_grad():
             wanted, shown = self(real)
         self.requires_grad_(False)
         heard, features = self(made)
-        self.requires_grad_(True)
         apart = torch.stack([F.l1_loss(a, b) / (b.abs().mean() + 1e-3) for a, b in zip(features, shown, strict=True)])
-        mistaken = F.kl_div(heard.log_softmax(-1), wanted.log_softmax(-1), log_target=True, reduction="none")
-        return (apart.mean() + mistaken.sum(-1).mean()) * (self.loss < TRUSTED)
+        mistaken = _divergence(heard, wanted)
+        if voices:
+            mistaken = mistaken + _divergence(self.voice(features), self.voice(shown))
+        self.requires_grad_(True)
+        return (apart.mean() + mistaken) * (self.loss < TRUSTED)
+
+
+def _divergence(heard: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean Kullback-Leibler divergence of classes, the last dimension, from those that are wanted."""
+    return F.kl_div(heard.log_softmax(-1), wanted.log_softmax(-1), log_target=True, reduction="none").sum(-1).mean()

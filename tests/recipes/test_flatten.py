@@ -48,6 +48,19 @@ def test_each_change_is_a_speaker_with_its_phonemes_and_its_monotone(tmp_path: P
         assert np.abs(sound).max() == pytest.approx(speech.PEAK, abs=1e-3)
 
 
+def test_a_slower_pace_is_the_same_speaker_with_longer_phonemes(tmp_path: Path) -> None:
+    flatten([_sentence(tmp_path, "low", 100)], [Change(), Change.parse("1:1:0.75")], tmp_path / "flat")
+    usual, slower = speech.read_index(tmp_path / "flat")
+    assert slower.speaker == usual.speaker and slower.pitch == usual.pitch
+    assert slower.seconds == pytest.approx(usual.seconds / 0.75, abs=0.02)
+    assert slower.durations == pytest.approx([duration / 0.75 for duration in usual.durations], abs=1)
+    for load in (speech.load, speech.load_monotone):
+        assert pitch_of(load(slower)) == pytest.approx(100, rel=0.05)
+    for one in (usual, slower):
+        beginning, end = np.array_split(speech.load(one), 2)
+        assert pitch_of(beginning) == pytest.approx(102.5, rel=0.02) and pitch_of(end) == pytest.approx(97.5, rel=0.02)
+
+
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     sentences = [_sentence(tmp_path, "low", 100), _sentence(tmp_path, "high", 200)]
     flatten(sentences, CHANGES[:2], tmp_path / "whole")

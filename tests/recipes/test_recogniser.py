@@ -92,3 +92,22 @@ def test_its_loss_is_remembered_on_average(taught: Recogniser) -> None:
     loss = taught.lesson(drawn.samples, _labels(drawn.labels))
     assert taught.loss.item() == pytest.approx(1.0 + (1 - recogniser.MEMORY) * (loss.item() - 1.0))
     assert "loss" in taught.state_dict()
+
+
+def test_it_learns_voices_and_misses_them() -> None:
+    torch.manual_seed(0)
+    made, voices = Recogniser(channels=16, voices=2), torch.tensor([0, 1])
+    sounds = torch.cat([_steady(300), _steady(1200)])
+    unknown = torch.full((2, FRAMES * phonemes.LABELS_PER_FRAME), phonemes.UNKNOWN)
+    optimiser = torch.optim.AdamW(made.parameters(), 5e-3)
+    for _ in range(100):
+        optimiser.zero_grad()
+        loss = made.lesson(sounds, unknown, voices)
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.1
+    assert torch.equal(made.voice(made(sounds)[1]).argmax(-1), voices)
+    made.loss.fill_(1.0)
+    mixed = sounds.flip(0)
+    assert made.difference(sounds, mixed, voices=True) > made.difference(sounds, mixed) + 1
+    assert made.difference(sounds, sounds, voices=True) == 0
