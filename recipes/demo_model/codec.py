@@ -93,7 +93,9 @@ def _coded(arguments: argparse.Namespace, codec: MimiModel, plan: Plan) -> Coded
     path, copies = arguments.out / "codes.pt", arguments.decoder_alone
     compute_exactly()
     with many_shapes():
-        rows = encoded_once(path, codec, arguments.speech, copies, plan.frames, plan.variety, plan.seed)
+        rows = encoded_once(
+            path, codec, arguments.speech, copies, plan.frames, plan.variety, plan.seed, arguments.voices
+        )
     print(f"{len(rows['frames'])} recordings, {int(rows['frames'].sum()) / FRAME_RATE / 60:.0f} minutes", flush=True)
     return CodedSounds(**rows, device=codec.device)
 
@@ -124,6 +126,7 @@ def _parse() -> argparse.Namespace:
         metavar="COPIES",
         help="from the start, on codes that are made once of so many copies; of one each if the codec is phonetic",
     )
+    parser.add_argument("--voices", type=Path, help="with --decoder-alone: the code of each speaker, a file by settle")
     parser.add_argument("--unvaried", action="store_true", help="take clips as they are, without making new voices")
     return parser.parse_args()
 

@@ -77,16 +77,19 @@ def encode(
 
 
 @torch.inference_mode()
-def encode_phonetically(codec: MimiModel, sentences: Sequence[Sentence], shortest: int) -> dict[str, Tensor]:
+def encode_phonetically(
+    codec: MimiModel, sentences: Sequence[Sentence], shortest: int, voices: Path | None = None
+) -> dict[str, Tensor]:
     """Return the arguments of `CodedSounds` for a phonetic codec: sentences in a monotone, with their voice.
 
     Args:
         codec: whose codes are final.
         sentences: to encode, each with its monotone.
         shortest: as in `encode`.
+        voices: file by `settle`: the code of each speaker; None for those that the encoder gives.
 
     Raises:
-        ValueError: a sentence has no monotone.
+        ValueError: a sentence has no monotone, or a speaker has no code.
     """
     samples, first, labels = [], [], []
     for sentence in sentences:
@@ -97,9 +100,15 @@ def encode_phonetically(codec: MimiModel, sentences: Sequence[Sentence], shortes
         # The monotone says each phoneme a label after its code.
         labels.append(F.pad(said.flatten(), (1, -1), value=phonemes.SILENCE).view(said.shape).short())
         _report(first)
-    others = _speakers_codes(codec, sentences)
+    others = _settled_codes(voices, sentences) if voices else _speakers_codes(codec, sentences)
     codes = [torch.cat([one, voice.expand(len(one), -1)], 1) for one, voice in zip(first, others, strict=True)]
     return _rows(samples, codes) | {"labels": torch.cat(labels)}
+
+
+def _settled_codes(voices: Path, sentences: Sequence[Sentence]) -> Tensor:
+    """Return the codes of the voice, `[sentences, 1]`, from the file of `settle`."""
+    codes = phonetic.read_voices(voices, {sentence.speaker for sentence in sentences})
+    return torch.tensor([[codes[sentence.speaker]] for sentence in sentences])
 
 
 def _speakers_codes(codec: MimiModel, sentences: Sequence[Sentence]) -> Tensor:
@@ -122,13 +131,20 @@ def _voice(codec: MimiModel, sentences: Sequence[Sentence]) -> Tensor:
 
 
 def encoded_once(
-    path: Path, codec: MimiModel, folders: Iterable[Path], copies: int, shortest: int, variety: Variety, seed: int
+    path: Path,
+    codec: MimiModel,
+    folders: Iterable[Path],
+    copies: int,
+    shortest: int,
+    variety: Variety,
+    seed: int,
+    voices: Path | None = None,
 ) -> dict[str, Tensor]:
     """Return the result of `encode` for all sentences of the folders; store it in `path`, or read it from there."""
     if not path.exists():
         sentences = speech.read_training(folders)
         if pairs.installed(codec):
-            made = encode_phonetically(codec, sentences, shortest)
+            made = encode_phonetically(codec, sentences, shortest, voices)
         else:
             made = encode(codec, map(recordings.load, sentences), copies, shortest, variety, seed)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -102,6 +102,7 @@ class Signals:
         codes: `[frames]`: first codes, from `pairs.first_codes`.
         frames: `[utterances]`: number of frames of each.
         speakers: `[utterances]`: number of the speaker of each.
+        names: of the speakers.
         pitches: `[utterances]`: pitch of each monotone in Hz.
     """
 
@@ -110,8 +111,11 @@ class Signals:
         self.before, self.after, self.codes, self.frames, self.pitches = (
             torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames", "pitches")
         )
-        counts = torch.tensor([0, *(int(part["speakers"].max()) + 1 for part in parts)]).cumsum(0)
-        self.speakers = torch.cat([part["speakers"] + first for part, first in zip(parts, counts, strict=False)])
+        self.names = list(dict.fromkeys(name for part in parts for name in part["names"]))
+        numbers = {name: number for number, name in enumerate(self.names)}
+        self.speakers = torch.cat(
+            [torch.tensor([numbers[name] for name in part["names"]])[part["speakers"]] for part in parts]
+        )
         self._firsts = self.frames.cumsum(0) - self.frames
         self._peers = {int(who): (self.speakers == who).nonzero()[:, 0] for who in self.speakers.unique()}
 
@@ -138,9 +142,14 @@ class Signals:
 
 
 class Distiller:
-    """A codec that learns to be phonetic."""
+    """A codec that learns to be phonetic.
 
-    def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
+    Attributes:
+        codes: of the voice, by speaker; None if they are those that the encoder gives.
+    """
+
+    def __init__(self, codec: MimiModel, plan: Plan, device: torch.device, codes: dict[str, int] | None = None) -> None:
+        self.codes = codes
         self.codec, self.plan, self.device = pad_plainly(codec).to(device), plan, device
         codec.encoder.encoder_seanet.requires_grad_(False)
         codec.decoder.decoder_seanet.requires_grad_(False)
@@ -198,6 +207,11 @@ class Distiller:
     @torch.no_grad()
     def _all_voices(self, signals: Signals) -> Tensor:
         """Return `[utterances, 1, code width]`: the voice of the speaker of each, of its pitch."""
+        if self.codes is not None:
+            codebook = self.codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
+            known = torch.tensor([self.codes[name] for name in signals.names])[signals.speakers]
+            vectors: Tensor = codebook.decode(known.to(self.device))
+            return vectors[:, None]
         latents = (self._encode(one[None].to(self.device).float()) for one in signals.utterances())
         means = torch.cat([phonetic.mean_voice(self.codec, one) for one in latents])[:, 0].cpu()
         voices = discriminant.means_by(means, signals.speakers)[signals.speakers][:, None]
@@ -226,6 +240,9 @@ def main() -> None:
     parser.add_argument("--codebooks", type=int, default=4, help="keep at most this many of its codebooks")
     parser.add_argument("--layers", type=int, default=5, help="of each transformer, at least as many as it has")
     parser.add_argument("--encoder-steps", type=int, default=Plan.encoder_steps, help="then train the decoder alone")
+    parser.add_argument(
+        "--voices", type=Path, help="file by settle: the code of each speaker, instead of the encoder's"
+    )
     parser.add_argument("--slowness", type=float, default=Plan.slowness)
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
@@ -243,7 +260,9 @@ def main() -> None:
         bfloat16=bfloat16_pays(device) and not arguments.float32,
         seed=arguments.seed,
     )
-    signals, distiller = Signals(arguments.signals), Distiller(codec, plan, device)
+    signals = Signals(arguments.signals)
+    voices = phonetic.read_voices(arguments.voices, signals.names) if arguments.voices else None
+    distiller = Distiller(codec, plan, device, voices)
     print(f"{len(signals.frames)} utterances, {int(signals.frames.sum()) / 750:.0f} minutes", flush=True)
     checkpoint = Checkpoint(
         arguments.out / "state.pt", codec=codec, average=distiller.average, optimiser=distiller.optimiser

@@ -40,6 +40,13 @@ class Change:
     pitch: float = 1.0
     pace: float = 1.0
 
+    @property
+    def suffix(self) -> str:
+        """The end of the name of a speaker who is made in this way, as in `settle` and `tokens`."""
+        if self.pitch == 1:
+            return "" if self.speed == 1 else f"@{self.speed:g}"
+        return f"@{self.speed:g}:{self.pitch:g}"
+
     @classmethod
     def parse(cls, text: str) -> "Change":
         """Return the change for "speed", "speed:pitch" or "speed:pitch:pace"."""
@@ -101,7 +108,7 @@ def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dic
         "text": sentence.text,
         "phonemes": sentence.phonemes,
         "durations": durations,
-        "speaker": f"{sentence.speaker}@{change.speed:g}:{change.pitch:g}",
+        "speaker": sentence.speaker + change.suffix,
         "seconds": round(len(natural) / SAMPLE_RATE, 2),
     }
 

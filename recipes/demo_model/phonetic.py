@@ -5,7 +5,10 @@ decoder gets the true phonemes, and a voice that is the mean of another utteranc
 language model will disturb it.
 """
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +24,9 @@ TOLD = 0.9
 
 DISTURBED = 0.4
 """Share of the clips with noise on the voice, of up to its own size."""
+
+VOICES = "voices.json"
+"""File of `settle` with the code of each speaker by name."""
 
 DROPPED = 0.5
 """Share of the clips of which only the first few codes of the voice are used."""
@@ -138,6 +144,19 @@ def of_pitch(codec: MimiModel, voices: Tensor, pitches: Tensor) -> Tensor:
     fits |= ~fits.any(1, keepdim=True)  # a pitch that no code has
     chosen = distances.masked_fill(~fits, torch.inf).argmin(1)
     return voices + (codes[chosen] - codes[nearest])[:, None]
+
+
+def read_voices(path: Path, speakers: Iterable[str]) -> dict[str, int]:
+    """Return the codes of speakers from the file that `settle` writes.
+
+    Raises:
+        ValueError: a speaker has no code.
+    """
+    codes: dict[str, int] = json.loads(path.read_text())
+    lacking = set(speakers) - set(codes)
+    if lacking:
+        raise ValueError(f"{min(lacking)} has no code in {path.name}: settle with this speech and all of its speeds")
+    return codes
 
 
 def voice_codes(codec: MimiModel, voices: Tensor) -> Tensor:

@@ -5,14 +5,17 @@
 A language model hears a reference frame by frame, but should say the voice of the whole. If frames disagree about the
 voice, it must learn which voice they mean together, and learns that for the speakers it knows only. So each speaker, or
 each group of similar ones, gets a code, which is a place in the space of `discriminant`, and the encoder learns to tell
-this place in every frame. It can, since its transformer sees all frames before. The decoder stays as it is, and must
-then learn the new codes (`distil --encoder-steps 0`). If the run is stopped, the same command continues.
+this place in every frame. It can, since its transformer sees all frames before. Later stages read from `voices.json`
+who has which code. The decoder stays as it is, and must then learn the new codes (`distil --encoder-steps 0`). If the
+run is stopped, the same command continues.
 """
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +53,10 @@ RAMP_SECONDS = 1.0
 """Time from the start of an utterance in which the weight of its frames grows to its full value."""
 
 
+Prepared = dict[str, Any]
+"""What `prepare` returns and `voices_of` needs: tensors, and the names of the speakers."""
+
+
 @dataclass(frozen=True)
 class Voices:
     """Utterances as the encoder's convolutions give them, with what the encoder should make of them.
@@ -59,12 +66,14 @@ class Voices:
         first: `[frames]` of each: its first codes, or `UNKNOWN`.
         speakers: number of the speaker of each.
         targets: `[speakers, code width]`: where the voice of each lies; for those who have a code, its vector.
+        codes: of each speaker by name: the nearest one.
     """
 
     before: list[Tensor]
     first: list[Tensor]
     speakers: Tensor
     targets: Tensor
+    codes: dict[str, int]
 
     def draw(self, count: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw with torch's global generator.
@@ -88,7 +97,7 @@ class Voices:
 
 
 @torch.inference_mode()
-def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float]) -> dict[str, Tensor]:
+def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float]) -> Prepared:
     """Return what `voices_of` needs, of each sentence at each speed; each speed gives other speakers.
 
     Raises:
@@ -123,10 +132,11 @@ def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
         "speakers": speakers,
         "pitches": pitch.float(),
         "natural": natural,
+        "names": [name if speed == 1 else f"{name}@{speed:g}" for name in names for speed in speeds],
     }
 
 
-def voices_of(codec: MimiModel, prepared: dict[str, Tensor], codes: int, seed: int = 0) -> Voices:
+def voices_of(codec: MimiModel, prepared: Prepared, codes: int, seed: int = 0) -> Voices:
     """Make new codes of the voice from the speakers at their natural speed.
 
     A code can have only one pitch, so the speakers of each pitch get codes of their own, as many as is their share.
@@ -139,7 +149,7 @@ def voices_of(codec: MimiModel, prepared: dict[str, Tensor], codes: int, seed: i
         codes: number of codes to make, about.
         seed: of the first choice.
     """
-    _, speakers = prepared["speakers"].unique(return_inverse=True)
+    numbers, speakers = prepared["speakers"].unique(return_inverse=True)
     width = codec.config.codebook_dim
     found = discriminant.fit(prepared["features"], speakers, min(discriminant.WIDTH, width))(prepared["features"])
     places = discriminant.means_by(F.pad(found, (0, width - found.shape[1])), speakers)
@@ -155,11 +165,14 @@ def voices_of(codec: MimiModel, prepared: dict[str, Tensor], codes: int, seed: i
         targets[members] = some[nearest]
     install(codec, torch.cat(centres))
     lengths = prepared["frames"]
+    codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
+    own = codebook.quantize(targets.to(codec.device)).tolist()
     return Voices(
         list(prepared["before"].split((lengths * LATENTS_PER_FRAME).tolist())),
         list(prepared["first"].split(lengths.tolist())),
         speakers,
         targets,
+        {prepared["names"][number]: code for number, code in zip(numbers.tolist(), own, strict=True)},
     )
 
 
@@ -240,6 +253,7 @@ def main() -> None:
         sentences = speech.read_training(arguments.speech)
         torch.save(prepare(pad_plainly(codec), sentences, arguments.speeds), stored)
     voices = voices_of(codec, torch.load(stored, weights_only=True), arguments.codes)
+    (arguments.out / phonetic.VOICES).write_text(json.dumps(voices.codes, indent=1) + "\n")
     print(f"{len(voices.speakers)} utterances by {len(voices.targets)} speakers", flush=True)
     settler = Settler(codec.to(device), voices, arguments.batch, arguments.frames, arguments.steps, arguments.peak)
     checkpoint = Checkpoint(arguments.out / "state.pt", codec=codec, optimiser=settler.optimiser)

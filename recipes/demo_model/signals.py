@@ -8,6 +8,7 @@ It writes one `.pt` per folder of speech, 70 MB per hour; existing files are kep
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from recipes.demo_model.recordings import Samples
 from recipes.demo_model.training import choose_device, compute_exactly
 
 
-def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str, Tensor]:
+def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str, Any]:
     """Return the attributes of `distil.Signals`.
 
     Args:
@@ -50,6 +51,7 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str,
         "codes": codes,
         "frames": frames,
         "speakers": torch.tensor([numbers[sentence.speaker] for sentence in sentences]),
+        "names": list(numbers),
         "pitches": torch.tensor([sentence.pitch for sentence in sentences]),
     }
 

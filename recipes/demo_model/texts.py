@@ -68,7 +68,13 @@ def word_lists() -> list[str]:
 
 
 KINDS: Mapping[str, Callable[[], list[str]]] = MappingProxyType(
-    {"examples": example_sentences, "definitions": definitions, "all": all_of_wordnet, "lists": word_lists, "judges": judges}
+    {
+        "examples": example_sentences,
+        "definitions": definitions,
+        "all": all_of_wordnet,
+        "lists": word_lists,
+        "judges": judges,
+    }
 )
 
 

@@ -8,7 +8,7 @@ changed, start with an empty `--out`.
 
 import argparse
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,15 +51,24 @@ class Spoken:
 
 
 @torch.inference_mode()
-def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float] = (1.0,)) -> list[Spoken]:
+def encode(
+    codec: MimiModel,
+    sentences: Sequence[speech.Sentence],
+    speeds: Sequence[float] = (1.0,),
+    voices: Path | None = None,
+) -> list[Spoken]:
     """Encode each sentence separately, exactly as reference audio is encoded for serving.
 
-    If the codec is phonetic, all sentences of a speaker are to be said in the voice that most of them have.
+    If the codec is phonetic, all sentences of a speaker are to be said in one voice.
 
     Args:
         codec: whose codes are final.
         sentences: to encode.
         speeds: at which each sentence is played; all except 1.0 give new speakers.
+        voices: file by `settle`: the code of each speaker; None for the one that most of the sentences have.
+
+    Raises:
+        ValueError: a speaker has no code.
     """
     spoken = []
     for number, sentence in enumerate(sentences):
@@ -67,7 +76,12 @@ def encode(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Seque
         spoken += [_encode_one(codec, sentence, sound, speed) for speed in speeds]
         if (number + 1) % 200 == 0:
             print(f"{number + 1} of {len(sentences)} sentences", flush=True)
-    return _in_one_voice(spoken) if pairs.installed(codec) else spoken
+    if not pairs.installed(codec):
+        return spoken
+    if voices:
+        codes = phonetic.read_voices(voices, {one.speaker for one in spoken})
+        return _in_one_voice(spoken, {speaker: (code,) for speaker, code in codes.items()})
+    return _in_one_voice(spoken, _most_frequent(spoken))
 
 
 def write(path: Path, spoken: Sequence[Spoken]) -> None:
@@ -111,6 +125,7 @@ def main() -> None:
     parser.add_argument(
         "--speeds", type=float, nargs="+", default=[1.0], help="speeds at which each sentence is played"
     )
+    parser.add_argument("--voices", type=Path, help="file by settle: the code of each speaker")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     compute_exactly()
@@ -120,7 +135,7 @@ def main() -> None:
         if target.exists():
             print(f"{target.name} is there already")
             continue
-        spoken = encode(codec, speech.read_training([folder]), arguments.speeds)
+        spoken = encode(codec, speech.read_training([folder]), arguments.speeds, arguments.voices)
         write(target, spoken)
         used = len(np.unique(np.concatenate([one.codes[:, 0] for one in spoken])))
         print(f"{target.name}: {len(spoken)} sentences; {used} of {codec.config.codebook_size} first codes in use")
@@ -134,16 +149,18 @@ def _encode_one(codec: MimiModel, sentence: speech.Sentence, sound: NDArray[np.f
     return Spoken(sentence.text, speaker, codes, heard, places(sentence, played, speed), timed(sentence))
 
 
-def _in_one_voice(spoken: Sequence[Spoken]) -> list[Spoken]:
-    """Give all sentences of a speaker the most frequent acoustic codes of them."""
+def _most_frequent(spoken: Iterable[Spoken]) -> dict[str, tuple[int, ...]]:
+    """Return the acoustic codes that most sentences of each speaker have."""
     votes: dict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
     for one in spoken:
         votes[one.speaker][tuple(one.codes[0, 1:].tolist())] += 1
-    voices = {speaker: np.array(counted.most_common(1)[0][0], np.int16) for speaker, counted in votes.items()}
-    return [
-        replace(one, codes=np.hstack([one.codes[:, :1], np.tile(voices[one.speaker], (len(one.codes), 1))]))
-        for one in spoken
-    ]
+    return {speaker: counted.most_common(1)[0][0] for speaker, counted in votes.items()}
+
+
+def _in_one_voice(spoken: Iterable[Spoken], voices: Mapping[str, tuple[int, ...]]) -> list[Spoken]:
+    """Return the sentences with the acoustic codes of their speakers."""
+    said = ((one, np.array([voices[one.speaker]], np.int16).repeat(len(one.codes), 0)) for one in spoken)
+    return [replace(one, codes=np.hstack([one.codes[:, :1], voice])) for one, voice in said]
 
 
 def _read_one(path: Path) -> list[Spoken]:

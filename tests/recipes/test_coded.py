@@ -131,3 +131,10 @@ def test_all_sentences_of_a_speaker_have_one_voice(tmp_path: Path) -> None:
     rows = coded.encode_phonetically(codec.eval(), speech.read_training([tmp_path]), FRAMES)
     voices = rows["codes"][:, 1].view(12, 6)
     assert all(len(voices[which::2].unique()) == 1 for which in (0, 1))
+    table = tmp_path / phonetic.VOICES
+    table.write_text(json.dumps({"0": 7, "1": 3, "2": 5}))
+    rows = coded.encode_phonetically(codec, speech.read_training([tmp_path]), FRAMES, table)
+    assert rows["codes"][:, 1].view(12, 6)[:, 0].tolist() == [7, 3] * 6
+    table.write_text(json.dumps({"0": 7}))
+    with pytest.raises(ValueError, match=r"1 has no code in voices\.json"):
+        coded.encode_phonetically(codec, speech.read_training([tmp_path]), FRAMES, table)

@@ -1,10 +1,11 @@
 """A codec learns between the convolutions of its teacher, which stay as they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from recipes.demo_model import pairs
+from recipes.demo_model import pairs, phonetic
 from recipes.demo_model.architecture import CodecSize
 from recipes.demo_model.distil import Distiller, Plan, Signals
 from recipes.demo_model.export import load_codec, save_codec
@@ -22,7 +23,7 @@ def _signals(folder: Path) -> Signals:
     before, speakers = torch.randn(66, 16).half(), torch.tensor([0, 0])
     torch.save(
         {"before": before, "after": after.half(), "codes": codes, "frames": frames, "speakers": speakers}
-        | {"pitches": torch.tensor([100.0, 150.0])},
+        | {"pitches": torch.tensor([100.0, 150.0]), "names": ["ann"]},
         folder / "a.pt",
     )
     return Signals([folder / "a.pt"])
@@ -74,13 +75,35 @@ def test_what_follows_from_phonemes_is_learnt_without_touching_the_convolutions(
         assert torch.equal(ours.codebook.embed_sum, theirs.codebook.embed_sum)
 
 
-def test_the_voice_comes_from_any_utterance_by_the_same_speaker(tmp_path: Path) -> None:
+def _of_three(tmp_path: Path, **names: list[str]) -> Signals:
+    """Three utterances by two speakers in each file."""
     frames, speakers = torch.tensor([4, 4, 4]), torch.tensor([0, 1, 0])
     before = torch.arange(24).repeat_interleave(16).view(24, 16).half()
     rows = {"before": before, "after": before, "codes": torch.ones(12, dtype=torch.int16), "frames": frames}
-    for name in ("a", "b"):
-        torch.save(rows | {"speakers": speakers, "pitches": torch.full((3,), 100.0)}, tmp_path / name)
-    signals = Signals([tmp_path / "a", tmp_path / "b"])
+    for name, known in names.items():
+        torch.save(rows | {"speakers": speakers, "pitches": torch.full((3,), 100.0), "names": known}, tmp_path / name)
+    return Signals([tmp_path / name for name in names])
+
+
+def test_speakers_are_the_same_in_all_files(tmp_path: Path) -> None:
+    signals = _of_three(tmp_path, a=["ann", "bob"], b=["eve", "ann"])
+    assert signals.names == ["ann", "bob", "eve"]
+    assert signals.speakers.tolist() == [0, 1, 0, 2, 0, 2]
+
+
+def test_the_decoder_speaks_in_the_codes_that_speakers_have_been_given(tmp_path: Path) -> None:
+    signals, codec = _of_three(tmp_path, a=["ann", "bob"], b=["eve", "ann"]), new_codec(0, replace(SIZE, codebooks=2))
+    codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
+    torch.nn.init.normal_(codebook.embed_sum)
+    distiller = Distiller(codec, Plan(encoder_steps=0), torch.device("cpu"), {"ann": 5, "bob": 9, "eve": 2, "joe": 1})
+    voices = distiller._all_voices(signals)
+    assert phonetic.voice_codes(codec, voices).tolist() == [[5], [9], [5], [2], [5], [2]]
+    vectors = phonetic.say(codec, torch.zeros(6, 3, dtype=torch.long), voices, disturb=False)
+    assert torch.equal(vectors[0], vectors[2]) and not torch.equal(vectors[0], vectors[1])
+
+
+def test_the_voice_comes_from_any_utterance_by_the_same_speaker(tmp_path: Path) -> None:
+    signals = _of_three(tmp_path, a=["ann", "bob"], b=["eve", "joe"])
     assert signals.speakers.tolist() == [0, 1, 0, 2, 3, 2]
     torch.manual_seed(0)
     places = signals.draw(200, 4)

@@ -35,7 +35,7 @@ def test_each_change_is_a_speaker_with_its_phonemes_and_its_monotone(tmp_path: P
     assert flatten(sentences, CHANGES, tmp_path / "flat") == 6
     said = speech.read_index(tmp_path / "flat")
     assert [one.speaker for one in said] == [
-        f"{who}@{how}" for who in ("low", "high") for how in ("1:1", "1.25:1", "1.25:1.6")
+        f"{who}{how}" for who in ("low", "high") for how in ("", "@1.25", "@1.25:1.6")
     ]
     for one, pitch in zip(said, (100, 125, 200, 200, 250, 400), strict=True):
         sound, monotone = speech.load(one), speech.load_monotone(one)

@@ -25,6 +25,7 @@ def _prepared() -> dict[str, torch.Tensor]:
         "speakers": 7 * speakers,
         "pitches": torch.tensor([100.0, 100.0, 200.0, 200.0])[speakers],
         "natural": torch.ones(count, dtype=torch.bool),
+        "names": [f"speaker {number}" for number in range(7 * SPEAKERS)],
     }
 
 
@@ -38,6 +39,7 @@ def test_every_speaker_gets_a_code_of_its_pitch_and_the_others_are_out_of_reach(
             assert not torch.equal(voices.targets[1], voices.targets[2])
         codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
         chosen = codebook.quantize(voices.targets)
+        assert voices.codes == {f"speaker {7 * number}": int(code) for number, code in enumerate(chosen)}
         torch.testing.assert_close(codebook.decode(chosen), voices.targets)
         assert len(codebook.quantize(torch.randn(500, 8)).unique()) <= expected
 
@@ -63,3 +65,13 @@ def test_an_example_is_one_speaker_and_full() -> None:
     for one, other in ((0, 1), (2, 3)):
         same = torch.equal(wanted[one], wanted[other])
         assert (float((means[one] - means[other]).norm()) < 1.0) == same
+
+
+def test_speakers_at_other_speeds_have_the_nearest_code_of_the_others() -> None:
+    codec, prepared = new_codec(0, SIZE), _prepared()
+    prepared["natural"] = prepared["speakers"] != 7
+    voices = settle.voices_of(codec, prepared, 3)
+    codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
+    assert len(set(voices.codes.values())) == 3
+    assert voices.codes["speaker 7"] == int(codebook.quantize(voices.targets[1:2]))
+    assert not torch.equal(codebook.decode(torch.tensor([voices.codes["speaker 7"]]))[0], voices.targets[1])

@@ -42,7 +42,7 @@ def test_each_sentence_has_its_phonemes_its_sound_and_its_monotone(tmp_path: Pat
         said.append(_sentence(tmp_path / str(number), speaker, seconds))
     rows = signals.compute(codec, said)
     assert rows["frames"].tolist() == [15, 12, 15] and rows["speakers"].tolist() == [0, 1, 0]
-    assert rows["pitches"].tolist() == [125, 125, 125]
+    assert rows["pitches"].tolist() == [125, 125, 125] and rows["names"] == ["one", "two"]
     assert len(rows["before"]) == len(rows["after"]) == 2 * len(rows["codes"]) == 84
     line = phonemes.timeline(SOUNDS, DURATIONS)
     for codes, count in zip(rows["codes"].split([15, 12, 15]), (15, 12, 15), strict=True):

@@ -1,5 +1,6 @@
 """What speakers are to say has one voice, and what is heard of them is left as it is."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,3 +45,17 @@ def test_other_codecs_keep_all_codes(sentences: list[Sentence]) -> None:
     codec = new_codec(0, SIZE)
     for said in tokens.encode(codec, sentences):
         assert np.array_equal(said.codes, said.heard)
+
+
+def test_a_speaker_says_everything_in_the_voice_of_the_table(sentences: list[Sentence], tmp_path: Path) -> None:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    table = tmp_path / phonetic.VOICES
+    table.write_text(json.dumps({"ann": 7, "bob": 3, "ann@0.9": 6, "bob@0.9": 2}))
+    spoken = tokens.encode(codec, sentences, (1.0, 0.9), table)
+    assert {one.speaker: {*one.codes[:, 1].tolist()} for one in spoken} == {
+        "ann": {7},
+        "bob": {3},
+        "ann@0.9": {6},
+        "bob@0.9": {2},
+    }
