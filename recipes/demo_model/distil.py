@@ -9,7 +9,7 @@ decoder's transformer becomes what an acoustic model is in text-to-speech. If th
 continues.
 """
 
-from collections.abc import Iterator
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from torch import Tensor
 from transformers import MimiModel
 
 from recipes.demo_model import discriminant, pairs, phonetic
-from recipes.demo_model.architecture import LATENTS_PER_FRAME
 from recipes.demo_model.average import MovingAverage
 from recipes.demo_model.export import load_codec, save_codec
 from recipes.demo_model.padding import pad_plainly
 from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.resize import deepened, with_codebooks
+from recipes.demo_model.signals import Excerpts, Signals
 from recipes.demo_model.training import (
     Checkpoint,
     bfloat16_pays,
@@ -74,71 +74,6 @@ class Plan:
     average: float = 0.995
     bfloat16: bool = False
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Excerpts:
-    """Places of excerpts in `Signals`.
-
-    Attributes:
-        frames: `[count, frames]`: what is said, in `codes`.
-        latents: `[count, latents]`: the same in `before` and `after`.
-        voices: `[count]`: the utterance that tells the voice.
-        heard: `[count, latents]`: an excerpt of it.
-    """
-
-    frames: Tensor
-    latents: Tensor
-    voices: Tensor
-    heard: Tensor
-
-
-class Signals:
-    """Inner signals of the teacher for all utterances, each concatenated.
-
-    Attributes:
-        before: `[latents, width]`: output of the encoder's convolutions.
-        after: `[latents, width]`: input of the decoder's convolutions for the same in a monotone.
-        codes: `[frames]`: first codes, from `pairs.first_codes`.
-        frames: `[utterances]`: number of frames of each.
-        speakers: `[utterances]`: number of the speaker of each.
-        names: of the speakers.
-        pitches: `[utterances]`: pitch of each monotone in Hz.
-    """
-
-    def __init__(self, paths: list[Path]) -> None:
-        parts = [torch.load(path, weights_only=True, mmap=True) for path in paths]
-        self.before, self.after, self.codes, self.frames, self.pitches = (
-            torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames", "pitches")
-        )
-        self.names = list(dict.fromkeys(name for part in parts for name in part["names"]))
-        numbers = {name: number for number, name in enumerate(self.names)}
-        self.speakers = torch.cat(
-            [torch.tensor([numbers[name] for name in part["names"]])[part["speakers"]] for part in parts]
-        )
-        self._firsts = self.frames.cumsum(0) - self.frames
-        self._peers = {int(who): (self.speakers == who).nonzero()[:, 0] for who in self.speakers.unique()}
-
-    def draw(self, count: int, frames: int) -> "Excerpts":
-        """Return the places of excerpts, each with one of any utterance by the same speaker."""
-        said = torch.randint(len(self.frames), (count,))
-        voices = torch.stack([self._another(int(self.speakers[one])) for one in said])
-        return Excerpts(*self._places(said, frames), voices, self._places(voices, frames)[1])
-
-    def utterances(self) -> Iterator[Tensor]:
-        """Yield `before` of each utterance, `[latents, width]`."""
-        return iter(self.before.split((self.frames * LATENTS_PER_FRAME).tolist()))
-
-    def _another(self, speaker: int) -> Tensor:
-        peers = self._peers[speaker]
-        return peers[torch.randint(len(peers), ())]
-
-    def _places(self, which: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """Return the places of frames, and of latents, in excerpts; where one is short, its last frame is repeated."""
-        lengths = self.frames[which][:, None]
-        start = (torch.rand(len(which), 1) * (lengths - frames + 1).clamp(min=1)).long()
-        place = self._firsts[which][:, None] + (start + torch.arange(frames)).minimum(lengths - 1)
-        return place, (place[..., None] * LATENTS_PER_FRAME + torch.arange(LATENTS_PER_FRAME)).flatten(1)
 
 
 class Distiller:
@@ -234,23 +169,8 @@ class Distiller:
 
 def main() -> None:
     """Train the codec."""
-    parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
-    parser.add_argument("--start", type=Path, required=True, help="the teacher, or a phonetic codec to go on from")
-    parser.add_argument("--signals", type=Path, nargs="+", required=True)
-    parser.add_argument("--codebooks", type=int, default=4, help="keep at most this many of its codebooks")
-    parser.add_argument("--layers", type=int, default=5, help="of each transformer, at least as many as it has")
-    parser.add_argument("--encoder-steps", type=int, default=Plan.encoder_steps, help="then train the decoder alone")
-    parser.add_argument(
-        "--voices", type=Path, help="file by settle: the code of each speaker, instead of the encoder's"
-    )
-    parser.add_argument("--slowness", type=float, default=Plan.slowness)
-    arguments = parser.parse_args()
+    arguments = _parse()
     device = choose_device(arguments.device)
-    codec = load_codec(arguments.start)
-    codec = with_codebooks(codec, min(arguments.codebooks, codec.config.num_quantizers))
-    codec = deepened(codec, max(arguments.layers, codec.config.num_hidden_layers))
-    if not pairs.installed(codec):
-        pairs.install(codec)
     plan = Plan(
         batch=arguments.batch,
         steps=arguments.steps,
@@ -262,10 +182,10 @@ def main() -> None:
     )
     signals = Signals(arguments.signals)
     voices = phonetic.read_voices(arguments.voices, signals.names) if arguments.voices else None
-    distiller = Distiller(codec, plan, device, voices)
+    distiller = Distiller(_codec(arguments), plan, device, voices)
     print(f"{len(signals.frames)} utterances, {int(signals.frames.sum()) / 750:.0f} minutes", flush=True)
     checkpoint = Checkpoint(
-        arguments.out / "state.pt", codec=codec, average=distiller.average, optimiser=distiller.optimiser
+        arguments.out / "state.pt", codec=distiller.codec, average=distiller.average, optimiser=distiller.optimiser
     )
 
     def save(step: int) -> None:
@@ -280,6 +200,29 @@ def main() -> None:
     except RunFailed as failure:
         raise SystemExit(f"given up: {failure}") from failure
     print(f"{done} steps done; score it with: python -m recipes.demo_model.evaluate codec ...")
+
+
+def _parse() -> argparse.Namespace:
+    parser = common_arguments(__doc__, Plan.steps, Plan.batch, Plan.peak)
+    parser.add_argument("--start", type=Path, required=True, help="the teacher, or a phonetic codec to go on from")
+    parser.add_argument("--signals", type=Path, nargs="+", required=True)
+    parser.add_argument("--codebooks", type=int, default=4, help="keep at most this many of its codebooks")
+    parser.add_argument("--layers", type=int, default=5, help="of each transformer, at least as many as it has")
+    parser.add_argument("--encoder-steps", type=int, default=Plan.encoder_steps, help="then train the decoder alone")
+    parser.add_argument(
+        "--voices", type=Path, help="file by settle: the code of each speaker, instead of the encoder's"
+    )
+    parser.add_argument("--slowness", type=float, default=Plan.slowness)
+    return parser.parse_args()
+
+
+def _codec(arguments: argparse.Namespace) -> MimiModel:
+    codec = load_codec(arguments.start)
+    codec = with_codebooks(codec, min(arguments.codebooks, codec.config.num_quantizers))
+    codec = deepened(codec, max(arguments.layers, codec.config.num_hidden_layers))
+    if not pairs.installed(codec):
+        pairs.install(codec)
+    return codec
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ It writes one `.pt` per folder of speech, 70 MB per hour; existing files are kep
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,73 @@ from recipes.demo_model.recordings import Samples
 from recipes.demo_model.training import choose_device, compute_exactly
 
 
+@dataclass(frozen=True)
+class Excerpts:
+    """Places of excerpts in `Signals`.
+
+    Attributes:
+        frames: `[count, frames]`: what is said, in `codes`.
+        latents: `[count, latents]`: the same in `before` and `after`.
+        voices: `[count]`: the utterance that tells the voice.
+        heard: `[count, latents]`: an excerpt of it.
+    """
+
+    frames: Tensor
+    latents: Tensor
+    voices: Tensor
+    heard: Tensor
+
+
+class Signals:
+    """Inner signals of the teacher for all utterances, each concatenated.
+
+    Attributes:
+        before: `[latents, width]`: output of the encoder's convolutions.
+        after: `[latents, width]`: input of the decoder's convolutions for the same in a monotone.
+        codes: `[frames]`: first codes, from `pairs.first_codes`.
+        frames: `[utterances]`: number of frames of each.
+        speakers: `[utterances]`: number of the speaker of each.
+        names: of the speakers.
+        pitches: `[utterances]`: pitch of each monotone in Hz.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        parts = [torch.load(path, weights_only=True, mmap=True) for path in paths]
+        self.before, self.after, self.codes, self.frames, self.pitches = (
+            torch.cat([part[name] for part in parts]) for name in ("before", "after", "codes", "frames", "pitches")
+        )
+        self.names = list(dict.fromkeys(name for part in parts for name in part["names"]))
+        numbers = {name: number for number, name in enumerate(self.names)}
+        self.speakers = torch.cat(
+            [torch.tensor([numbers[name] for name in part["names"]])[part["speakers"]] for part in parts]
+        )
+        self._firsts = self.frames.cumsum(0) - self.frames
+        self._peers = {int(who): (self.speakers == who).nonzero()[:, 0] for who in self.speakers.unique()}
+
+    def draw(self, count: int, frames: int) -> "Excerpts":
+        """Return the places of excerpts, each with one of any utterance by the same speaker."""
+        said = torch.randint(len(self.frames), (count,))
+        voices = torch.stack([self._another(int(self.speakers[one])) for one in said])
+        return Excerpts(*self._places(said, frames), voices, self._places(voices, frames)[1])
+
+    def utterances(self) -> Iterator[Tensor]:
+        """Yield `before` of each utterance, `[latents, width]`."""
+        return iter(self.before.split((self.frames * LATENTS_PER_FRAME).tolist()))
+
+    def _another(self, speaker: int) -> Tensor:
+        peers = self._peers[speaker]
+        return peers[torch.randint(len(peers), ())]
+
+    def _places(self, which: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Return the places of frames, and of latents, in excerpts; where one is short, its last frame is repeated."""
+        lengths = self.frames[which][:, None]
+        start = (torch.rand(len(which), 1) * (lengths - frames + 1).clamp(min=1)).long()
+        place = self._firsts[which][:, None] + (start + torch.arange(frames)).minimum(lengths - 1)
+        return place, (place[..., None] * LATENTS_PER_FRAME + torch.arange(LATENTS_PER_FRAME)).flatten(1)
+
+
 def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str, Any]:
-    """Return the attributes of `distil.Signals`.
+    """Return what a file for `Signals` has.
 
     Args:
         codec: the teacher.

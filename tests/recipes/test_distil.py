@@ -7,9 +7,10 @@ import torch
 
 from recipes.demo_model import pairs, phonetic
 from recipes.demo_model.architecture import CodecSize
-from recipes.demo_model.distil import Distiller, Plan, Signals
+from recipes.demo_model.distil import Distiller, Plan
 from recipes.demo_model.export import load_codec, save_codec
 from recipes.demo_model.resize import deepened, new_codec
+from recipes.demo_model.signals import Signals
 
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=3, codes=64, code_width=8)
 

@@ -6,12 +6,13 @@ from recipes.demo_model import pairs, phonemes, settle
 from recipes.demo_model.architecture import CodecSize
 from recipes.demo_model.distil import CODING
 from recipes.demo_model.resize import new_codec
+from recipes.demo_model.voices import Prepared, voices_of
 
 SIZE = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64, code_width=8)
 SPEAKERS, SENTENCES, FRAMES = 4, 3, 12
 
 
-def _prepared() -> dict[str, torch.Tensor]:
+def _prepared() -> Prepared:
     """Speakers who differ in what the convolutions give; the first two have one pitch, the others another."""
     torch.manual_seed(0)
     voices, count = torch.randn(SPEAKERS, 16), SPEAKERS * SENTENCES
@@ -32,7 +33,7 @@ def _prepared() -> dict[str, torch.Tensor]:
 def test_every_speaker_gets_a_code_of_its_pitch_and_the_others_are_out_of_reach() -> None:
     codec = new_codec(0, SIZE)
     for codes, expected in ((4, 4), (2, 2)):
-        voices = settle.voices_of(codec, _prepared(), codes)
+        voices = voices_of(codec, _prepared(), codes)
         assert len({tuple(row) for row in voices.targets.tolist()}) == expected
         if codes == 2:
             assert torch.equal(voices.targets[0], voices.targets[1])
@@ -47,7 +48,7 @@ def test_every_speaker_gets_a_code_of_its_pitch_and_the_others_are_out_of_reach(
 def test_frames_learn_the_code_of_their_speaker_and_nothing_else_changes() -> None:
     codec = new_codec(0, SIZE)
     pairs.install(codec)
-    voices = settle.voices_of(codec, _prepared(), 4)
+    voices = voices_of(codec, _prepared(), 4)
     before = {name: value.clone() for name, value in codec.state_dict().items()}
     settler = settle.Settler(codec, voices, 8, 20, 150, 1e-2)
     losses = [settler.step(step, 0)["voice"].item() for step in range(150)]
@@ -57,7 +58,7 @@ def test_frames_learn_the_code_of_their_speaker_and_nothing_else_changes() -> No
 
 
 def test_an_example_is_one_speaker_and_full() -> None:
-    voices = settle.voices_of(new_codec(0, SIZE), _prepared(), 4)
+    voices = voices_of(new_codec(0, SIZE), _prepared(), 4)
     torch.manual_seed(1)
     before, first, wanted = voices.draw(20, 30)
     assert before.shape == (20, 60, 16) and first.shape == (20, 30) and wanted.shape == (20, 8)
@@ -70,7 +71,7 @@ def test_an_example_is_one_speaker_and_full() -> None:
 def test_speakers_at_other_speeds_have_the_nearest_code_of_the_others() -> None:
     codec, prepared = new_codec(0, SIZE), _prepared()
     prepared["natural"] = prepared["speakers"] != 7
-    voices = settle.voices_of(codec, prepared, 3)
+    voices = voices_of(codec, prepared, 3)
     codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
     assert len(set(voices.codes.values())) == 3
     assert voices.codes["speaker 7"] == int(codebook.quantize(voices.targets[1:2]))
