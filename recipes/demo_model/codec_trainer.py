@@ -19,6 +19,7 @@ from recipes.demo_model.quantiser import Quantised, bypass, quantise
 from recipes.demo_model.recogniser import Recogniser
 from recipes.demo_model.recordings import Recording, Variety
 from recipes.demo_model.sounds import Source, Stretches
+from recipes.demo_model.speakers import SpeakerEncoder
 from recipes.demo_model.training import Checkpoint, descend, learning_rate, mixed_precision, seed_step
 
 RAMP = 500
@@ -42,6 +43,7 @@ class Plan:
         judge_peak: maximum learning rate of the discriminator.
         pronunciation: weight of the loss that makes the first codebook encode the phoneme.
         phonetic: weight of the difference that a recogniser of phonemes hears; 0 for none.
+        likeness: weight of the difference that a speaker encoder hears; 0 for none.
         encoder_steps: over which the encoder's learning rate falls; None for all steps. After them, only the decoder
             is trained: the codes are final, and the model can already be trained on them.
         average: decay of the moving average of the decoder's weights, which are saved.
@@ -60,6 +62,7 @@ class Plan:
     judge_peak: float = 1e-3
     pronunciation: float = 0.3
     phonetic: float = 0.2
+    likeness: float = 0.0
     encoder_steps: int | None = None
     average: float = 0.999
     variety: Variety = field(default_factory=Variety)
@@ -95,6 +98,7 @@ class CodecTrainer:
         self.judge_optimiser = torch.optim.AdamW(judged, plan.judge_peak, (0.5, 0.9), weight_decay=1e-3, fused=True)
         self.voices = pairs.installed(codec)
         self.recogniser = Recogniser(voices=codec.config.codebook_size if self.voices else 1).to(device)
+        self.speakers = SpeakerEncoder().to(device) if plan.likeness else None
         self.recogniser_optimiser = torch.optim.AdamW(self.recogniser.parameters(), plan.judge_peak, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
@@ -130,6 +134,9 @@ class CodecTrainer:
             voices = drawn.codes[:, 1, 0] if self.voices and drawn.codes is not None else None
             parts["phonetic"] = self._recognise(real, made, drawn.labels, voices, step)
             loss = loss + plan.phonetic * parts["phonetic"]
+        if self.speakers:
+            parts["likeness"] = self.speakers.difference(real, made)
+            loss = loss + plan.likeness * parts["likeness"]
         if plan.adversarial_from is not None and step >= plan.adversarial_from:
             extra, seen = self._argue(real, made, step - plan.adversarial_from)
             loss, parts = loss + extra, parts | seen

