@@ -59,7 +59,6 @@ class Plan:
         peak: maximum learning rate.
         slowness: weight of the loss that makes acoustic codes change slowly.
         recognition: weight of the loss of the encoder's phonemes.
-        manner: weight of the error of an excerpt's mean, see `Distiller._apart`.
         average: decay of the moving average of the weights, which are saved.
         bfloat16: see `training.mixed_precision`.
         seed: of all random draws.
@@ -72,7 +71,6 @@ class Plan:
     peak: float = 1e-3
     slowness: float = 0.1
     recognition: float = 0.1
-    manner: float = 0.3
     average: float = 0.995
     bfloat16: bool = False
     seed: int = 0
@@ -103,24 +101,21 @@ class Distiller:
         self.codec.train(not settled)
         places = signals.draw(self.plan.batch, self.plan.frames)
         after = signals.after[places.latents].to(self.device).float()
-        heard = None if settled else self._hear(signals, places)
-        apart, manner = self._apart(heard.vectors if heard else self._say(signals, places), after)
-        parts = {"apart": apart, "manner": manner}
-        loss = apart + self.plan.manner * manner
-        if heard:
+        if settled:
+            loss = self._apart(self._say(signals, places), after)
+            parts = {"apart": loss}
+        else:
+            heard = self._hear(signals, places)
+            parts = {"apart": self._apart(heard.vectors, after)}
             parts |= {"slow": heard.slow, "first": heard.first, "commitment": heard.commitment}
-            loss = loss + self.plan.slowness * heard.slow + self.plan.recognition * heard.first
+            loss = parts["apart"] + self.plan.slowness * heard.slow + self.plan.recognition * heard.first
             loss = loss + COMMITMENT * heard.commitment
         descend(self.optimiser, self.trained, loss, learning_rate(step, self.plan.steps, self.plan.peak))
         self.average.update()
         return {name: value.detach() for name, value in parts.items()}
 
-    def _apart(self, vectors: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the errors of what the decoder makes of `vectors`, relative to the variance of what is wanted.
-
-        The first is that of all latents. The second is that of their means over an excerpt, which differ by voice more
-        than by phoneme: of all the variance, voices are a small part.
-        """
+    def _apart(self, vectors: Tensor, after: Tensor) -> Tensor:
+        """Return the error of what the decoder makes of `vectors`, relative to the variance of what is wanted."""
         with mixed_precision(self.device, self.plan.bfloat16):
             made = self.codec.decoder.upsample(vectors).transpose(1, 2)
             made = self.codec.decoder.decoder_transformer(made)[0].transpose(1, 2)
@@ -128,10 +123,7 @@ class Distiller:
             with torch.no_grad():
                 theirs = self.first_layer(after.transpose(1, 2)).float()
         # Weighted as the next layer weights them: the latents themselves also have components that nothing reads.
-        apart = ((ours - theirs).square().mean((0, 2)) / theirs.var((0, 2)).clamp(min=1e-4)).mean()
-        means = theirs.mean(2)
-        manner = (ours.mean(2) - means).square().mean(0) / means.var(0).clamp(min=1e-5)
-        return apart, manner.mean()
+        return ((ours - theirs).square().mean((0, 2)) / theirs.var((0, 2)).clamp(min=1e-4)).mean()
 
     def _hear(self, signals: Signals, places: Excerpts) -> phonetic.Heard:
         """Encode what is said and the voice."""
@@ -185,7 +177,6 @@ def main() -> None:
         encoder_steps=arguments.encoder_steps,
         peak=arguments.peak,
         slowness=arguments.slowness,
-        manner=arguments.manner,
         bfloat16=bfloat16_pays(device) and not arguments.float32,
         seed=arguments.seed,
     )
@@ -222,7 +213,6 @@ def _parse() -> argparse.Namespace:
         "--voices", type=Path, help="file by settle: the code of each speaker, instead of the encoder's"
     )
     parser.add_argument("--slowness", type=float, default=Plan.slowness)
-    parser.add_argument("--manner", type=float, default=Plan.manner, help="weight of the means, that is, of the voice")
     return parser.parse_args()
 
 
