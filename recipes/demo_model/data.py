@@ -10,7 +10,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,25 @@ def draw_speaker(voices: dict[str, Style], rng: random.Random) -> Speaker:
     return Speaker(name, style_of(name, voices), speed)
 
 
-def plan(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
-    """Yield speakers and texts endlessly: a few sentences per speaker, and all texts before any is repeated."""
+def plan(
+    voices: dict[str, Style], texts: list[str], seed: int, known: Sequence[str] = ()
+) -> Iterator[tuple[Speaker, str]]:
+    """Yield speakers and texts endlessly: a few sentences per speaker, and all texts before any is repeated.
+
+    Args:
+        voices: by name.
+        texts: to be spoken.
+        seed: of the random draws.
+        known: names of speakers to take, one after the other; if there are none, speakers are drawn.
+    """
     voices = {name: style for name, style in voices.items() if name not in heldout.VOICES}
     order = random.Random(seed).sample(texts, len(texts))
     group = 0
     while True:
         speaker = draw_speaker(voices, random.Random(f"{seed}/{group}"))
+        if known:
+            name = known[group % len(known)]
+            speaker = Speaker(name, style_of(name, voices), speaker.speed)
         for offset in range(SENTENCES_PER_SPEAKER):
             yield speaker, order[(group * SENTENCES_PER_SPEAKER + offset) % len(order)]
         group += 1
@@ -146,13 +158,16 @@ def main() -> None:
     parser.add_argument(
         "--held-out", action="store_true", help="make the test set instead, with voices never trained on"
     )
+    parser.add_argument("--speakers", type=Path, help="file by settle: take its speakers, who have codes")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     voices, speak = load_voices(given.voices), Kokoro(given.threads).speak
     if given.held_out:
         make(speak, plan_held_out(voices), given.out, "held-out", seconds=1e9, form=given.form)
     else:
-        planned = plan(voices, texts.sentences(given.texts, given.share, given.max_words, given.common), given.seed)
+        known = [name for name in json.loads(given.speakers.read_text()) if "@" not in name] if given.speakers else []
+        found = texts.sentences(given.texts, given.share, given.max_words, given.common)
+        planned = plan(voices, found, given.seed, known)
         make(speak, planned, given.out, f"s{given.seed}", given.hours * 3600, given.form)
 
 

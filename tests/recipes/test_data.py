@@ -56,6 +56,15 @@ def test_each_speaker_says_several_sentences_and_no_text_comes_twice_in_a_round(
     assert [speaker.name for speaker, _ in planned[:4]] == [planned[0][0].name] * 4
 
 
+def test_known_speakers_take_turns_and_may_be_mixes() -> None:
+    known = ["af_b", "af_a*0.7+af_b"]
+    planned = list(islice(data.plan(VOICES, TEXTS, seed=3, known=known), 3 * data.SENTENCES_PER_SPEAKER))
+    said = [speaker.name for speaker, _ in planned[:: data.SENTENCES_PER_SPEAKER]]
+    assert said == ["af_b", "af_a*0.7+af_b", "af_b"]
+    mixed = planned[data.SENTENCES_PER_SPEAKER][0]
+    np.testing.assert_allclose(mixed.style, 0.7 * VOICES["af_a"] + 0.3 * VOICES["af_b"], rtol=1e-6)
+
+
 def test_held_out_voices_are_never_planned_nor_read_for_training(tmp_path: Path) -> None:
     planned = islice(data.plan(VOICES | HELD_OUT, TEXTS, seed=0), 400)
     assert not any(voice in speaker.name for speaker, _ in planned for voice in heldout.VOICES)
