@@ -130,7 +130,10 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--voices", type=Path, help="with --decoder-alone: the code of each speaker, a file by settle")
     parser.add_argument("--unvaried", action="store_true", help="take clips as they are, without making new voices")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.voices and not arguments.decoder_alone:
+        parser.error("--voices needs --decoder-alone, since codes must be final before speakers have them")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a speaker sounds like to CAM++ (Wang et al. 2023), which was trained on 200,000 speakers.
+"""What a speaker sounds like to CAM++ (Wang et al. 2023), a speaker encoder with published weights.
 
-The decoder learns to keep this. It is not the judge of voices: that is another network, which saw other speakers.
+The decoder learns to keep this. The judge of voices is another network (`judges`), so that it remains impartial.
 """
 
 import importlib.util
