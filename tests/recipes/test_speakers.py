@@ -9,6 +9,7 @@ import torch
 from recipes.demo_model import speech
 from recipes.demo_model.speakers import PACKAGE, SpeakerEncoder
 
+pytestmark = pytest.mark.slow  # as all tests that need the packages of requirements-quality.txt
 HELD_OUT = Path(__file__).parents[1] / "quality" / "data"
 
 
