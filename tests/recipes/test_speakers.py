@@ -7,6 +7,11 @@ import pytest
 import torch
 
 from recipes.demo_model import speech
+from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model.codec_trainer import CodecTrainer, Plan
+from recipes.demo_model.recordings import Recording
+from recipes.demo_model.resize import new_codec
+from recipes.demo_model.sounds import Sounds
 from recipes.demo_model.speakers import PACKAGE, SpeakerEncoder
 
 pytestmark = pytest.mark.slow  # as all tests that need the packages of requirements-quality.txt
@@ -38,3 +43,16 @@ def test_the_difference_moves_the_decoded_sound_only(encoder: SpeakerEncoder) ->
     assert 0.1 < difference < 1.5 and made.grad is not None and made.grad.abs().max() > 0
     assert encoder.difference(real, real) < 1e-5
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_the_codec_learns_from_it(encoder: SpeakerEncoder) -> None:
+    recordings = [Recording(speech.load(one)) for one in speech.read_index(HELD_OUT)[:2]]
+    size = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=16, code_width=8)
+    sounds, weights = Sounds(recordings, torch.device("cpu")), []
+    for likeness in (0.0, 1.0):
+        plan = Plan(batch=2, frames=8, steps=4, phonetic=0.0, likeness=likeness)
+        trainer = CodecTrainer(new_codec(0, size), plan, torch.device("cpu"))
+        parts = [trainer.step(step, sounds) for step in range(2)]
+        assert all(("likeness" in part) == bool(likeness) for part in parts)
+        weights.append(trainer.codec.decoder.decoder_seanet.layers[0].conv.weight)
+    assert not torch.equal(*weights)
