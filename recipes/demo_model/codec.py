@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import MimiModel
 
-from recipes.demo_model import recordings, speech
+from recipes.demo_model import phonetic, recordings, speech
 from recipes.demo_model.architecture import FRAME_RATE
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
 from recipes.demo_model.coded import CodedSounds, encoded_once
@@ -21,6 +22,7 @@ from recipes.demo_model.progress import Progress, RunFailed
 from recipes.demo_model.recordings import Recording, Variety
 from recipes.demo_model.resize import new_codec, widened, with_codebooks
 from recipes.demo_model.sounds import Sounds, Source
+from recipes.demo_model.speakers import SpeakerEncoder
 from recipes.demo_model.training import (
     Checkpoint,
     bfloat16_pays,
@@ -69,7 +71,7 @@ def main() -> None:
     progress = Progress(
         plan.steps, arguments.minutes, save_every=arguments.save_every, limits=limits(arguments, "spectral")
     ).stop_on_sigterm()
-    trainer = CodecTrainer(codec, plan, device)
+    trainer = CodecTrainer(codec, plan, device, _known_voices(arguments))
     try:
         done = train(trainer, sounds, unheard[::4], arguments.out, progress)
     except RunFailed as failure:
@@ -99,6 +101,15 @@ def _coded(arguments: argparse.Namespace, codec: MimiModel, plan: Plan) -> Coded
         )
     print(f"{len(rows['frames'])} recordings, {int(rows['frames'].sum()) / FRAME_RATE / 60:.0f} minutes", flush=True)
     return CodedSounds(**rows, device=codec.device)
+
+
+def _known_voices(arguments: argparse.Namespace) -> Tensor | None:
+    """Return what the codes of the voice should sound like, if they are those of speakers and are listened to."""
+    if not (arguments.voices and arguments.likeness):
+        return None
+    sentences = speech.read_training(arguments.speech)
+    codes = phonetic.read_voices(arguments.voices, {sentence.speaker for sentence in sentences})
+    return SpeakerEncoder().of_codes(sentences, codes)
 
 
 def _save(trainer: CodecTrainer, checkpoint: Checkpoint, step: int, unheard: list[Recording], out: Path) -> None:

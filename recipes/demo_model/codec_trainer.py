@@ -83,7 +83,16 @@ class CodecTrainer:
         voices: whether the second code is that of the voice, which the recogniser learns then.
     """
 
-    def __init__(self, codec: MimiModel, plan: Plan, device: torch.device) -> None:
+    def __init__(self, codec: MimiModel, plan: Plan, device: torch.device, known_voices: Tensor | None = None) -> None:
+        """Start from `codec`.
+
+        Args:
+            codec: is trained, on `device`.
+            plan: how.
+            device: to train on.
+            known_voices: from `SpeakerEncoder.of_codes`: what each code of the voice should sound like; None if each
+                clip should sound like its original.
+        """
         self.codec, self.plan, self.device = pad_plainly(codec).to(device), plan, device
         forget_cached_codebooks(codec)
         self.average = MovingAverage(self.codec.decoder, plan.average)
@@ -99,6 +108,7 @@ class CodecTrainer:
         self.voices = pairs.installed(codec)
         self.recogniser = Recogniser(voices=codec.config.codebook_size if self.voices else 1).to(device)
         self.speakers = SpeakerEncoder().to(device) if plan.likeness else None
+        self._known_voices = None if known_voices is None else known_voices.to(device)
         self.recogniser_optimiser = torch.optim.AdamW(self.recogniser.parameters(), plan.judge_peak, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
@@ -136,7 +146,7 @@ class CodecTrainer:
             loss = loss + plan.phonetic * parts["phonetic"]
         if self.speakers:
             some = len(real) // 2 + 1  # of a batch drawn at random, since it takes as long as the rest of a step
-            parts["likeness"] = self.speakers.difference(real[:some], made[:some])
+            parts["likeness"] = self.speakers.difference(made[:some], self._wanted(drawn, some))
             loss = loss + plan.likeness * parts["likeness"]
         if plan.adversarial_from is not None and step >= plan.adversarial_from:
             extra, seen = self._argue(real, made, step - plan.adversarial_from)
@@ -187,6 +197,14 @@ class CodecTrainer:
         said = self.listener(semantic.transpose(1, 2)).unflatten(-1, (phonemes.LABELS_PER_FRAME, -1))
         total = F.cross_entropy(said.flatten(0, 2), labels.flatten(), ignore_index=phonemes.UNKNOWN, reduction="sum")
         return total / (labels != phonemes.UNKNOWN).sum().clamp(min=1)
+
+    @torch.no_grad()
+    def _wanted(self, drawn: Stretches, count: int) -> Tensor:
+        """Return what the speaker encoder should hear in the first clips, `[count, width]`."""
+        assert self.speakers
+        if self._known_voices is None or drawn.codes is None:
+            return self.speakers(drawn.samples[:count])
+        return self._known_voices[drawn.codes[:count, 1, 0]]
 
     def _recognise(self, real: Tensor, made: Tensor, labels: Tensor, voices: Tensor | None, step: int) -> Tensor:
         """Return the difference that the recogniser hears, then train the recogniser."""

@@ -53,13 +53,14 @@ class Change:
         return cls(*map(float, text.split(":")))
 
 
-def flatten(sentences: Sequence[Sentence], changes: Sequence[Change], out: Path) -> int:
+def flatten(sentences: Sequence[Sentence], changes: Sequence[Change], out: Path, contrast: float = 1.0) -> int:
     """Write the sentences that are not in `out` yet, and return the number of those that are.
 
     Args:
         sentences: to be said; those without durations are left out.
         changes: by which each is varied; each gives another speaker.
         out: folder of speech.
+        contrast: of the monotones; see `Analysed.monotone`.
 
     Raises:
         ValueError: no sentence has durations.
@@ -72,7 +73,7 @@ def flatten(sentences: Sequence[Sentence], changes: Sequence[Change], out: Path)
     wanted, pitch_by_speaker = list(itertools.product(timed, changes)), pitches(timed)
     with (out / INDEX).open("a") as index:
         for number, (sentence, change) in enumerate(wanted[done:], done):
-            entry = _change(sentence, change, pitch_by_speaker[sentence.speaker], out / f"{number:05d}")
+            entry = _change(sentence, change, pitch_by_speaker[sentence.speaker], out / f"{number:05d}", contrast)
             index.write(json.dumps(entry) + "\n")
             index.flush()
             if (number + 1) % 200 == 0:
@@ -89,7 +90,7 @@ def pitches(sentences: Sequence[Sentence]) -> dict[str, float]:
     }
 
 
-def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dict[str, Any]:
+def _change(sentence: Sentence, change: Change, pitch: float, path: Path, contrast: float) -> dict[str, Any]:
     """Write one sentence, and return its line of the index."""
     sound = at_speed(speech.load(sentence), change.speed)
     ends = np.cumsum(sentence.durations) * UNIT / SAMPLE_RATE / change.speed
@@ -100,7 +101,7 @@ def _change(sentence: Sentence, change: Change, pitch: float, path: Path) -> dic
     _write(path.with_suffix(".flac"), natural)
     constant = possible(pitch * change.speed * change.pitch)
     said = pairs.on_the_grid(line, -(-len(natural) // SAMPLES_PER_FRAME))
-    _write(path.with_suffix(".monotone.flac"), analysed.monotone(constant, said))
+    _write(path.with_suffix(".monotone.flac"), analysed.monotone(constant, said, contrast))
     return {
         "file": f"{path.name}.flac",
         "monotone": f"{path.name}.monotone.flac",
@@ -132,9 +133,12 @@ def main() -> None:
         help="factors by which each sentence is played faster and raised in pitch; each gives another speaker, "
         "whose pace is the third factor",
     )
+    parser.add_argument("--contrast", type=float, default=1.0, help="factor of the spectral differences in monotones")
     arguments = parser.parse_args()
     for folder in arguments.speech:
-        count = flatten(speech.read_training([folder]), arguments.changes, arguments.out / folder.name)
+        count = flatten(
+            speech.read_training([folder]), arguments.changes, arguments.out / folder.name, arguments.contrast
+        )
         print(f"{folder.name}: {count} sentences", flush=True)
 
 

@@ -53,12 +53,16 @@ class Kokoro:
 
     def speak(self, text: str, style: Style, speed: float) -> Utterance:
         """Synthesise `text`."""
-        phonemes = "".join(symbol for symbol in self._phonemes_of(text) if symbol in self._symbols)
+        phonemes = self.phonemes(text)
         samples, durations = self._whole.run(["audio", _DURATIONS], self._inputs(phonemes, style, speed))
         return Utterance(phonemes, _whole(durations), samples.ravel())
 
+    def phonemes(self, text: str) -> str:
+        """Return the phonemes of `text`, one symbol per character."""
+        return "".join(symbol for symbol in self._phonemes_of(text) if symbol in self._symbols)
+
     def durations(self, phonemes: str, style: Style, speed: float) -> list[int]:
-        """Return the durations of an earlier utterance without synthesising it again."""
+        """Return the durations that an utterance has, without synthesising it."""
         return _whole(self._timing.run([_DURATIONS], self._inputs(phonemes, style, speed))[0])
 
     def _inputs(self, phonemes: str, style: Style, speed: float) -> dict[str, Any]:

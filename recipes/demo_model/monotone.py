@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from recipes.demo_model import pairs, phonemes
 from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -26,6 +27,13 @@ STEP = FRAME_RATE * LATENTS_PER_FRAME
 """In Hz, between the pitches of monotones. In smaller steps, a voice would not tell which of them it has."""
 
 LOWEST = 3 * STEP
+
+CONTRAST_BINS, CONTRAST_TIMES = 9, 9
+"""Width in bins of the envelope (about 200 Hz) and in `PERIOD_MS` of the means whose contrast is raised. Faster changes
+are not: raising them costs more words than it saves."""
+
+AUDIBLE = np.log(1e-3)
+"""Power of a moment, relative to the mean of the recording, above which it counts for the mean spectrum."""
 
 VOICE = 1e-3
 """Share of the noise in the amplitude of the voice alone."""
@@ -67,15 +75,19 @@ class Analysed:
             self._envelope = _between(self._envelope, places)
             self._noise = self._noise[_nearest(places, len(times))]
 
-    def monotone(self, pitch: float, said: NDArray[np.float64] | None = None) -> Samples:
+    def monotone(self, pitch: float, said: NDArray[np.float64] | None = None, contrast: float = 1.0) -> Samples:
         """Return the recording at a constant pitch in Hz, from `possible`, and with the same noise in each frame.
 
         Args:
             pitch: of the result.
+            contrast: factor of the differences between the spectra of phonemes. A decoder that learns an average makes
+                them smaller, so that phonemes are confused; with this, it makes them as large as they were.
             said: `[labels + 1]`: the samples that are said at the beginning of each label, from `pairs.on_the_grid`, so
                 that each phoneme is where its labels are; None for the times of the recording.
         """
         envelope, noise, count = self._envelope, self._noise, self._count
+        if contrast != 1.0:
+            envelope = _contrasted(envelope, contrast)
         if said is not None:
             count = (len(said) - 1) * pairs.LABEL
             labels = np.arange(0, count + 1, HOP) / pairs.LABEL - pairs.AHEAD / pairs.LABEL
@@ -95,6 +107,18 @@ def _synthesised(
 ) -> Samples:
     made = _world().synthesize(contour, envelope.clip(1e-16), noise, SAMPLE_RATE, PERIOD_MS)[:count]
     return np.pad(made, (0, count - len(made))).astype(np.float32)
+
+
+def _contrasted(envelope: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """Return the envelope with its deviations from the mean spectrum times `factor`; loudness stays as it is."""
+    logarithm = np.log(envelope.clip(1e-16))
+    loudness = np.log(envelope.mean(1).clip(1e-16))
+    audible = loudness > np.log(envelope.mean().clip(1e-16)) + AUDIBLE
+    shape = logarithm - logarithm[audible].mean(0)
+    shape -= shape.mean(1, keepdims=True)
+    raised = logarithm + (factor - 1) * uniform_filter(shape, (CONTRAST_TIMES, CONTRAST_BINS), mode="nearest")
+    made = np.exp(raised)
+    return np.asarray(made * (envelope.sum(1) / made.sum(1))[:, None])
 
 
 def _between(envelope: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:

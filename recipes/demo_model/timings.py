@@ -1,22 +1,25 @@
 """Stage c, addition: first codes of texts that nobody has spoken, fifty times as fast as speech.
 
-    python -m recipes.demo_model.timings --codec work/spoken/weights --out work/tokens/timed.npz --hours 10
+    python -m recipes.demo_model.timings --codec work/spoken/weights --voices package/voices --out work/tokens/timed.npz
 
-A phonetic codec's first codes follow from the phonemes and their durations, which flite tells. The other codes are a
-voice, which stage d takes from any speaker of the other files. So a model can learn from many more texts.
+A phonetic codec's first codes follow from the phonemes and their durations, which a synthesiser tells: the one whose
+speech the decoder has learnt from, or it will be less clear. That is Kokoro with `--voices`, and flite without. The
+other codes are a voice, which stage d takes from any speaker of the other files. So a model can learn from many more
+texts.
 The file is written at the end: a stopped run starts anew.
 """
 
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from recipes.demo_model import data, flite, pairs, phonemes, texts
+from recipes.demo_model import data, flite, heldout, pairs, phonemes, texts
 from recipes.demo_model.alignment import places, timed
-from recipes.demo_model.architecture import FRAME_RATE, SAMPLES_PER_FRAME
+from recipes.demo_model.architecture import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.export import load_codec
-from recipes.demo_model.kokoro import UNIT
+from recipes.demo_model.kokoro import UNIT, Kokoro, Style
 from recipes.demo_model.speech import Sentence
 from recipes.demo_model.tokens import ANYONE, Spoken, write
 
@@ -24,16 +27,43 @@ PACES = (0.65, 1.0)
 """Usual range of the pace. At a faster one, more phonemes are too short for a label."""
 
 
-def time(text: str, pace: float, codes: int) -> Spoken | None:
+Times = Callable[[str, float], tuple[str, Sequence[int]]]
+"""Returns the phonemes of a text at a pace, and their durations as in `Utterance`; without durations if they cannot be
+told apart."""
+
+
+def by_flite(text: str, pace: float) -> tuple[str, Sequence[int]]:
+    """Ask flite; see `Times`."""
+    _, _, phones = flite.speak(flite.FASTEST, text, pace)
+    return flite.timed(text, phones, [flite.sounds_of(word) for word in text.split(" ")])
+
+
+class ByKokoro:
+    """Asks Kokoro, in a voice of its own for each text; see `Times`."""
+
+    def __init__(self, voices: dict[str, Style], kokoro: Kokoro) -> None:
+        """Use the voices that are not held out."""
+        self._voices = {name: style for name, style in voices.items() if name not in heldout.VOICES}
+        self._kokoro = kokoro
+
+    def __call__(self, text: str, pace: float) -> tuple[str, Sequence[int]]:
+        """Return phonemes and durations of a text."""
+        speaker = data.draw_speaker(self._voices, random.Random(text))
+        symbols = self._kokoro.phonemes(text)
+        ends = np.cumsum(self._kokoro.durations(symbols, speaker.style, 1.0)) * UNIT / SAMPLE_RATE / pace
+        return symbols, phonemes.durations(ends.tolist())
+
+
+def time(text: str, pace: float, codes: int, times: Times = by_flite) -> Spoken | None:
     """Return a text with its first codes only; None if the phonemes of its words cannot be told apart.
 
     Args:
         text: to be spoken.
         pace: relative to the normal one.
         codes: number of codes in the codec's first codebook.
+        times: tells the phonemes and their durations.
     """
-    _, _, phones = flite.speak(flite.FASTEST, text, pace)
-    symbols, durations = flite.timed(text, phones, [flite.sounds_of(word) for word in text.split(" ")])
+    symbols, durations = times(text, pace)
     sentence = Sentence(Path(), text, ANYONE, 0.0, symbols, tuple(durations))
     if not durations or not timed(sentence):
         return None
@@ -48,7 +78,11 @@ def main() -> None:
     parser = data.arguments(__doc__, hours=10.0, seed=1, kind="all")
     parser.add_argument("--codec", type=Path, required=True, help="a phonetic codec, or a CSM that contains one")
     parser.add_argument("--paces", type=float, nargs=2, default=PACES, metavar=("SLOWEST", "FASTEST"))
+    parser.add_argument(
+        "--voices", type=Path, help="folder voices/ of the npm package kokoro-js: ask Kokoro, not flite"
+    )
     given = parser.parse_args()
+    times = ByKokoro(data.load_voices(given.voices), Kokoro(threads=1)) if given.voices else by_flite
     codec = load_codec(given.codec)
     if not pairs.installed(codec):
         parser.error("the first codes of this codec are not phonemes: see recipes.demo_model.distil")
@@ -57,7 +91,7 @@ def main() -> None:
     for text in rng.sample(found, len(found)):
         if done >= given.hours * 3600:
             break
-        said = time(text, rng.uniform(*given.paces), codec.config.codebook_size)
+        said = time(text, rng.uniform(*given.paces), codec.config.codebook_size, times)
         if said:
             spoken.append(said)
             done += len(said.codes) / FRAME_RATE

@@ -83,6 +83,28 @@ def test_a_monotone_is_as_loud_as_the_recording(symbol: str) -> None:
     assert np.std(flat) == pytest.approx(np.std(sound), rel=0.25)
 
 
+def _two_vowels() -> np.ndarray:
+    """Return a second of a bright sound and one of a dull sound, equally loud."""
+    bright, dull = _gliding(100, 100, 1.0), _gliding(100, 100, 1.0)
+    bright = np.diff(bright, prepend=0)  # raises high frequencies
+    return np.concatenate([bright / np.std(bright), dull / np.std(dull)]).astype(np.float32) * 0.1
+
+
+def _slope(sound: np.ndarray) -> float:
+    """Return the level of the harmonics above 1.5 kHz relative to those below, in dB."""
+    power = np.abs(np.fft.rfft(sound[6000:18_000])) ** 2
+    return float(10 * np.log10(power[750:1500].sum() / power[40:750].sum()))
+
+
+def test_contrast_moves_spectra_apart_and_keeps_their_loudness() -> None:
+    said = Analysed(_two_vowels(), VOICED)
+    plain, raised = said.monotone(100), said.monotone(100, contrast=1.5)
+    apart = [_slope(sound[:SAMPLE_RATE]) - _slope(sound[SAMPLE_RATE:]) for sound in (plain, raised)]
+    assert apart[1] > 1.3 * apart[0] > 5
+    for half in (slice(SAMPLE_RATE), slice(SAMPLE_RATE, None)):
+        assert np.std(raised[half]) == pytest.approx(np.std(plain[half]), rel=0.1)
+
+
 def test_on_the_grid_phonemes_begin_with_a_label() -> None:
     # A vowel from 0.5 to 1 s, of which neither end is on the grid of 40 ms.
     line = np.concatenate([np.zeros(20), VOICED[:20], np.zeros(20)]).astype(np.int64)

@@ -12,7 +12,7 @@ from recipes.demo_model.codec_trainer import CodecTrainer, Plan
 from recipes.demo_model.recordings import Recording
 from recipes.demo_model.resize import new_codec
 from recipes.demo_model.sounds import Sounds
-from recipes.demo_model.speakers import PACKAGE, SpeakerEncoder
+from recipes.demo_model.speakers import PACKAGE, WIDTH, SpeakerEncoder
 
 pytestmark = pytest.mark.slow  # as all tests that need the packages of requirements-quality.txt
 HELD_OUT = Path(__file__).parents[1] / "quality" / "data"
@@ -38,11 +38,23 @@ def test_sentences_of_one_speaker_are_alike(encoder: SpeakerEncoder) -> None:
 def test_the_difference_moves_the_decoded_sound_only(encoder: SpeakerEncoder) -> None:
     real, made = (torch.from_numpy(speech.load(one))[None, :24_000] for one in speech.read_index(HELD_OUT)[::6][:2])
     made = made.clone().requires_grad_()
-    difference = encoder.difference(real, made)
+    with torch.no_grad():
+        wanted = encoder(real)
+    difference = encoder.difference(made, wanted)
     difference.backward()
     assert 0.1 < difference < 1.5 and made.grad is not None and made.grad.abs().max() > 0
-    assert encoder.difference(real, real) < 1e-5
+    assert encoder.difference(real, wanted) < 1e-5
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_a_code_sounds_like_its_speaker(encoder: SpeakerEncoder) -> None:
+    sentences = speech.read_index(HELD_OUT)
+    codes = {speaker: 2 * number for number, speaker in enumerate(speech.by_speaker(sentences))}
+    voices = encoder.of_codes(sentences, codes)
+    assert voices.shape == (max(codes.values()) + 1, WIDTH) and not voices[1].any()
+    with torch.inference_mode():
+        last = {one.speaker: encoder(torch.from_numpy(speech.load(one))[None])[0] for one in sentences}
+    assert all(int((voices @ place).argmax()) == codes[speaker] for speaker, place in last.items())
 
 
 def test_the_codec_learns_from_it(encoder: SpeakerEncoder) -> None:

@@ -1,14 +1,17 @@
-"""Texts that nobody has spoken: their first codes are timed by flite, and any voice says them."""
+"""Texts that nobody has spoken: a synthesiser times their first codes, and any voice says them."""
 
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
-from recipes.demo_model import pairs, phonemes, timings, tokens
+from recipes.demo_model import heldout, pairs, phonemes, timings, tokens
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.dialogue import Corpus, split
+from recipes.demo_model.kokoro import STYLE_WIDTH, UNIT, Kokoro
 from recipes.demo_model.tokenizer import make_tokenizer
 from recipes.demo_model.tokens import ANYONE, Spoken
 from recipes.demo_model.training import randomness
@@ -34,6 +37,25 @@ def test_a_text_has_its_phonemes_in_order_and_at_the_pace() -> None:
 @needs_flite
 def test_a_text_whose_words_cannot_be_told_apart_is_left_out() -> None:
     assert timings.time("A -- dash.", 1.0, 512) is None
+
+
+class OneUnitEach:
+    """Stands for Kokoro: a symbol per letter, each a tenth of a second."""
+
+    def phonemes(self, text: str) -> str:
+        return text.lower()
+
+    def durations(self, phonemes: str, style: np.ndarray, speed: float) -> list[int]:
+        assert speed == 1.0 and style.shape == (1, STYLE_WIDTH)
+        return [4] * (len(phonemes) + 2)
+
+
+def test_kokoro_tells_the_times_of_its_own_speech_at_the_pace() -> None:
+    voices = {name: np.zeros((1, STYLE_WIDTH), np.float32) for name in ("af_heart", heldout.VOICES[0])}
+    times = timings.ByKokoro(voices, cast(Kokoro, OneUnitEach()))
+    assert times("we see", 0.5) == ("we see", [8] * 8)
+    said = timings.time("we see", 0.5, 512, times)
+    assert said is not None and said.exact and len(said.codes) == 8 * 8 * UNIT // SAMPLES_PER_FRAME
 
 
 def _spoken(speaker: str, text: str, codes: np.ndarray) -> Spoken:
