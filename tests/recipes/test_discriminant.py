@@ -1,10 +1,8 @@
 """Utterances of one speaker are close to each other, whatever else differs between them."""
 
-import numpy as np
 import torch
 
 from recipes.demo_model import discriminant
-from recipes.demo_model.architecture import SAMPLE_RATE
 
 SPEAKERS, SENTENCES, WIDTH = 12, 6, 20
 
@@ -41,14 +39,3 @@ def test_speakers_are_spread_by_one_on_average() -> None:
 def test_means_are_those_of_the_groups() -> None:
     rows = torch.tensor([[1.0], [5.0], [3.0]])
     torch.testing.assert_close(discriminant.means_by(rows, torch.tensor([1, 0, 1])), torch.tensor([[5.0], [2.0]]))
-
-
-def test_loudness_is_no_feature_and_pitch_is() -> None:
-    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    low, high = (np.sign(np.sin(2 * np.pi * pitch * time)).astype(np.float32) for pitch in (120, 190))
-    before = torch.zeros(50, 4)
-    quiet, loud, other = (discriminant.describe(sound, before) for sound in (0.2 * low, 0.4 * low, 0.2 * high))
-    assert len(quiet) == 2 * 4 + 2 * discriminant.BANDS + 1
-    torch.testing.assert_close(quiet, loud, rtol=0, atol=0.1)
-    assert (quiet[-1] - other[-1]).abs() > 0.4
-    assert discriminant.describe(np.zeros(SAMPLE_RATE, np.float32), before).isfinite().all()

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes.demo_model import speech
-from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model import pairs, speech, voices
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME, CodecSize
 from recipes.demo_model.codec_trainer import CodecTrainer, Plan
+from recipes.demo_model.coded import CodedSounds
 from recipes.demo_model.recordings import Recording
 from recipes.demo_model.resize import new_codec
 from recipes.demo_model.sounds import Sounds
@@ -50,11 +51,20 @@ def test_the_difference_moves_the_decoded_sound_only(encoder: SpeakerEncoder) ->
 def test_a_code_sounds_like_its_speaker(encoder: SpeakerEncoder) -> None:
     sentences = speech.read_index(HELD_OUT)
     codes = {speaker: 2 * number for number, speaker in enumerate(speech.by_speaker(sentences))}
-    voices = encoder.of_codes(sentences, codes)
-    assert voices.shape == (max(codes.values()) + 1, WIDTH) and not voices[1].any()
+    known = encoder.of_codes(sentences, codes)
+    assert known.shape == (max(codes.values()) + 1, WIDTH) and not known[1].any()
     with torch.inference_mode():
         last = {one.speaker: encoder(torch.from_numpy(speech.load(one))[None])[0] for one in sentences}
-    assert all(int((voices @ place).argmax()) == codes[speaker] for speaker, place in last.items())
+    assert all(int((known @ place).argmax()) == codes[speaker] for speaker, place in last.items())
+
+
+def test_speakers_get_places_by_what_it_hears(encoder: SpeakerEncoder) -> None:
+    size = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64, code_width=8)
+    codec, sentences = new_codec(0, size), speech.read_index(HELD_OUT)
+    prepared = voices.prepare(codec, sentences, [1.0])
+    torch.testing.assert_close(prepared["features"][1], encoder.of_one(speech.load(sentences[1])))
+    found = voices.voices_of(codec, prepared, len(prepared["names"]))
+    assert len(set(found.codes.values())) == len({one.speaker for one in sentences})
 
 
 def test_the_codec_learns_from_it(encoder: SpeakerEncoder) -> None:
@@ -68,3 +78,18 @@ def test_the_codec_learns_from_it(encoder: SpeakerEncoder) -> None:
         assert all(("likeness" in part) == bool(likeness) for part in parts)
         weights.append(trainer.codec.decoder.decoder_seanet.layers[0].conv.weight)
     assert not torch.equal(*weights)
+
+
+def test_a_clip_with_a_code_should_sound_like_the_speaker_of_the_code(encoder: SpeakerEncoder) -> None:
+    size = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64, code_width=8)
+    codec = new_codec(0, size)
+    pairs.install(codec)
+    samples = torch.from_numpy(speech.load(speech.read_index(HELD_OUT)[0]))[: 10 * SAMPLES_PER_FRAME]
+    rows = ((samples * 32767).short(), torch.tensor([[1, 3]] * 10).short(), torch.tensor([10]))
+    sounds, known = CodedSounds(*rows, device=torch.device("cpu")), torch.zeros(4, WIDTH)
+    plan = Plan(batch=2, frames=10, steps=4, phonetic=0.0, likeness=1.0, encoder_steps=0)
+    made = CodecTrainer(codec, plan, torch.device("cpu"), known).step(0, sounds)["likeness"]
+    assert made == 1, "nothing is like a code that sounds like nothing"
+    known[3] = encoder.of_one(samples.numpy())
+    made = CodecTrainer(codec, plan, torch.device("cpu"), known).step(0, sounds)["likeness"]
+    assert 0 < made < 1.5 and made != 1
