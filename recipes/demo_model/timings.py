@@ -10,7 +10,7 @@ The file is written at the end: a stopped run starts anew.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +73,13 @@ def time(text: str, pace: float, codes: int, times: Times = by_flite) -> Spoken 
     return Spoken(text, ANYONE, first, first, places(sentence, silence), exact=True)
 
 
+def joined(found: Iterable[str], share: float, rng: random.Random) -> Iterator[str]:
+    """Yield all texts; a share of what is yielded is two of them, so that the model does not end after a sentence."""
+    remaining = iter(found)
+    for text in remaining:
+        yield f"{text} {next(remaining, '')}".strip() if rng.random() < share else text
+
+
 def main() -> None:
     """Compute the codes."""
     parser = data.arguments(__doc__, hours=10.0, seed=1, kind="all")
@@ -81,6 +88,7 @@ def main() -> None:
     parser.add_argument(
         "--voices", type=Path, help="folder voices/ of the npm package kokoro-js: ask Kokoro, not flite"
     )
+    parser.add_argument("--joined", type=float, default=0.0, help="share of two texts, one after the other")
     given = parser.parse_args()
     times = ByKokoro(data.load_voices(given.voices), Kokoro(threads=1)) if given.voices else by_flite
     codec = load_codec(given.codec)
@@ -88,7 +96,7 @@ def main() -> None:
         parser.error("the first codes of this codec are not phonemes: see recipes.demo_model.distil")
     found = texts.sentences(given.texts, given.share, given.max_words, given.common)
     done, spoken, rng = 0.0, [], random.Random(given.seed)
-    for text in rng.sample(found, len(found)):
+    for text in joined(rng.sample(found, len(found)), given.joined, rng):
         if done >= given.hours * 3600:
             break
         said = time(text, rng.uniform(*given.paces), codec.config.codebook_size, times)

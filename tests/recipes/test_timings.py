@@ -1,5 +1,6 @@
 """Texts that nobody has spoken: a synthesiser times their first codes, and any voice says them."""
 
+import random
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -56,6 +57,13 @@ def test_kokoro_tells_the_times_of_its_own_speech_at_the_pace() -> None:
     assert times("we see", 0.5) == ("we see", [8] * 8)
     said = timings.time("we see", 0.5, 512, times)
     assert said is not None and said.exact and len(said.codes) == 8 * 8 * UNIT // SAMPLES_PER_FRAME
+
+
+def test_a_share_of_the_texts_is_two_of_them() -> None:
+    found = [f"Text {number}." for number in range(999)]
+    said = list(timings.joined(found, 0.5, random.Random(0)))
+    assert " ".join(said) == " ".join(found) and 550 < len(said) < 750
+    assert list(timings.joined(found, 0.0, random.Random(0))) == found
 
 
 def _spoken(speaker: str, text: str, codes: np.ndarray) -> Spoken:
