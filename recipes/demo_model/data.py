@@ -59,6 +59,11 @@ def load_voices(folder: Path) -> dict[str, Style]:
     return {name: np.fromfile(file, "<f4").reshape(-1, STYLE_WIDTH) for name, file in files.items()}
 
 
+def for_training(voices: dict[str, Style]) -> dict[str, Style]:
+    """Return the voices that are not held out."""
+    return {name: style for name, style in voices.items() if name not in heldout.VOICES}
+
+
 def style_of(name: str, voices: dict[str, Style]) -> Style:
     """Return the style of a `Speaker` by name."""
     first, _, mixed = name.partition("*")
@@ -91,7 +96,7 @@ def plan(
         seed: of the random draws.
         known: names of speakers to take, one after the other; if there are none, speakers are drawn.
     """
-    voices = {name: style for name, style in voices.items() if name not in heldout.VOICES}
+    voices = for_training(voices)
     order = random.Random(seed).sample(texts, len(texts))
     group = 0
     while True:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from recipes.demo_model import pairs, phonemes
 from recipes.demo_model.architecture import FRAME_RATE, LATENTS_PER_FRAME, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -116,8 +116,10 @@ def _contrasted(envelope: NDArray[np.float64], factor: float) -> NDArray[np.floa
     audible = loudness > np.log(envelope.mean().clip(1e-16)) + AUDIBLE
     shape = logarithm - logarithm[audible].mean(0)
     shape -= shape.mean(1, keepdims=True)
-    raised = logarithm + (factor - 1) * uniform_filter(shape, (CONTRAST_TIMES, CONTRAST_BINS), mode="nearest")
-    made = np.exp(raised)
+    width = (CONTRAST_TIMES, CONTRAST_BINS)
+    padding = (CONTRAST_TIMES // 2, CONTRAST_BINS // 2)
+    smooth = F.avg_pool2d(torch.from_numpy(shape)[None], width, 1, padding, count_include_pad=False)[0].numpy()
+    made = np.exp(logarithm + (factor - 1) * smooth)
     return np.asarray(made * (envelope.sum(1) / made.sum(1))[:, None])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.demo_model import data, flite, heldout, pairs, phonemes, texts
+from recipes.demo_model import data, flite, pairs, phonemes, texts
 from recipes.demo_model.alignment import places, timed
 from recipes.demo_model.architecture import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 from recipes.demo_model.export import load_codec
@@ -43,8 +43,7 @@ class ByKokoro:
 
     def __init__(self, voices: dict[str, Style], kokoro: Kokoro) -> None:
         """Use the voices that are not held out."""
-        self._voices = {name: style for name, style in voices.items() if name not in heldout.VOICES}
-        self._kokoro = kokoro
+        self._voices, self._kokoro = data.for_training(voices), kokoro
 
     def __call__(self, text: str, pace: float) -> tuple[str, Sequence[int]]:
         """Return phonemes and durations of a text."""

@@ -40,8 +40,8 @@ def test_a_text_whose_words_cannot_be_told_apart_is_left_out() -> None:
     assert timings.time("A -- dash.", 1.0, 512) is None
 
 
-class OneUnitEach:
-    """Stands for Kokoro: a symbol per letter, each a tenth of a second."""
+class TenthOfASecondEach:
+    """Stands for Kokoro: a symbol per letter, each four units long."""
 
     def phonemes(self, text: str) -> str:
         return text.lower()
@@ -53,7 +53,7 @@ class OneUnitEach:
 
 def test_kokoro_tells_the_times_of_its_own_speech_at_the_pace() -> None:
     voices = {name: np.zeros((1, STYLE_WIDTH), np.float32) for name in ("af_heart", heldout.VOICES[0])}
-    times = timings.ByKokoro(voices, cast(Kokoro, OneUnitEach()))
+    times = timings.ByKokoro(voices, cast(Kokoro, TenthOfASecondEach()))
     assert times("we see", 0.5) == ("we see", [8] * 8)
     said = timings.time("we see", 0.5, 512, times)
     assert said is not None and said.exact and len(said.codes) == 8 * 8 * UNIT // SAMPLES_PER_FRAME
