@@ -7,6 +7,7 @@ stopped, the same command continues.
 """
 
 import argparse
+import itertools
 import json
 import random
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from recipes.demo_model import heldout, texts
 from recipes.demo_model.architecture import SAMPLE_RATE
@@ -109,6 +111,22 @@ def plan(
         group += 1
 
 
+def plan_new(voices: dict[str, Style], texts: list[str], seed: int) -> Iterator[tuple[Speaker, str]]:
+    """Yield endlessly a text and a voice that says nothing else, and that nobody has.
+
+    Half of the voices are drawn from a normal distribution with the mean and the covariance of all voices, the others
+    are mixes of three voices of one gender, in which a voice may have a negative share.
+    """
+    voices = for_training(voices)
+    names, styles = sorted(voices), np.stack([voices[name] for name in sorted(voices)])
+    order = random.Random(seed).sample(texts, len(texts))
+    for number in itertools.count():
+        rng = np.random.default_rng((seed, number))
+        shares = _normal_shares(len(names), rng) if number % 2 else _shares_of_three(names, rng)
+        style = np.tensordot(shares, styles, 1).astype(np.float32)
+        yield Speaker(f"new-{seed}-{number}", style, round(rng.uniform(0.9, 1.15), 2)), order[number % len(order)]
+
+
 def plan_held_out(voices: dict[str, Style]) -> Iterator[tuple[Speaker, str]]:
     """Yield all held-out texts for each held-out voice."""
     for name in heldout.VOICES:
@@ -163,17 +181,36 @@ def main() -> None:
     parser.add_argument(
         "--held-out", action="store_true", help="make the test set instead, with voices never trained on"
     )
-    parser.add_argument("--speakers", type=Path, help="file by settle: take its speakers, who have codes")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--speakers", type=Path, help="file by settle: take its speakers, who have codes")
+    chosen.add_argument("--new", action="store_true", help="each sentence in a voice of its own, from many mixed")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     voices, speak = load_voices(given.voices), Kokoro(given.threads).speak
     if given.held_out:
         make(speak, plan_held_out(voices), given.out, "held-out", seconds=1e9, form=given.form)
-    else:
-        known = [name for name in json.loads(given.speakers.read_text()) if "@" not in name] if given.speakers else []
-        found = texts.sentences(given.texts, given.share, given.max_words, given.common)
-        planned = plan(voices, found, given.seed, known)
-        make(speak, planned, given.out, f"s{given.seed}", given.hours * 3600, given.form)
+        return
+    found = texts.sentences(given.texts, given.share, given.max_words, given.common)
+    known = [name for name in json.loads(given.speakers.read_text()) if "@" not in name] if given.speakers else []
+    planned = plan_new(voices, found, given.seed) if given.new else plan(voices, found, given.seed, known)
+    make(speak, planned, given.out, f"{'new' if given.new else 's'}{given.seed}", given.hours * 3600, given.form)
+
+
+def _normal_shares(voices: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw shares, of sum 1, which give the mixes the covariance of the voices."""
+    drawn = rng.standard_normal(voices) * rng.uniform(0.8, 1.15) / np.sqrt(voices)
+    shares: NDArray[np.float64] = (1 - drawn.sum()) / voices + drawn
+    return shares
+
+
+def _shares_of_three(names: Sequence[str], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw shares, of sum 1, of three voices of one gender."""
+    gender = names[int(rng.integers(len(names)))][1]
+    peers = [index for index, name in enumerate(names) if name[1] == gender]
+    drawn = rng.dirichlet([0.7] * min(3, len(peers))) * 1.6 - 0.2
+    shares = np.zeros(len(names))
+    shares[rng.choice(peers, len(drawn), replace=False)] = drawn / drawn.sum()
+    return shares
 
 
 def _progress(out: Path, prefix: str) -> tuple[float, int]:

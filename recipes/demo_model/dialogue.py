@@ -101,7 +101,8 @@ class Corpus:
         for index, one in enumerate(spoken):
             groups[one.speaker].append(index)
         self.without_voice = groups.pop(ANYONE, [])
-        self.groups = {speaker: members for speaker, members in groups.items() if len(members) > 1}
+        fewest = 1 if diet.unspoken else 2
+        self.groups = {speaker: members for speaker, members in groups.items() if len(members) >= fewest}
         self.speakers = list(self.groups)
         spoken_by_someone = [] if diet.unspoken else [index for members in self.groups.values() for index in members]
         self.order = [*spoken_by_someone, *self.without_voice]

@@ -56,6 +56,16 @@ def test_each_speaker_says_several_sentences_and_no_text_comes_twice_in_a_round(
     assert [speaker.name for speaker, _ in planned[:4]] == [planned[0][0].name] * 4
 
 
+def test_new_voices_say_one_sentence_each_and_lie_around_the_known_ones() -> None:
+    voices = {f"a{'fm'[number % 2]}_{number}": np.full((5, STYLE_WIDTH), number, np.float32) for number in range(8)}
+    planned = list(islice(data.plan_new(voices | HELD_OUT, TEXTS * 200, seed=1), 1000))
+    assert planned[0][0].name != planned[1][0].name and len({speaker.name for speaker, _ in planned}) == 1000
+    drawn = np.array([speaker.style[0, 0] for speaker, _ in planned])
+    assert len(set(drawn.tolist())) == 1000 and drawn.min() < 0 and drawn.max() > 7
+    normal = drawn[1::2]
+    assert normal.mean() == pytest.approx(3.5, abs=0.3) and normal.std() == pytest.approx(np.std(range(8)), rel=0.15)
+
+
 def test_known_speakers_take_turns_and_may_be_mixes() -> None:
     known = ["af_b", "af_a*0.7+af_b"]
     planned = list(islice(data.plan(VOICES, TEXTS, seed=3, known=known), 3 * data.SENTENCES_PER_SPEAKER))
