@@ -79,6 +79,9 @@ def main() -> None:
     parser = common_arguments(__doc__, 1500, 16, 5e-4)
     parser.add_argument("--start", type=Path, required=True, help="a phonetic codec, or a CSM that contains one")
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="folders written by the data stage")
+    parser.add_argument(
+        "--others", type=Path, nargs="+", default=[], help="speech by many speakers who get no code: see data --new"
+    )
     parser.add_argument("--speeds", type=float, nargs="+", default=[0.88, 1.0, 1.14], help="each gives other speakers")
     parser.add_argument("--frames", type=int, default=75, help="of an example")
     parser.add_argument("--codes", type=int, default=256, help="of the voice")
@@ -91,7 +94,8 @@ def main() -> None:
     stored = arguments.out / "voices.pt"
     if not stored.exists():
         sentences = speech.read_training(arguments.speech)
-        torch.save(prepare(pad_plainly(codec), sentences, arguments.speeds), stored)
+        others = speech.read_training(arguments.others)
+        torch.save(prepare(pad_plainly(codec), sentences, arguments.speeds, others), stored)
     voices = voices_of(codec, torch.load(stored, weights_only=True), arguments.codes)
     (arguments.out / phonetic.VOICES).write_text(json.dumps(voices.codes, indent=1) + "\n")
     print(f"{len(voices.speakers)} utterances by {len(voices.targets)} speakers", flush=True)

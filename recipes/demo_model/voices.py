@@ -65,19 +65,31 @@ class Voices:
 
 
 @torch.inference_mode()
-def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequence[float]) -> Prepared:
+def prepare(
+    codec: MimiModel,
+    sentences: Sequence[speech.Sentence],
+    speeds: Sequence[float],
+    others: Sequence[speech.Sentence] = (),
+) -> Prepared:
     """Return what `voices_of` needs, of each sentence at each speed; each speed gives other speakers.
+
+    Args:
+        codec: whose convolutions are final.
+        sentences: by the speakers who get codes.
+        speeds: at which each sentence is played; codes are made of those at speed 1.
+        others: sentences by further speakers, from whom the encoder learns where voices lie that have no code.
 
     Raises:
         ValueError: 1 is not among the speeds.
     """
     if 1.0 not in speeds:
         raise ValueError("codes are made of the speakers at speed 1: add it to the speeds")
-    pitch_by_speaker = pitches(sentences)
+    everyone, own = [*sentences, *others], {sentence.speaker for sentence in sentences}
+    pitch_by_speaker = pitches(everyone)
     names = {name: number for number, name in enumerate(pitch_by_speaker)}
     listener = SpeakerEncoder()
     before, first, features, rows = [], [], [], []
-    for (which, speed), sentence in itertools.product(enumerate(speeds), sentences):
+    for (which, speed), sentence in itertools.product(enumerate(speeds), everyone):
         sound = at_speed(speech.load(sentence), speed)
         one = encoded(codec, sound)
         features.append(listener.of_one(sound))
@@ -89,9 +101,10 @@ def prepare(codec: MimiModel, sentences: Sequence[speech.Sentence], speeds: Sequ
         before.append(one.half())
         first.append(codes.short())
         speaker = names[sentence.speaker] * len(speeds) + which
-        rows.append((frames, speaker, possible(pitch_by_speaker[sentence.speaker] * speed), speed == 1.0))
+        coded = speed == 1.0 and sentence.speaker in own
+        rows.append((frames, speaker, possible(pitch_by_speaker[sentence.speaker] * speed), coded))
         if len(rows) % 500 == 0:
-            print(f"{len(rows)} of {len(sentences) * len(speeds)}", flush=True)
+            print(f"{len(rows)} of {len(everyone) * len(speeds)}", flush=True)
     lengths, speakers, pitch, natural = (torch.tensor(column) for column in zip(*rows, strict=True))
     return {
         "before": torch.cat(before),
@@ -109,8 +122,8 @@ def voices_of(codec: MimiModel, prepared: Prepared, codes: int, seed: int = 0) -
     """Make new codes of the voice from the speakers at their natural speed.
 
     A code can have only one pitch, so the speakers of each pitch get codes of their own, as many as is their share.
-    With as many codes as speakers, each is one voice that the decoder can learn exactly. The speakers at other speeds
-    have none: from them, the encoder learns where voices lie that it does not know.
+    With as many codes as speakers, each is one voice that the decoder can learn exactly. The speakers at other speeds,
+    and the others of `prepare`, have none: from them, the encoder learns where voices lie that it does not know.
 
     Args:
         codec: whose codebook of the voice is replaced. Codes that are left are moved out of reach.

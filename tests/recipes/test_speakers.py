@@ -67,6 +67,17 @@ def test_speakers_get_places_by_what_it_hears(encoder: SpeakerEncoder) -> None:
     assert len(set(found.codes.values())) == len({one.speaker for one in sentences})
 
 
+def test_other_speakers_have_no_codes_of_their_own(encoder: SpeakerEncoder) -> None:
+    size = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=64, code_width=8)
+    codec, sentences = new_codec(0, size), speech.read_index(HELD_OUT)
+    other = sentences[0].speaker
+    own, others = ([one for one in sentences if (one.speaker == other) == is_other] for is_other in (False, True))
+    found = voices.voices_of(codec, voices.prepare(codec, own, [1.0], others), 3)
+    codes = dict(found.codes)
+    assert len(found.before) == len(sentences) and codes.pop(other) in codes.values()
+    assert len(set(codes.values())) == len(codes) == 3
+
+
 def test_the_codec_learns_from_it(encoder: SpeakerEncoder) -> None:
     recordings = [Recording(speech.load(one)) for one in speech.read_index(HELD_OUT)[:2]]
     size = CodecSize(filters=2, hidden=16, feed_forward=32, layers=1, heads=2, codebooks=2, codes=16, code_width=8)
