@@ -169,7 +169,9 @@ class Narration:
                 raise error
             if not self._playback.has_begun:
                 raise GenerationFailed(
-                    "the model ended its turn before saying anything: rephrase the text, check the transcript, "
+                    "nothing was said within max_seconds: raise it"
+                    if all(take.reason == "length" for take in takes)
+                    else "the model ended its turn before saying anything: rephrase the text, check the transcript, "
                     "or try another recording"
                 )
             best.reason = "silence"

@@ -111,11 +111,20 @@ def _save(
 
 def _diet(arguments: argparse.Namespace) -> Diet:
     usual = Diet()
-    return Diet(
+    diet = Diet(
         references=(usual.references[0], arguments.references),
         max_frames=(min(usual.max_frames[0], arguments.max_frames), arguments.max_frames),
         depth_share=arguments.depth_share,
         unspoken=arguments.unspoken,
+    )
+    if not arguments.start:
+        return diet
+    # A model that goes on needs no easy beginning.
+    return replace(
+        diet,
+        references=(diet.references[1],) * 2,
+        alone=(diet.alone[1],) * 2,
+        max_frames=(diet.max_frames[1],) * 2,
     )
 
 

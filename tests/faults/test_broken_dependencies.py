@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from csm.audio.decode import ffmpeg_path
+from tests.noise_checkpoint import noise
 from tests.paths import ROOT
 from tests.ports import free_port
 from tests.real_server import clone_request, real_server
@@ -40,7 +41,7 @@ def decoder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, decoder):
     surroundings = {"IMAGEIO_FFMPEG_EXE": str(decoder / "ffmpeg")}
-    with real_server(tmp_path_factory.mktemp("decoder"), environment=surroundings) as server:
+    with real_server(tmp_path_factory.mktemp("decoder"), **noise(), environment=surroundings) as server:
         yield server
 
 

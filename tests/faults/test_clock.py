@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.noise_checkpoint import noise
 from tests.paths import ROOT
 from tests.polling import wait_until
 from tests.real_server import LONG_FIELDS, RealServer, clone_request, real_server
@@ -50,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[R
     keys = {"api_keys": "", "api_keys_file": folder / "keys"}
     settings: dict[str, Any] = {**keys, "rate_limit": "20 per hour", "slots": 1}
     command = (sys.executable, str(ROOT / "tests/faults/shifted_clock_server.py"), str(clock.file))
-    with real_server(folder, command, **settings) as server:
+    with real_server(folder, command, **noise(), **settings) as server:
         yield server
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.noise_checkpoint import noise
 from tests.paths import ROOT
 from tests.polling import wait_until
 from tests.real_server import LONG_FIELDS, clone_request, real_server
@@ -27,7 +28,8 @@ def orders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, orders):
     command = (sys.executable, str(ROOT / "tests/faults/failing_device_server.py"), str(orders))
-    with real_server(tmp_path_factory.mktemp("device"), command, slots=2, queue=3, deadline_seconds=8) as server:
+    settings = noise() | {"slots": 2, "queue": 3, "deadline_seconds": 8}
+    with real_server(tmp_path_factory.mktemp("device"), command, **settings) as server:
         yield server
 
 

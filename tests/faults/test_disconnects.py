@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests import raw_http
+from tests.noise_checkpoint import noise
 from tests.polling import wait_until
 from tests.real_server import LONG_FIELDS, clone_request, real_server
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with real_server(tmp_path_factory.mktemp("disconnects"), slots=1, queue=2) as server:
+    with real_server(tmp_path_factory.mktemp("disconnects"), **noise(), slots=1, queue=2) as server:
         yield server
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import mount_namespaces
+from tests.noise_checkpoint import noise
 from tests.paths import ROOT
 from tests.real_server import RealServer, clone_request, real_server
 
@@ -50,7 +51,7 @@ def inside(script: str, *command: str) -> tuple[str, ...]:
 @pytest.fixture(scope="module", params=[READ_ONLY, FULL], ids=["read-only", "full"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     command = inside(request.param, sys.executable, str(ROOT / "sesame_server.py"))
-    with real_server(tmp_path_factory.mktemp("disk"), command) as server:
+    with real_server(tmp_path_factory.mktemp("disk"), command, **noise()) as server:
         yield server
 
 

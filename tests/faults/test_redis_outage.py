@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.noise_checkpoint import noise
 from tests.polling import wait_until
 from tests.real_server import RealServer, clone_request, real_server
 from tests.redis_server import RedisServer
@@ -23,7 +24,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[RealServer]:
     settings: dict[str, Any] = {"api_keys": "secret,other", "rate_limit": "8 per hour", "rate_limit_storage": redis.uri}
-    with real_server(tmp_path_factory.mktemp("quotas"), **settings) as server:
+    with real_server(tmp_path_factory.mktemp("quotas"), **noise(), **settings) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.noise_checkpoint import noise
 from tests.polling import wait_until
 from tests.ports import is_listening
 from tests.real_server import LONG_FIELDS, clone_request, real_server
@@ -19,7 +20,7 @@ def admitted(server):
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_sigterm_finishes_admitted_requests(tmp_path, count):
-    with real_server(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
+    with real_server(tmp_path, **noise(), slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
         speaking = [
             pool.submit(server.ask, clone_request(**(LONG_FIELDS | {"max_seconds": "2"}))) for _ in range(count)
         ]
@@ -32,7 +33,7 @@ def test_sigterm_finishes_admitted_requests(tmp_path, count):
 
 
 def test_sigint_ends_the_server_at_once(tmp_path):
-    with real_server(tmp_path, slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
+    with real_server(tmp_path, **noise(), slots=2, queue=3) as server, ThreadPoolExecutor(5) as pool:
         speaking = [pool.submit(server.ask, clone_request(**LONG_FIELDS)) for _ in range(5)]
         wait_until(lambda: admitted(server) == 5)
         server.process.send_signal(signal.SIGTERM)

@@ -19,6 +19,7 @@ from tests.corpus.conversations import cases as conversation_cases
 from tests.corpus.json_bodies import cases as json_cases
 from tests.corpus.multipart import cases as multipart_cases
 from tests.corpus.valid import valid
+from tests.noise_checkpoint import noise
 from tests.polling import wait_until
 from tests.real_server import clone_request, real_server
 from tests.reference_audio import VOICE
@@ -86,7 +87,7 @@ def server(folders):
     surroundings = {"TMPDIR": str(temporary)}
     # Voices are kept within bounds of their own, which are not the question here.
     settings: dict[str, Any] = {"slots": 1, "queue": 2, "voice_cache_mb": 8, "log_level": "WARNING"}
-    with real_server(home, environment=surroundings, **settings) as server:
+    with real_server(home, environment=surroundings, **noise(), **settings) as server:
         server.assert_serves()
         yield server
 

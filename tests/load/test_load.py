@@ -14,6 +14,7 @@ import pytest
 
 from tests import summary_tables
 from tests.load import simultaneous_clients
+from tests.noise_checkpoint import noise
 from tests.real_server import LONG_FIELDS, clone_request, real_server
 from tests.web.nginx_proxy import nginx_proxy
 
@@ -29,7 +30,7 @@ def server(tmp_path_factory):
     """The real server, on the port of an nginx in front of it."""
     settings: dict[str, Any] = {"slots": SLOTS, "queue": QUEUE, "log_level": "WARNING", "trusted_proxies": 1}
     with (
-        real_server(tmp_path_factory.mktemp("load"), **settings) as server,
+        real_server(tmp_path_factory.mktemp("load"), **noise(), **settings) as server,
         nginx_proxy(tmp_path_factory.mktemp("nginx"), server.port, tls=False) as proxy,
     ):
         server.assert_serves()

@@ -7,6 +7,7 @@ import pytest
 
 from tests import summary_tables
 from tests.load import soak
+from tests.noise_checkpoint import noise
 from tests.paths import ROOT
 from tests.real_server import real_server
 from tests.reference_audio import VOICE, synthetic_speech
@@ -48,7 +49,7 @@ def watched(tmp_path, pytestconfig):
 
     def watch(command, seconds):
         settings: dict[str, Any] = {"slots": 2, "queue": 8, "voice_cache_mb": 4, "log_level": "WARNING"}
-        with real_server(tmp_path, command, **settings) as server:
+        with real_server(tmp_path, command, **noise(), **settings) as server:
             pid = server.worker_pid
             traffic = soak.Traffic(
                 server, [VOICE.read_bytes(), *(synthetic_speech(3, n) for n in range(5))], bad_files()

@@ -417,10 +417,10 @@ def test_silence_at_the_beginning_is_sent_with_the_first_audio() -> None:
     assert len(sent[0]) > RATE and not sent[0][:RATE].any() and sent[0][RATE:].any()
 
 
-@pytest.mark.parametrize("limit", [0.16, None])
-def test_a_turn_of_nothing_but_silence_is_tried_again_and_then_an_error(limit: float | None) -> None:
+@pytest.mark.parametrize(("limit", "advice"), [(0.16, "raise it"), (None, "rephrase")])
+def test_a_turn_of_nothing_but_silence_is_tried_again_and_then_an_error(limit: float | None, advice: str) -> None:
     delivery = replace(DELIVERY, max_seconds=limit)
     engine = Scripted(lambda text, number: [silence(10)] if number == 0 else spoken(text))
     assert narrate(engine, SEGMENTS[:1], delivery)[1]
-    with pytest.raises(GenerationFailed):
+    with pytest.raises(GenerationFailed, match=advice):
         narrate(Scripted(lambda text, number: [silence(40)]), SEGMENTS[:1], delivery)

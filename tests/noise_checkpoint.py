@@ -1,0 +1,28 @@
+"""The demo model with a random language model, for tests of servers that need an answer of known length.
+
+Each frame is noise, from the first on, and no answer ends by itself; speech begins with silence and ends when it likes.
+"""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
+from recipes.demo_model.initialise import initialise
+
+
+def noise() -> dict[str, object]:
+    """Return the settings of a server with this model; it runs in float32, as the demo model does by default."""
+    return {"model": _checkpoint(), "precision": "float32"}
+
+
+@functools.cache
+def _checkpoint() -> Path:
+    """Make it once in a process, and remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="csm-noise-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    model = initialise(load_codec(SHIPPED))
+    export(model, folder, facts_of(model, trained=False, scores={}))
+    return folder
