@@ -26,24 +26,15 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "examples" / "voice.webm"
 TRANSCRIPT = ROOT / "examples" / "voice.txt"
-FACTS = ROOT / "csm" / "assets" / "demo" / "demo.json"
 TEXT = "Hello! This voice was cloned from one short sample."
 START_SECONDS = 180.0
 DOWNLOAD_SECONDS = 3600.0
 STOP_SECONDS = 30.0
 
 
-NOISE = """
-This is noise with the length of speech, because the model in this repository has random weights. Everything else was
-real: the recording was decoded, its voice encoded, and audio generated and streamed. To hear CSM-1B, which needs no
-token in this copy but downloads some gigabytes:
-
-    CSM_MODEL=unsloth/csm-1b make demo
-"""
-
 SPEECH = """
-This is a small model, trained to make the server audible offline. CSM-1B itself sounds far better. To hear it, which
-needs no token but downloads some gigabytes:
+This is a small model, trained to make the server audible offline: it speaks slowly, in a monotone, and not always
+clearly. CSM-1B itself sounds far better. To hear it, which needs no token but downloads some gigabytes:
 
     CSM_MODEL=unsloth/csm-1b make demo
 """
@@ -182,11 +173,9 @@ def demonstrate(text: str, target: Path, model: str) -> None:
         _report(answer, target)
 
 
-def quality_note(model: str, facts: Path = FACTS) -> str:
+def quality_note(model: str) -> str:
     """Return a note on the quality of the demo model and how to hear a better one; for other models, nothing."""
-    if model != "demo":
-        return ""
-    return SPEECH if json.loads(facts.read_text())["trained"] else NOISE
+    return SPEECH if model == "demo" else ""
 
 
 def _report(answer: Clone, target: Path) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
+from tests.paths import ROOT
+
+BUILD = ROOT / "build"
 
 
 def noise() -> dict[str, object]:
@@ -20,8 +23,12 @@ def noise() -> dict[str, object]:
 
 @functools.cache
 def _checkpoint() -> Path:
-    """Make it once in a process, and remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="csm-noise-"))
+    """Make it once in a process, and remove it at the end.
+
+    It is not in the folder for temporary files, which is full or missing in some tests.
+    """
+    BUILD.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="noise-", dir=BUILD))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model = initialise(load_codec(SHIPPED))
     export(model, folder, facts_of(model, trained=False, scores={}))
