@@ -123,11 +123,18 @@ def compute(codec: MimiModel, sentences: Sequence[speech.Sentence]) -> dict[str,
 
 
 @torch.inference_mode()
-def encoded(codec: MimiModel, sound: Samples) -> Tensor:
-    """Return the output of the encoder's convolutions, `[latents, width]`."""
-    samples = F.pad(torch.from_numpy(sound), (0, -len(sound) % SAMPLES_PER_FRAME))[None, None].to(codec.device)
-    latents: Tensor = codec.encoder.encoder_seanet(samples)[0].T
-    return latents
+def encoded(codec: MimiModel, sound: Samples, layers: int | None = None) -> Tensor:
+    """Return the output of the encoder's convolutions, `[latents, width]`.
+
+    Args:
+        codec: with the encoder.
+        sound: is padded to whole frames.
+        layers: number of layers to compute; None for all. The first ones have more rows than there are latents.
+    """
+    hidden = F.pad(torch.from_numpy(sound), (0, -len(sound) % SAMPLES_PER_FRAME))[None, None].to(codec.device)
+    for layer in codec.encoder.encoder_seanet.layers[:layers]:
+        hidden = layer(hidden)
+    return hidden[0].T
 
 
 @torch.inference_mode()

@@ -25,6 +25,9 @@ from recipes.demo_model.training import choose_device, compute_exactly
 
 Codes = NDArray[np.int16]
 
+UNSETTLED = 6
+"""Number of frames at the start of a sentence in which the encoder has heard too little of a voice to tell it."""
+
 ANYONE = "anyone"
 """Speaker of texts without a voice, which have only their first codes; see `timings`."""
 
@@ -56,6 +59,7 @@ def encode(
     sentences: Sequence[speech.Sentence],
     speeds: Sequence[float] = (1.0,),
     voices: Path | None = None,
+    as_heard: str | None = None,
 ) -> list[Spoken]:
     """Encode each sentence separately, exactly as reference audio is encoded for serving.
 
@@ -66,6 +70,7 @@ def encode(
         sentences: to encode.
         speeds: at which each sentence is played; all except 1.0 give new speakers.
         voices: file by `settle`: the code of each speaker; None for the one that most of the sentences have.
+        as_heard: a key of `HEARD`: the code is that of most frames, so that a model learns to repeat what it hears.
 
     Raises:
         ValueError: a speaker has no code.
@@ -78,6 +83,8 @@ def encode(
             print(f"{number + 1} of {len(sentences)} sentences", flush=True)
     if not pairs.installed(codec):
         return spoken
+    if as_heard:
+        return _in_one_voice(*HEARD[as_heard](spoken))
     if voices:
         codes = phonetic.read_voices(voices, {one.speaker for one in spoken})
         return _in_one_voice(spoken, {speaker: (code,) for speaker, code in codes.items()})
@@ -125,7 +132,11 @@ def main() -> None:
     parser.add_argument(
         "--speeds", type=float, nargs="+", default=[1.0], help="speeds at which each sentence is played"
     )
-    parser.add_argument("--voices", type=Path, help="file by settle: the code of each speaker")
+    voice = parser.add_mutually_exclusive_group()
+    voice.add_argument("--voices", type=Path, help="file by settle: the code of each speaker")
+    voice.add_argument(
+        "--as-heard", choices=HEARD, help="the code of most frames of a speaker, or of each sentence as a new speaker"
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     compute_exactly()
@@ -135,7 +146,8 @@ def main() -> None:
         if target.exists():
             print(f"{target.name} is there already")
             continue
-        spoken = encode(codec, speech.read_training([folder]), arguments.speeds, arguments.voices)
+        sentences = speech.read_training([folder])
+        spoken = encode(codec, sentences, arguments.speeds, arguments.voices, arguments.as_heard)
         write(target, spoken)
         used = len(np.unique(np.concatenate([one.codes[:, 0] for one in spoken])))
         print(f"{target.name}: {len(spoken)} sentences; {used} of {codec.config.codebook_size} first codes in use")
@@ -155,6 +167,24 @@ def _most_frequent(spoken: Iterable[Spoken]) -> dict[str, tuple[int, ...]]:
     for one in spoken:
         votes[one.speaker][tuple(one.codes[0, 1:].tolist())] += 1
     return {speaker: counted.most_common(1)[0][0] for speaker, counted in votes.items()}
+
+
+def _heard_of_speakers(spoken: Sequence[Spoken]) -> tuple[Sequence[Spoken], dict[str, tuple[int, ...]]]:
+    """Return the sentences, and the acoustic codes that most frames of each speaker have."""
+    votes: dict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
+    for one in spoken:
+        settled = one.heard[UNSETTLED:] if len(one.heard) > UNSETTLED else one.heard
+        votes[one.speaker].update(map(tuple, settled[:, 1:].tolist()))
+    return spoken, {speaker: counted.most_common(1)[0][0] for speaker, counted in votes.items()}
+
+
+def _heard_of_sentences(spoken: Sequence[Spoken]) -> tuple[Sequence[Spoken], dict[str, tuple[int, ...]]]:
+    """Return the same for sentences that each have a speaker of their own."""
+    named = [replace(one, speaker=f"{one.speaker} {number} {one.text}") for number, one in enumerate(spoken)]
+    return _heard_of_speakers(named)
+
+
+HEARD = {"speaker": _heard_of_speakers, "sentence": _heard_of_sentences}
 
 
 def _in_one_voice(spoken: Iterable[Spoken], voices: Mapping[str, tuple[int, ...]]) -> list[Spoken]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import MimiModel
 
 from recipes.demo_model import discriminant, pairs, phonemes, speech
-from recipes.demo_model.architecture import LATENTS_PER_FRAME
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME
 from recipes.demo_model.flatten import pitches
 from recipes.demo_model.monotone import possible
 from recipes.demo_model.recordings import at_speed
@@ -27,10 +27,11 @@ Prepared = dict[str, Any]
 
 @dataclass(frozen=True)
 class Voices:
-    """Utterances as the encoder's convolutions give them, with what the encoder should make of them.
+    """Utterances as the encoder's first layers give them, with what the encoder should make of them.
 
     Attributes:
-        before: `[latents, width]` of each utterance.
+        before: `[rows, width]` of each utterance, as many rows for each frame: one for each latent, or more if only
+            some of the convolutions were computed.
         first: `[frames]` of each: its first codes, or `UNKNOWN`.
         speakers: number of the speaker of each.
         targets: `[speakers, code width]`: where the voice of each lies; for those who have a code, its vector.
@@ -47,7 +48,7 @@ class Voices:
         """Draw with torch's global generator.
 
         Returns:
-            `[count, latents, width]`: for each example, utterances of one speaker, one after the other; the first codes
+            `[count, rows, width]`: for each example, utterances of one speaker, one after the other; the first codes
             `[count, frames]`; and the vectors of the voices, `[count, code width]`.
         """
         which = torch.randint(len(self.speakers), (count,))
@@ -60,8 +61,8 @@ class Voices:
         chosen = [first, *members[torch.randint(len(members), (8,))].tolist()]
         before = torch.cat([self.before[one] for one in chosen])
         codes = torch.cat([self.first[one] for one in chosen])
-        repeats = -(-frames // len(codes))
-        return before.repeat(repeats, 1)[: frames * LATENTS_PER_FRAME].float(), codes.repeat(repeats)[:frames].long()
+        repeats, rows = -(-frames // len(codes)), frames * (len(before) // len(codes))
+        return before.repeat(repeats, 1)[:rows].float(), codes.repeat(repeats)[:frames].long()
 
 
 @torch.inference_mode()
@@ -70,14 +71,16 @@ def prepare(
     sentences: Sequence[speech.Sentence],
     speeds: Sequence[float],
     others: Sequence[speech.Sentence] = (),
+    layers: int | None = None,
 ) -> Prepared:
     """Return what `voices_of` needs, of each sentence at each speed; each speed gives other speakers.
 
     Args:
-        codec: whose convolutions are final.
+        codec: whose convolutions are computed here, once.
         sentences: by the speakers who get codes.
         speeds: at which each sentence is played; codes are made of those at speed 1.
         others: sentences by further speakers, from whom the encoder learns where voices lie that have no code.
+        layers: number of convolutional layers that are final, if not all are.
 
     Raises:
         ValueError: 1 is not among the speeds.
@@ -91,10 +94,10 @@ def prepare(
     before, first, features, rows = [], [], [], []
     for (which, speed), sentence in itertools.product(enumerate(speeds), everyone):
         sound = at_speed(speech.load(sentence), speed)
-        one = encoded(codec, sound)
+        one = encoded(codec, sound, layers)
         features.append(listener.of_one(sound))
         line = phonemes.timeline(sentence.phonemes, sentence.durations)
-        frames = len(one) // LATENTS_PER_FRAME
+        frames = -(-len(sound) // SAMPLES_PER_FRAME)
         codes = torch.full((frames,), phonemes.UNKNOWN)
         if len(line):
             codes = pairs.first_codes(line, frames, codec.config.codebook_size, speed)
@@ -147,10 +150,11 @@ def voices_of(codec: MimiModel, prepared: Prepared, codes: int, seed: int = 0) -
         targets[members] = some[nearest]
     install(codec, torch.cat(centres))
     lengths = prepared["frames"]
+    rows = len(prepared["before"]) // int(lengths.sum())
     codebook = codec.quantizer.acoustic_residual_vector_quantizer.layers[0].codebook
     own = codebook.quantize(targets.to(codec.device)).tolist()
     return Voices(
-        list(prepared["before"].split((lengths * LATENTS_PER_FRAME).tolist())),
+        list(prepared["before"].split((lengths * rows).tolist())),
         list(prepared["first"].split(lengths.tolist())),
         speakers,
         targets,

@@ -2,8 +2,8 @@
 
 import torch
 
-from recipes.demo_model import pairs, phonemes, settle
-from recipes.demo_model.architecture import CodecSize
+from recipes.demo_model import pairs, phonemes, settle, signals
+from recipes.demo_model.architecture import SAMPLES_PER_FRAME, CodecSize
 from recipes.demo_model.distil import CODING
 from recipes.demo_model.resize import new_codec
 from recipes.demo_model.voices import Prepared, voices_of
@@ -50,11 +50,25 @@ def test_frames_learn_the_code_of_their_speaker_and_nothing_else_changes() -> No
     pairs.install(codec)
     voices = voices_of(codec, _prepared(), 4)
     before = {name: value.clone() for name, value in codec.state_dict().items()}
-    settler = settle.Settler(codec, voices, 8, 20, 150, 1e-2)
+    settler = settle.Settler(codec, voices, settle.Plan(8, 20, 150, 1e-2))
     losses = [settler.step(step, 0)["voice"].item() for step in range(150)]
     assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
     changed = {name for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith(CODING) and "encoder_seanet" not in name for name in changed)
+
+
+def test_the_last_convolutions_learn_if_the_first_alone_were_computed() -> None:
+    codec, sounds = new_codec(0, SIZE), torch.randn(SPEAKERS * SENTENCES, FRAMES * SAMPLES_PER_FRAME)
+    pairs.install(codec)
+    prepared = _prepared()
+    with torch.inference_mode():
+        prepared["before"] = torch.cat([signals.encoded(codec, one.numpy(), 4) for one in sounds]).half()
+    voices = voices_of(codec, prepared, 4)
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    settle.Settler(codec, voices, settle.Plan(2, 20, 2, 1e-2, layers=4)).step(0, 0)
+    changed = {name for name, value in codec.state_dict().items() if not torch.equal(value, before[name])}
+    layers = {int(name.split(".")[3]) for name in changed if name.startswith("encoder.encoder_seanet.layers")}
+    assert layers == {4, 6, 7, 9, 10, 12, 14}  # the others have no weights
 
 
 def test_an_example_is_one_speaker_and_full() -> None:

@@ -41,6 +41,30 @@ def test_a_speaker_says_everything_in_the_most_frequent_voice(
     assert [one.heard.tolist() for one in spoken] == [[[3, voice], [4, voice + 1]] for voice in (7, 5, 9, 5)]
 
 
+def test_a_voice_can_be_what_most_frames_are_heard_as(
+    sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = new_codec(0, SIZE)
+    pairs.install(codec)
+    beginning = [[1, 60]] * tokens.UNSETTLED
+
+    def spoken(as_heard: str) -> list[tokens.Spoken]:
+        voices = iter(((7, 7, 5), (5, 5, 5), (9, 8, 8), (7,)))
+
+        def encoded(*_: object) -> tuple[torch.Tensor, torch.Tensor]:
+            heard = torch.tensor(beginning + [[3, voice] for voice in next(voices)])
+            return heard, heard
+
+        monkeypatch.setattr(phonetic, "encode", encoded)
+        return tokens.encode(codec, sentences, as_heard=as_heard)
+
+    own = spoken("sentence")
+    assert [one.codes[0, 1] for one in own] == [7, 5, 8, 7] and all(
+        (one.codes[:, 0] == one.heard[:, 0]).all() for one in own
+    )
+    assert [one.codes[0, 1] for one in spoken("speaker")] == [5, 5, 8, 5]
+
+
 def test_other_codecs_keep_all_codes(sentences: list[Sentence]) -> None:
     codec = new_codec(0, SIZE)
     for said in tokens.encode(codec, sentences):
