@@ -8,6 +8,7 @@ import functools
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
@@ -16,7 +17,7 @@ from tests.paths import ROOT
 BUILD = ROOT / "build"
 
 
-def noise() -> dict[str, object]:
+def noise() -> dict[str, Any]:
     """Return the settings of a server with this model; it runs in float32, as the demo model does by default."""
     return {"model": _checkpoint(), "precision": "float32"}
 
