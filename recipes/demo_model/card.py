@@ -23,8 +23,9 @@ TRAINED = """\
 # Demo checkpoint: a small CSM trained from scratch
 
 **This is not the quality of CSM-1B.** The model has CSM's architecture, is about a hundred times smaller, and was
-trained on synthetic speech only. It serves to hear the server and to measure its voice cloning offline. Its audio says
-nothing about the quality of CSM-1B.
+trained on synthetic speech only. It serves to hear the server and to measure its voice cloning offline. It speaks
+slowly and in a monotone, in the one of some 180 known voices that is most like the reference. Its audio says nothing
+about the quality of CSM-1B.
 """
 
 ORIGINS = """
@@ -35,7 +36,8 @@ The classes, the prompt format and the file layout are those of `sesame/csm-1b`:
 The training data is synthetic English speech. The texts are WordNet's example sentences and definitions. The speakers
 are the voices of Kokoro-82M (Apache-2.0) and mixes of them; Piper's voice "joe", whose own recordings are CC0; and
 flite. The voices af_kore, am_eric, bf_lily and bm_lewis were kept out of the training. No person was recorded for it.
-The weights are licensed under Apache-2.0.
+CAM++ (Apache-2.0), a speaker encoder, told the codec which voices are alike; none of its weights are in here. The
+weights are licensed under Apache-2.0.
 
 ## How it was made
 With `recipes/demo_model` in the repository. The training of the codec started from weights that had been trained before

@@ -28,15 +28,20 @@ MIN_NEARER_TO_OWN = 0.80
 
 
 def facts_of(
-    model: CsmForConditionalGeneration, trained: bool, scores: dict[str, dict[str, float]], codec_steps: int = 0
+    model: CsmForConditionalGeneration,
+    trained: bool,
+    scores: dict[str, dict[str, float]],
+    codec_steps: int = 0,
+    temperatures: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """Return the facts about a checkpoint for `demo.json`."""
+    """Return the facts about a checkpoint for `demo.json`; `temperatures` are those of `temper`, if it was applied."""
     count = sum(parameter.numel() for parameter in model.parameters())
     return {
         "trained": trained,
         "parameters": count,
         "shape": shape_of(model.config),
         "codec_steps": codec_steps,
+        "temperatures": temperatures,
         "scores": scores,
     }
 
@@ -80,14 +85,29 @@ def export(model: CsmForConditionalGeneration, folder: Path, facts: dict[str, An
 
 
 @torch.no_grad()
-def temper(model: CsmForConditionalGeneration, temperature: float) -> None:
-    """Scale the logits so that sampling at the default temperature gives what `temperature` gave.
+def temper(model: CsmForConditionalGeneration, first: float, others: float) -> None:
+    """Scale the logits so that sampling at the default temperature gives what other temperatures gave.
 
     A small model is less certain than CSM-1B, whose default temperature all clients use.
+
+    Args:
+        model: is changed.
+        first: temperature at which first codes are to be drawn.
+        others: that of all other codes.
     """
-    factor = model.generation_config.temperature / temperature
-    model.lm_head.weight.mul_(factor)
-    model.depth_decoder.codebooks_head.weight.mul_(factor)
+    default = model.generation_config.temperature
+    model.lm_head.weight.mul_(default / first)
+    model.depth_decoder.codebooks_head.weight.mul_(default / others)
+
+
+def load_to_train(folder: Path) -> CsmForConditionalGeneration:
+    """Load a CSM in float32, as it was before `temper`."""
+    model = CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    facts = json.loads((folder / FACTS).read_text()) if (folder / FACTS).exists() else {}
+    if temperatures := facts.get("temperatures"):
+        default = model.generation_config.temperature
+        temper(model, *(default**2 / one for one in temperatures))
+    return model
 
 
 def load_codec(folder: Path) -> MimiModel:
@@ -140,16 +160,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="its scores, from the evaluation")
     parser.add_argument("--codec", type=Path, required=True, help="the codec's scores, from the evaluation")
     parser.add_argument("--codec-steps", type=int, default=0, help="of the codec stage")
-    parser.add_argument("--temperature", type=float, help="at which it speaks best: it becomes the default one")
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs=2,
+        metavar=("FIRST", "OTHERS"),
+        help="at which it speaks best, of the first code of a frame and of the others: they become the default",
+    )
     parser.add_argument("--out", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     scores = {"codec": json.loads(arguments.codec.read_text()), "model": json.loads(arguments.model.read_text())}
     if not passes(scores["model"]):
         parser.error(f"the gate is a word error rate below {MAX_WER} and {MIN_NEARER_TO_OWN:.0%} nearer to own")
     model = CsmForConditionalGeneration.from_pretrained(arguments.checkpoint, dtype=torch.float32)
-    if arguments.temperature:
-        temper(model, arguments.temperature)
-    export(model, arguments.out, facts_of(model, trained=True, scores=scores, codec_steps=arguments.codec_steps))
+    if arguments.temperatures:
+        temper(model, *arguments.temperatures)
+    facts = facts_of(model, True, scores, arguments.codec_steps, arguments.temperatures)
+    export(model, arguments.out, facts)
     print(f"wrote {arguments.out}")
 
 

@@ -11,14 +11,13 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from transformers import CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model import tokens
 from recipes.demo_model.architecture import SIZES
 from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.dialogue import Corpus, Diet, split
-from recipes.demo_model.export import export, facts_of, load_codec
+from recipes.demo_model.export import export, facts_of, load_codec, load_to_train
 from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer
 from recipes.demo_model.processes import Processes
@@ -93,8 +92,7 @@ def main() -> None:
 def _model(arguments: argparse.Namespace, codec: MimiModel) -> CsmForConditionalGeneration:
     if not arguments.start:
         return initialise(codec, SIZES[arguments.size], arguments.seed)
-    trained = CsmForConditionalGeneration.from_pretrained(arguments.start, dtype=torch.float32)
-    return with_codec(trained, codec, arguments.seed)
+    return with_codec(load_to_train(arguments.start), codec, arguments.seed)
 
 
 def _save(

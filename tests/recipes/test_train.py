@@ -15,7 +15,7 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 from recipes.demo_model import model_trainer, tokens
 from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
-from recipes.demo_model.export import export, facts_of, load_codec, temper
+from recipes.demo_model.export import export, facts_of, load_codec, load_to_train, temper
 from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
@@ -302,9 +302,19 @@ def test_a_tempered_model_samples_at_its_default_as_it_did_at_a_lower_temperatur
     rows = Corpus(_spoken(), make_tokenizer()).draw(2, 1.0, randomness(0, 0)).rows
     before = model(inputs_embeds=embed(model, rows)).logits
     head = model.depth_decoder.codebooks_head.weight.clone()
-    temper(model, 0.5)
+    temper(model, 0.5, 0.2)
     torch.testing.assert_close(model(inputs_embeds=embed(model, rows)).logits / 0.9, before / 0.5)
-    torch.testing.assert_close(model.depth_decoder.codebooks_head.weight / 0.9, head / 0.5)
+    torch.testing.assert_close(model.depth_decoder.codebooks_head.weight / 0.9, head / 0.2)
+
+
+def test_training_goes_on_from_the_logits_before_they_were_tempered(tmp_path: Path) -> None:
+    model = _trainer(3).model.eval()
+    heads = [model.lm_head.weight.clone(), model.depth_decoder.codebooks_head.weight.clone()]
+    temper(model, 0.3, 0.1)
+    export(model, tmp_path, facts_of(model, True, {}, temperatures=(0.3, 0.1)))
+    again = load_to_train(tmp_path)
+    for before, after in zip(heads, (again.lm_head.weight, again.depth_decoder.codebooks_head.weight), strict=True):
+        torch.testing.assert_close(after, before, atol=2e-3, rtol=2e-3)  # float16
 
 
 def test_tokens_survive_the_disk(tmp_path: Path) -> None:
