@@ -32,7 +32,7 @@ from csm.speech.build import make_engine
 from csm.speech.frontend import Script, TextFrontend
 from csm.speech.history import History
 from csm.speech.narration import Narration
-from csm.speech.synthesizer import HISTORY_SECONDS
+from csm.speech.synthesizer import history_seconds
 from csm.speech.voice import Voice, reference_turn
 from recipes.demo_model import judges
 
@@ -76,7 +76,7 @@ def segments(engine: Engine, settings: Settings, script: Script, voice: Turn, se
     delivery = Delivery(seed=seed, stream=False)
     narration = Narration(
         engine,
-        History([voice], HISTORY_SECONDS),
+        History([voice], history_seconds(settings)),
         delivery,
         settings.max_audio_seconds,
         lambda: False,

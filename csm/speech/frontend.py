@@ -9,7 +9,7 @@ from csm.speech.language import Language, LanguageDetector
 from csm.speech.lexicon import Lexicon
 from csm.speech.markup import read_addresses, read_emoji, read_markup
 from csm.speech.normalize import normalize
-from csm.speech.segments import DEFAULT_LIMITS, Limits, Segment, split
+from csm.speech.segments import DEFAULT_LIMITS, DEMO_LIMITS, Limits, Segment, split
 from csm.speech.text import clean_lines
 
 
@@ -43,8 +43,9 @@ class TextFrontend:
         self._normalize = settings.normalize
         self._lexicon = Lexicon.from_settings(settings)
         self._detector = LanguageDetector()
+        self._limits = DEMO_LIMITS if settings.is_demo else DEFAULT_LIMITS
 
-    def prepare(self, text: str, limits: Limits = DEFAULT_LIMITS) -> Script:
+    def prepare(self, text: str, limits: Limits | None = None) -> Script:
         """Return the script of a text; thread-safe and without side effects.
 
         The order of the steps matters. Cleaning comes first, so that invisible characters cannot hide anything. Pauses
@@ -52,9 +53,14 @@ class TextFrontend:
         break, and before numbers, so that an entry of the lexicon can name what the client wrote (`k8s`). Splitting
         comes last: only then are the lengths known, and most full stops that do not end a sentence have been removed.
 
+        Args:
+            text: of the client.
+            limits: of the segments; None for those of the model.
+
         Raises:
             InvalidRequest: a pause is malformed, or there is nothing to say.
         """
+        limits = limits or self._limits
         parts = pauses.parse(clean_lines(text))
         language = self._detector.detect("\n".join(part for part, _ in parts))
         segments: list[Segment] = []

@@ -63,6 +63,8 @@ class Segment:
 
 
 DEFAULT_LIMITS = Limits()
+DEMO_LIMITS = Limits(first=60, target=70, maximum=100, short=20)
+"""For the embedded model, which has learnt to say short sentences only."""
 
 
 def split(text: str, limits: Limits = DEFAULT_LIMITS) -> list[Segment]:

@@ -55,7 +55,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
     opening = TRAINED if facts["trained"] else RANDOM
     steps = facts.get("codec_steps", 0)
     went_on = f"The codec stage of the recipe added {steps:,} steps.\n" if steps else ""
-    return HEADER + opening + _shape(facts["shape"]) + ORIGINS + went_on + _scores(facts["scores"]) + USE
+    missed = f"\nThe recipe's gate asks for {facts['missed']}, which this model misses.\n" if "missed" in facts else ""
+    return HEADER + opening + _shape(facts["shape"]) + ORIGINS + went_on + _scores(facts["scores"]) + missed + USE
 
 
 def _shape(parts: Mapping[str, str]) -> str:

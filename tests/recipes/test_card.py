@@ -21,6 +21,12 @@ def test_several_sources() -> None:
     assert "| trials | 12 | 12 |" in card
 
 
+def test_what_a_model_misses_is_told() -> None:
+    facts = {"trained": True, "shape": {"codec": "small"}, "scores": {}}
+    assert "misses" not in model_card(facts)
+    assert "asks for 80 %, which this model misses" in model_card(facts | {"missed": "80 %"})
+
+
 @pytest.mark.parametrize("scores", [{}, {"model": {"wer": 0.25}}])
 def test_what_was_not_scored_is_not_told(scores: dict[str, Any]) -> None:
     assert ("Scores" in _card(scores)) is bool(scores)

@@ -15,7 +15,7 @@ from transformers import AutoProcessor, CsmForConditionalGeneration
 from recipes.demo_model import model_trainer, tokens
 from recipes.demo_model.batches import Batches, Draws
 from recipes.demo_model.dialogue import NOTHING, Batch, Corpus, Diet, collate, split
-from recipes.demo_model.export import export, facts_of, load_codec, load_to_train, temper
+from recipes.demo_model.export import amplify, export, facts_of, load_codec, load_to_train, temper
 from recipes.demo_model.initialise import initialise, with_codec
 from recipes.demo_model.model_trainer import Plan, Trainer, embed, importance
 from recipes.demo_model.progress import Progress
@@ -305,6 +305,14 @@ def test_a_tempered_model_samples_at_its_default_as_it_did_at_a_lower_temperatur
     temper(model, 0.5, 0.2)
     torch.testing.assert_close(model(inputs_embeds=embed(model, rows)).logits / 0.9, before / 0.5)
     torch.testing.assert_close(model.depth_decoder.codebooks_head.weight / 0.9, head / 0.2)
+
+
+def test_an_amplified_codec_decodes_louder() -> None:
+    codec = _trainer(3).model.codec_model
+    codes = torch.ones(1, codec.config.num_quantizers, 5, dtype=torch.long)
+    before = codec.decode(codes).audio_values
+    amplify(codec, 2.5)
+    torch.testing.assert_close(codec.decode(codes).audio_values, 2.5 * before)
 
 
 def test_training_goes_on_from_the_logits_before_they_were_tempered(tmp_path: Path) -> None:
