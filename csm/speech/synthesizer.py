@@ -32,15 +32,13 @@ the more rarely keys and values are computed again, but the more memory they tak
 turns of a dialogue are dropped only when the model's context is full."""
 
 DEMO_HISTORY_SECONDS = 5.0
-"""The same for the embedded model, also in a dialogue: it has learnt from short conversations, and loses more words the
-longer they are (docs/performance.md)."""
+"""The same for the embedded model, which has learnt from short conversations, and loses more words the longer they are
+(docs/performance.md)."""
 
 
-def history_seconds(settings: Settings, is_dialogue: bool = False) -> float:
-    """Return the maximum audio of earlier turns in the context of the next one."""
-    if settings.is_demo:
-        return DEMO_HISTORY_SECONDS
-    return float("inf") if is_dialogue else HISTORY_SECONDS
+def history_seconds(settings: Settings) -> float:
+    """Return the maximum audio of earlier segments of a text in the context of the next one."""
+    return DEMO_HISTORY_SECONDS if settings.is_demo else HISTORY_SECONDS
 
 
 class CsmSynthesizer:
@@ -110,7 +108,9 @@ class CsmSynthesizer:
             delivery = dialogue.delivery()
             # The request may run for minutes, and the files are no longer needed: free their memory.
             del dialogue
-            history = History(prepared.context, history_seconds(self._settings, len(prepared.turns) > 1))
+            history = History(
+                prepared.context, history_seconds(self._settings) if len(prepared.turns) == 1 else float("inf")
+            )
             cache = ConversationPrefix() if notes.segments > 1 else None
             narration = Narration(
                 self._engine, history, delivery, self._settings.max_audio_seconds, is_disconnected, cache

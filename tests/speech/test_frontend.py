@@ -63,6 +63,13 @@ def test_only_the_first_segment_is_short(frontend):
     assert len(frontend.prepare(sentence * 8 + "[pause:1s]" + sentence * 8).segments[3].text) == 203
 
 
+def test_segments_for_the_embedded_model_are_short(frontend):
+    sentence = "This sentence has exactly fifty characters in it.. "
+    segments = TextFrontend(load(None, model="demo")).prepare(sentence * 8).segments
+    assert [segment.text for segment in segments] == [sentence.strip()] * 8
+    assert len(segments) > len(frontend.prepare(sentence * 8).segments)
+
+
 def test_the_limits_can_be_chosen(frontend):
     script = frontend.prepare("One is here. Two is here. Three is here.", Limits(1, 1, 300, 0))
     assert [segment.text for segment in script.segments] == ["One is here.", "Two is here.", "Three is here."]

@@ -26,7 +26,7 @@ from csm.errors import (
 )
 from csm.speech.endings import max_seconds
 from csm.speech.narration import MAX_RETRIES
-from csm.speech.synthesizer import CsmSynthesizer
+from csm.speech.synthesizer import DEMO_HISTORY_SECONDS, HISTORY_SECONDS, CsmSynthesizer, history_seconds
 from tests.polling import wait_until
 from tests.reference_audio import synthetic_speech
 from tests.speech.fake_engine import FakeEngine
@@ -420,3 +420,8 @@ def test_a_recording_to_be_examined_waits_for_a_decoder(decoding: Decoding) -> N
         assert all(len(one.result()) == 3 for one in heard)
     with pytest.raises(UndecodableAudio):
         synthesizer.detect_watermark(b"no audio")
+
+
+def test_the_embedded_model_hears_little_of_what_it_said_before():
+    assert history_seconds(speech_settings()) == DEMO_HISTORY_SECONDS < HISTORY_SECONDS
+    assert history_seconds(speech_settings(model="sesame/csm-1b")) == HISTORY_SECONDS
