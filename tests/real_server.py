@@ -21,7 +21,7 @@ from tests.reference_audio import VOICE
 START_SECONDS = 120
 """Bounds how long a broken start hangs; a start takes a few seconds."""
 
-SHORT_FIELDS = {"text": "Hi.", "max_seconds": "0.16", "temperature": "0.9", "seed": "1"}
+SHORT_FIELDS = {"text": "Hi.", "max_seconds": "0.8", "temperature": "0.9", "seed": "1"}
 LONG_FIELDS = {
     "text": "One, two, three, four, five, six, seven. " * 12,
     "max_seconds": "60",
@@ -32,7 +32,7 @@ LONG_FIELDS = {
 
 
 def clone_request(audio: bytes | None = None, filename: str = "voice.webm", /, **fields: str) -> bytes:
-    """Return a request to `/clone-voice`, by default for two frames in the voice of `VOICE`."""
+    """Return a request to `/clone-voice`, by default for a short word in the voice of `VOICE`."""
     content = VOICE.read_bytes() if audio is None else audio
     parts = [raw_http.part("audio", content, filename)]
     parts += [raw_http.part(name, value.encode()) for name, value in (SHORT_FIELDS | fields).items()]

@@ -140,7 +140,7 @@ def test_the_page_waits_for_a_server_that_is_loading_and_says_when_it_is_gone(vi
         expect(status).to_contain_text("The server is starting")
         server.await_status("healthy")
         expect(status).to_contain_text("Ready")
-        expect(visitor.page.get_by_text("it answers noise")).to_be_visible()
+        expect(visitor.page.get_by_text("not of CSM-1B's quality")).to_be_visible()
     expect(status).to_contain_text("The server does not answer.")
 
 

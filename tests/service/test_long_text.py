@@ -9,6 +9,7 @@ from time import monotonic
 import pytest
 
 from csm.speech.segments import Limits
+from tests.noise_checkpoint import noise
 from tests.polling import wait_until
 from tests.real_server import RealServer, clone_request, real_server
 
@@ -26,10 +27,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    """One slot, and segments that are cut off early, since the demo's noise has no end of its own."""
-    with real_server(
-        tmp_path_factory.mktemp("pages"), engine=engine, slots=1, queue=3, max_audio_seconds=0.8, character_limit=""
-    ) as server:
+    """One slot, and segments of noise, which are all cut off after 0.8 s."""
+    limits = {"slots": 1, "queue": 3, "max_audio_seconds": 0.8, "character_limit": ""}
+    with real_server(tmp_path_factory.mktemp("pages"), engine=engine, **noise(), **limits) as server:
         assert server.health()["engine"] == engine
         yield server
 

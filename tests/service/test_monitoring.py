@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests import raw_http
+from tests.noise_checkpoint import noise
 from tests.paths import ROOT
 from tests.polling import wait_until
 from tests.prometheus import CONFIGURATION, Prometheus, prometheus
@@ -48,7 +49,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, faults: Path) -> Iterator[RealServer]:
     command = (sys.executable, str(ROOT / "tests/faults/failing_device_server.py"), str(faults))
-    with real_server(tmp_path_factory.mktemp("server"), command, slots=2, queue=1, metrics_key=KEY) as server:
+    with real_server(
+        tmp_path_factory.mktemp("server"), command, **noise(), slots=2, queue=1, metrics_key=KEY
+    ) as server:
         yield server
 
 

@@ -38,7 +38,7 @@ def create(server: RealServer, *recordings: bytes, name: str = "Ann", transcript
 
 
 def say(server: RealServer, voice: str) -> raw_http.Answer:
-    return server.ask(raw_http.post(form(**{**SHORT_FIELDS, "voice": voice, "max_seconds": "0.4"})))
+    return server.ask(raw_http.post(form(**{**SHORT_FIELDS, "voice": voice})))
 
 
 def encodings(server: RealServer) -> int:
