@@ -18,6 +18,8 @@ SHARE = 0.8
 """Of the measured throughput."""
 
 TIMEOUT = 60.0
+SECONDS = "0.16"
+"""Length of the audio: two frames, so that there are many requests."""
 CLIENTS = 24
 
 
@@ -71,7 +73,9 @@ class Traffic:
 
     def listen(self) -> str:
         """Receive a whole answer."""
-        answer = self._server.ask(clone_request(next(self._good), seed=str(time.monotonic_ns())), TIMEOUT)
+        answer = self._server.ask(
+            clone_request(next(self._good), seed=str(time.monotonic_ns()), max_seconds=SECONDS), TIMEOUT
+        )
         if answer.status not in (200, 503):
             return f"{answer.status} {answer.body.decode()}"
         return str(answer.status) if answer.is_complete else "incomplete"
@@ -117,7 +121,7 @@ def readings(traffic: Traffic, pid: int, rate: float, seconds: float) -> Iterato
 
 def warm_up(server: RealServer, traffic: Traffic) -> float:
     """Let threads, voices and buffers grow to their final sizes; return the rate of requests to go on with."""
-    simultaneous_clients.at_once(server.port, [clone_request()] * CLIENTS)
+    simultaneous_clients.at_once(server.port, [clone_request(max_seconds=SECONDS)] * CLIENTS)
     rate = SHARE * throughput(traffic, 3, 6)
     for _ in readings(traffic, server.worker_pid, rate, 6):
         pass
