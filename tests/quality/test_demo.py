@@ -19,7 +19,7 @@ from tests.quality.criteria import (
     share_nearer_to_own,
 )
 
-pytestmark = [pytest.mark.quality, pytest.mark.usefixtures("trained")]
+pytestmark = pytest.mark.quality
 
 KEY = "quality"
 BETTER_THAN_CHANCE = 0.55
