@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """One slot, and segments of noise, which are all cut off after 0.8 s."""
-    limits = {"slots": 1, "queue": 3, "max_audio_seconds": 0.8, "character_limit": ""}
+    limits: dict[str, Any] = {"slots": 1, "queue": 3, "max_audio_seconds": 0.8, "character_limit": ""}
     with real_server(tmp_path_factory.mktemp("pages"), engine=engine, **noise(), **limits) as server:
         assert server.health()["engine"] == engine
         yield server
