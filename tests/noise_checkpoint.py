@@ -10,11 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recipes.demo_model.export import SHIPPED, export, facts_of, load_codec
+from recipes.demo_model.export import SHIPPED, amplify, export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
 from tests.paths import ROOT
 
 BUILD = ROOT / "build"
+GAIN = 2.2
+"""As loud as the demo model."""
 
 
 def noise() -> dict[str, Any]:
@@ -32,5 +34,6 @@ def _checkpoint() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="noise-", dir=BUILD))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model = initialise(load_codec(SHIPPED))
+    amplify(model.codec_model, GAIN)
     export(model, folder, facts_of(model, trained=False, scores={}))
     return folder

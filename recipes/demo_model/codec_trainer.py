@@ -109,6 +109,7 @@ class CodecTrainer:
         self.recogniser = Recogniser(voices=codec.config.codebook_size if self.voices else 1).to(device)
         self.speakers = SpeakerEncoder().to(device) if plan.likeness else None
         self._known_voices = None if known_voices is None else known_voices.to(device)
+        self._others = None if known_voices is None else known_voices[known_voices.any(1)].to(device)
         self.recogniser_optimiser = torch.optim.AdamW(self.recogniser.parameters(), plan.judge_peak, fused=True)
 
     def checkpoint(self, path: Path) -> Checkpoint:
@@ -146,7 +147,7 @@ class CodecTrainer:
             loss = loss + plan.phonetic * parts["phonetic"]
         if self.speakers:
             some = len(real) // 2 + 1  # of a batch drawn at random, since it takes as long as the rest of a step
-            parts["likeness"] = self.speakers.difference(made[:some], self._wanted(drawn, some))
+            parts["likeness"] = self.speakers.difference(made[:some], self._wanted(drawn, some), self._others)
             loss = loss + plan.likeness * parts["likeness"]
         if plan.adversarial_from is not None and step >= plan.adversarial_from:
             extra, seen = self._argue(real, made, step - plan.adversarial_from)

@@ -33,8 +33,9 @@ def facts_of(
     scores: dict[str, dict[str, float]],
     codec_steps: int = 0,
     temperatures: tuple[float, float] | None = None,
+    gain: float = 1.0,
 ) -> dict[str, Any]:
-    """Return the facts about a checkpoint for `demo.json`; `temperatures` are those of `temper`, if it was applied."""
+    """Return the facts about a checkpoint for `demo.json`; `temperatures` and `gain` as `temper` and `amplify` had."""
     count = sum(parameter.numel() for parameter in model.parameters())
     return {
         "trained": trained,
@@ -42,6 +43,7 @@ def facts_of(
         "shape": shape_of(model.config),
         "codec_steps": codec_steps,
         "temperatures": temperatures,
+        "gain": gain,
         "scores": scores,
     }
 
@@ -109,17 +111,18 @@ def amplify(codec: MimiModel, gain: float) -> None:
 
 
 def load_to_train(folder: Path) -> CsmForConditionalGeneration:
-    """Load a CSM in float32, as it was before `temper`."""
+    """Load a CSM in float32, as it was before `temper` and `amplify`."""
     model = CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     facts = json.loads((folder / FACTS).read_text()) if (folder / FACTS).exists() else {}
     if temperatures := facts.get("temperatures"):
         default = model.generation_config.temperature
         temper(model, *(default**2 / one for one in temperatures))
+    amplify(model.codec_model, 1 / facts.get("gain", 1.0))
     return model
 
 
 def load_codec(folder: Path) -> MimiModel:
-    """Load the codec of a folder with a Mimi or a CSM, in float32.
+    """Load the codec of a folder with a Mimi or a CSM, in float32, as it was before `amplify`.
 
     Raises:
         ValueError: the folder has another kind of model.
@@ -128,7 +131,7 @@ def load_codec(folder: Path) -> MimiModel:
     if kind == "mimi":
         return MimiModel.from_pretrained(folder, dtype=torch.float32).eval()
     if kind == "csm":
-        return CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).codec_model.eval()
+        return load_to_train(folder).codec_model.eval()
     raise ValueError(f"a codec or a CSM is needed, not a model of type {kind}")
 
 
@@ -187,7 +190,7 @@ def main() -> None:
     amplify(model.codec_model, arguments.gain)
     if arguments.temperatures:
         temper(model, *arguments.temperatures)
-    facts = facts_of(model, True, scores, arguments.codec_steps, arguments.temperatures)
+    facts = facts_of(model, True, scores, arguments.codec_steps, arguments.temperatures, arguments.gain)
     if not passed:
         facts["missed"] = f"at least {MIN_NEARER_TO_OWN:.0%} of the clones nearer to their own reference"
     export(model, arguments.out, facts)

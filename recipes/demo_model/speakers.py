@@ -26,6 +26,9 @@ WIDTH = 192
 SENTENCES, LONGEST = 4, 5
 """Number of sentences from which the voice of a known speaker is taken; length that is heard of a sound, in seconds."""
 
+SHARPNESS, CONFUSION = 12.0, 0.2
+"""Factor of cosine similarities that gives logits of voices; weight of taking one for another, beside similarity."""
+
 
 class SpeakerEncoder(nn.Module):
     """CAM++ with the weights of a package; they stay as they are."""
@@ -54,9 +57,25 @@ class SpeakerEncoder(nn.Module):
         vector: Tensor = self(torch.from_numpy(sound)[None, : LONGEST * SAMPLE_RATE])[0]
         return vector
 
-    def difference(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """Return one minus the mean cosine similarity of `[batch, samples]` to unit vectors `[batch, WIDTH]`."""
-        return 1 - (self(made) * wanted).sum(1).mean()
+    def difference(self, made: Tensor, wanted: Tensor, known: Tensor | None = None) -> Tensor:
+        """Return how much sounds differ from voices.
+
+        Args:
+            made: `[batch, samples]`.
+            wanted: unit vectors `[batch, WIDTH]` of the voices.
+            known: unit vectors `[voices, WIDTH]` of voices that the sounds may be mistaken for; a voice between all of
+                them is similar to each, so similarity alone does not keep a decoder from that average.
+
+        Returns:
+            One minus the mean cosine similarity; with `known`, also the divergence between which of them the sounds
+            are taken for, and which of them the voices are.
+        """
+        heard = self(made)
+        apart = 1 - (heard * wanted).sum(1).mean()
+        if known is None:
+            return apart
+        taken, meant = ((SHARPNESS * one @ known.T).log_softmax(1) for one in (heard, wanted))
+        return apart + CONFUSION * F.kl_div(taken, meant, log_target=True, reduction="batchmean")
 
     @torch.no_grad()
     def of_codes(self, sentences: Sequence[Sentence], codes: Mapping[str, int]) -> Tensor:

@@ -315,14 +315,22 @@ def test_an_amplified_codec_decodes_louder() -> None:
     torch.testing.assert_close(codec.decode(codes).audio_values, 2.5 * before)
 
 
-def test_training_goes_on_from_the_logits_before_they_were_tempered(tmp_path: Path) -> None:
+def test_training_goes_on_from_the_weights_before_they_were_tempered_and_amplified(tmp_path: Path) -> None:
     model = _trainer(3).model.eval()
-    heads = [model.lm_head.weight.clone(), model.depth_decoder.codebooks_head.weight.clone()]
+    changed = (
+        "lm_head.weight",
+        "depth_decoder.codebooks_head.weight",
+        "codec_model.decoder.decoder_seanet.layers.14.conv.weight",
+    )
+    before = {name: model.state_dict()[name].clone() for name in changed}
     temper(model, 0.3, 0.1)
-    export(model, tmp_path, facts_of(model, True, {}, temperatures=(0.3, 0.1)))
-    again = load_to_train(tmp_path)
-    for before, after in zip(heads, (again.lm_head.weight, again.depth_decoder.codebooks_head.weight), strict=True):
-        torch.testing.assert_close(after, before, atol=2e-3, rtol=2e-3)  # float16
+    amplify(model.codec_model, 2.2)
+    export(model, tmp_path, facts_of(model, True, {}, temperatures=(0.3, 0.1), gain=2.2))
+    again = load_to_train(tmp_path).state_dict()
+    for name in changed:
+        torch.testing.assert_close(again[name], before[name], atol=2e-3, rtol=2e-3)  # float16
+    codec = load_codec(tmp_path).state_dict()
+    torch.testing.assert_close(codec[changed[2].removeprefix("codec_model.")], again[changed[2]])
 
 
 def test_tokens_survive_the_disk(tmp_path: Path) -> None:
