@@ -13,21 +13,25 @@ def test_a_missing_package_is_told_with_the_remedy(monkeypatch):
         check("base.en")
 
 
+@pytest.mark.slow
 def test_a_missing_folder_is_told(folder, tmp_path):
     with pytest.raises(ModelUnavailable, match="there is no folder"):
         check(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_model_is_told(folder, tmp_path):
     with pytest.raises(ModelUnavailable, match=r"has no model.bin, config.json, tokenizer.json: .* CTranslate2"):
         check(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_good_folder_and_a_name_pass(folder):
     for model in (str(folder), "base.en", "Systran/faster-whisper-base.en", "none"):
         check(model)
 
 
+@pytest.mark.slow
 def test_checking_imports_nothing_large(folder):
     """It is done before each start; asked in a process of its own, because others have imported it here."""
     script = (

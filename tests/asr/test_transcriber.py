@@ -246,6 +246,7 @@ def test_closing_one_that_was_never_used():
     Transcriber(Scripted).close()
 
 
+@pytest.mark.slow
 def test_a_process_may_end_in_the_middle_of_a_recognition(folder):
     script = f"""
 import threading
@@ -268,6 +269,7 @@ def test_by_default_nothing_is_recognised():
     assert Transcriber.from_settings(load(None)) is None
 
 
+@pytest.mark.slow
 def test_with_the_real_recogniser_as_the_settings_name_it(folder, monkeypatch):
     transcriber = Transcriber.from_settings(load(None, transcriber=str(folder)))
     words = transcriber.transcribe(voice()[0])

@@ -9,6 +9,7 @@ from recipes.demo_model.judges import word_error_rate
 from tests import summary_tables
 from tests.recordings import librivox, voice
 
+pytestmark = pytest.mark.slow  # as all tests that need the packages of requirements-quality.txt
 RATE = 24_000
 SECONDS = 8
 TIME = np.arange(SECONDS * RATE) / RATE
@@ -77,7 +78,6 @@ def test_nor_without_the_voice_detector(whisper, name, monkeypatch):
     assert whisper.recognize(waveform(SPEECHLESS[name])) is None
 
 
-@pytest.mark.slow
 def test_speech_that_drowns_in_noise_has_no_transcript(whisper, request):
     """Either most words are right, or there are none: a guess would be worse."""
     rows, clips = [], librivox() or [voice()]

@@ -23,6 +23,7 @@ def test_each_voice_is_cloned_from_a_recording_of_another_text():
         assert job.text not in (job.reference.text, job.stranger.text)
 
 
+@pytest.mark.slow
 def test_a_row_tells_speech_from_silence(judged):
     chosen = quality.jobs(quality.SPEECH, seeds=1)[:1]
     said = next(one for one in speech.read_index(quality.SPEECH) if one.text == chosen[0].text)
@@ -37,6 +38,7 @@ def test_the_long_text_is_long_enough():
     assert len({segment.text for segment in script.segments}) == len(script.segments)
 
 
+@pytest.mark.slow
 def test_a_segment_is_measured(judged):
     said = speech.read_index(quality.SPEECH)[0]
     samples = speech.load(said)

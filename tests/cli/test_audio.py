@@ -44,6 +44,7 @@ def test_what_cannot_be_used_is_told(
     assert status == 1 and line.startswith("to do ") and reason in line
 
 
+@pytest.mark.slow
 def test_its_words_are_told_where_a_recogniser_is_configured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
