@@ -58,7 +58,8 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         "auto",
         description="Precision of the weights: `float32`, `bfloat16`, `float16`, or on CPUs `int8` or `int4`. `auto` "
-        "takes `int8` on a CPU, and `bfloat16` or `float16` on a GPU.",
+        "takes `bfloat16` or `float16` on an NVIDIA GPU, `int8` on a CPU, and `float32` for the demo model, on Apple "
+        "silicon and with `CSM_ENGINE=transformers`.",
     )
     engine: Literal["csm", "transformers"] = Field(
         "csm", description="Engine: `csm`, or `transformers`, which is slow and meant for comparison."

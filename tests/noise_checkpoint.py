@@ -1,22 +1,24 @@
 """The demo model with a random language model, for tests of servers that need an answer of known length.
 
-Each frame is noise, from the first on, and no answer ends by itself; speech begins with silence and ends when it likes.
+Each frame is noise, from the first on, and every answer lasts until its limit. A model that speaks begins with silence
+and ends by itself, at a time that tests cannot know.
 """
 
 import atexit
 import functools
+import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from recipes.demo_model.export import SHIPPED, amplify, export, facts_of, load_codec
+from recipes.demo_model.export import FACTS, SHIPPED, amplify, export, facts_of, load_codec
 from recipes.demo_model.initialise import initialise
 from tests.paths import ROOT
 
 BUILD = ROOT / "build"
-GAIN = 2.2
-"""As loud as the demo model."""
+GAIN = json.loads((SHIPPED / FACTS).read_text())["gain"]
+"""With it, the noise is as loud as the demo model."""
 
 
 def noise() -> dict[str, Any]:
@@ -35,5 +37,5 @@ def _checkpoint() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     model = initialise(load_codec(SHIPPED))
     amplify(model.codec_model, GAIN)
-    export(model, folder, facts_of(model, trained=False, scores={}))
+    export(model, folder, facts_of(model, trained=False, scores={}, gain=GAIN))
     return folder

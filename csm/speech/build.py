@@ -1,6 +1,5 @@
 """Build a synthesizer from the settings: fetch, load and warm up the model."""
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +40,7 @@ def build(settings: Settings) -> CsmSynthesizer:
     folder = hub.fetch(settings)
     engine = make_engine(settings, folder)
     warm_up(engine)
-    return CsmSynthesizer(settings, engine, _details(settings, engine, folder), perth)
+    return CsmSynthesizer(settings, engine, _details(settings, engine), perth)
 
 
 def make_engine(settings: Settings, folder: Path) -> Engine:
@@ -101,21 +100,14 @@ def warm_up(engine: Engine) -> None:
         pass
 
 
-def _details(settings: Settings, engine: Engine, folder: Path) -> dict[str, object]:
+def _details(settings: Settings, engine: Engine) -> dict[str, object]:
     info = engine.info
     details: dict[str, object] = {"engine": info.name, "precision": info.precision, "slots": info.slots}
     details["watermark"] = "perth" if settings.watermark else "none"
     notices = [*info.notices]
     if settings.is_demo:
         details["demo"] = True
-        notices.append(_demo_notice(folder))
+        notices.append("this is the small demo model, not of CSM-1B's quality")
     for notice in notices:
         log.warning("%s", notice)
     return details | ({"notice": "; ".join(notices)} if notices else {})
-
-
-def _demo_notice(folder: Path) -> str:
-    trained = json.loads((folder / "demo.json").read_text())["trained"]
-    if trained:
-        return "this is the small demo model, not of CSM-1B's quality"
-    return "this is the demo model with random weights: it answers noise; set CSM_MODEL=sesame/csm-1b for speech"

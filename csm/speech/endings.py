@@ -20,7 +20,7 @@ from csm.audio.waveform import Samples
 from csm.engine.api import Chunk
 
 FinishReason = Literal["stop", "length", "silence", "repeat"]
-"""How audio ended, as reported to clients: by itself, at a limit, in silence, or in a loop."""
+"""How audio ended, as reported to clients: by itself, at a limit, in silence or with words missing, or in a loop."""
 
 SEVERITY: dict[FinishReason, int] = {"stop": 0, "silence": 1, "length": 2, "repeat": 3}
 """The finish reason of a text is that of its worst segment."""

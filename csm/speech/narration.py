@@ -216,7 +216,7 @@ class Narration:
 
     def _remember(self, take: Take) -> None:
         """Record how a segment ended, and make it context of the next one if it is good."""
-        self._finish(take.reason)
+        self._finish(take.finish_reason)
         if take.is_good and take.samples:
             self._history.add(take.as_turn(self._rate))
 

@@ -41,6 +41,11 @@ class Take:
         return self.error is None and self.reason == "stop" and says_all(self.target.text, self.spoken_seconds)
 
     @property
+    def finish_reason(self) -> FinishReason:
+        """What clients are told: a take that stopped before it can have said everything has fallen silent."""
+        return self.reason if self.reason != "stop" or self.is_good else "silence"
+
+    @property
     def quality(self) -> tuple[bool, int, float]:
         """A key for comparing takes; the larger, the better. A take without sound is the worst."""
         return bool(self.samples), -SEVERITY[self.reason], min(self.spoken_seconds, len(self.target.text) / 15)

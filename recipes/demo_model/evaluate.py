@@ -20,7 +20,7 @@ from transformers import AutoProcessor, CsmForConditionalGeneration, MimiModel
 
 from recipes.demo_model import judges, phonemes, phonetic, speech
 from recipes.demo_model.architecture import SAMPLE_RATE
-from recipes.demo_model.export import load_codec
+from recipes.demo_model.export import load_codec, temper
 from recipes.demo_model.speech import Sentence
 
 Samples = NDArray[np.float32]
@@ -49,10 +49,16 @@ def judge_codec(codec: MimiModel, sentences: Sequence[Sentence], limit: int = 0)
     return average(rows)
 
 
-def judge_model(folder: Path, sentences: Sequence[Sentence], limit: int = 0, seed: int = 0) -> Scores:
+def judge_model(
+    folder: Path,
+    sentences: Sequence[Sentence],
+    limit: int = 0,
+    seed: int = 0,
+    temperatures: tuple[float, float] | None = None,
+) -> Scores:
     """Clone held-out voices; compare each clone with its own reference, another speaker's, and no reference."""
     rows = []
-    speaker = Cloner(folder)
+    speaker = Cloner(folder, temperatures)
     for own, target, stranger in evenly(list(trials(sentences, seed)), limit):
         reference, other = speech.load(own), speech.load(stranger)
         cloned = speaker.say(target.text, own.text, reference, seed)
@@ -77,8 +83,11 @@ def judge_model(folder: Path, sentences: Sequence[Sentence], limit: int = 0, see
 class Cloner:
     """Generate audio from a reference and a text with `transformers` alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, temperatures: tuple[float, float] | None = None) -> None:
+        """Load a CSM; `temperatures` are for `temper`, if they are not those it was exported with."""
         self.model = CsmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        if temperatures:
+            temper(self.model, *temperatures)
         self.processor = AutoProcessor.from_pretrained(folder)
 
     def say(self, text: str, transcript: str | None, reference: Samples | None, seed: int) -> Samples:
@@ -130,6 +139,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--speech", type=Path, nargs="+", required=True, help="held-out speech")
     parser.add_argument("--limit", type=int, default=0, help="score at most this many, evenly chosen; 0: all")
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs=2,
+        metavar=("FIRST", "OTHERS"),
+        help="of a model, as in export; without, the model is judged as it is",
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the scores")
     arguments = parser.parse_args()
     scores = {}
@@ -138,7 +154,9 @@ def main() -> None:
         if arguments.what == "codec":
             scores[folder.name] = judge_codec(load_codec(arguments.folder), sentences, arguments.limit)
         else:
-            scores[folder.name] = judge_model(arguments.folder, sentences, arguments.limit)
+            scores[folder.name] = judge_model(
+                arguments.folder, sentences, arguments.limit, temperatures=arguments.temperatures
+            )
         print(folder.name, json.dumps(scores[folder.name]), flush=True)
     if arguments.out:
         content = scores if len(scores) > 1 else scores[arguments.speech[0].name]

@@ -1,6 +1,6 @@
-"""Make the checkpoint that is used until there is a trained one: a trained codec and a random language model.
+"""Make a checkpoint of a trained codec and a random language model, which generates noise.
 
-python -m recipes.demo_model.initialise --codec work/codec/weights --scores work/codec.json
+python -m recipes.demo_model.initialise --codec work/codec/weights --out work/noise
 """
 
 import argparse
@@ -88,10 +88,10 @@ def _relate_codes(model: CsmForConditionalGeneration, first: int = 0) -> None:
 
 
 def main() -> None:
-    """Write the random demo checkpoint."""
+    """Write the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", type=Path, default=SHIPPED, help="a Mimi or CSM folder (default: the shipped demo)")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder to write to")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--scores", type=Path, help="the codec's, from the evaluation")
     parser.add_argument("--codec-steps", type=int, default=0, help="of the codec stage")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Held-out speech, the judges, and the running server that they judge."""
+"""Held-out speech; its tests are skipped where the judges are not installed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The criteria that the demo model must meet and that the negative controls must fail."""
+"""The recipe's gate: real speech passes it, and spoilt speech fails. The demo model must pass that of the words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

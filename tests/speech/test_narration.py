@@ -283,6 +283,12 @@ def test_the_first_segment_is_sent_at_once_and_not_made_again() -> None:
     assert whole.texts[:2] == [SENTENCES[0]] * 2
 
 
+def test_a_segment_that_was_sent_without_all_of_its_words_is_told() -> None:
+    """At more than 25 characters a second, words must be missing, even if the model ended the turn."""
+    narration, _ = narrate(Scripted(lambda text, number: [sound(max(1, len(text) // 5))]), SEGMENTS[:1])
+    assert narration.finish_reason == "silence" and narration.retries == 0
+
+
 def test_a_first_segment_of_which_nothing_was_heard_is_made_again() -> None:
     engine = Scripted(lambda text, number: [] if number == 0 else spoken(text))
     narration, sent = narrate(engine, SEGMENTS[:1])
@@ -355,15 +361,19 @@ def test_the_same_seed_gives_the_same_audio() -> None:
     assert seeds[:12] == seeds[12:] and min(seeds) == 100
 
 
-def test_a_client_that_disconnects_stops_within_and_between_segments() -> None:
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_client_that_disconnects_stops_within_and_between_segments(ended: int) -> None:
     disconnected = threading.Event()
     engine = Scripted()
     speaking = narration_of(engine, is_disconnected=disconnected.is_set).speak(script(SEGMENTS))
     next(speaking)
+    while engine.closed < ended:
+        next(speaking)
+    assert len(engine.asked) == 1
     disconnected.set()
     with pytest.raises(Cancelled):
         list(speaking)
-    assert engine.closed == len(engine.asked)
+    assert engine.closed == len(engine.asked) == 1 + ended
 
 
 def test_closing_a_narration_closes_the_generation() -> None:

@@ -18,7 +18,7 @@ from csm.model.sampling import gumbel_noise
 def lay_out_by_columns(module: nn.Module) -> None:
     """Store the weights of all linear layers in column-major order.
 
-    With a batch of a few rows, torch's CPU matrix product then reads memory a third faster (docs/performance.md).
+    With a batch of a few rows, torch's CPU matrix product then reads memory a third faster.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
