@@ -1,6 +1,7 @@
 """The engine that uses `transformers` gives the audio of `transformers`, and so does the `csm` engine."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,31 @@ def test_requests_are_served_in_order_and_cancelled_ones_stop(engine: Transforme
     first.close()
     assert len(codes(list(second))) == 2
     wait_until(lambda: engine.running == 0)
+
+
+@pytest.mark.parametrize("kind", ["csm", "transformers"])
+def test_a_client_waits_for_at_most_one_segment_of_a_long_text(
+    small: Checkpoint, engine: TransformersEngine, kind: str
+) -> None:
+    """A long text asks for its segments one after the other; who comes in between is served between two of them."""
+    engines, begun = EngineFactory(TorchRuntime(small, CPU, 1), small.tokenizer), list[str]()
+    only_slot: Any = engines(slots=1) if kind == "csm" else engine
+
+    def speak(client: str, segments: int) -> None:
+        for number in range(segments):
+            answer = Request(f"Segment {number}.", frames=30).start(only_slot)
+            next(answer)
+            begun.append(client)
+            list(answer)
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(speak, "long", 8)
+        wait_until(lambda: begun)
+        before = len(begun)
+        speak("short", 1)
+        long.result()
+    engines.close()
+    assert begun.index("short") <= before + 1 < len(begun) - 2
 
 
 def test_what_does_not_fit_the_context_is_refused(engine: TransformersEngine) -> None:
