@@ -62,7 +62,9 @@ class Settings(BaseSettings):
         "silicon and with `CSM_ENGINE=transformers`.",
     )
     engine: Literal["csm", "transformers"] = Field(
-        "csm", description="Engine: `csm`, or `transformers`, which is slow and meant for comparison."
+        "csm",
+        description="Engine: `csm`, or `transformers`, which is slow, "
+        "neither keeps a text from ending too early nor from repeating itself, and is meant for comparison.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
