@@ -193,6 +193,21 @@ class Detection:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What a recording is like as reference audio.
+
+    Attributes:
+        transcript: the words that were recognised; empty if there is no recogniser, or it is not certain enough.
+        warnings: a line for each shortcoming, with a remedy (`csm.audio.report`).
+        report: the measurements (`csm.audio.report.Report`).
+    """
+
+    transcript: str
+    warnings: Sequence[str]
+    report: Mapping[str, float | None]
+
+
 class Speech(Iterator[bytes]):
     """Iterate over the audio of one request while it is generated: 16-bit little-endian mono PCM at `SAMPLE_RATE`.
 
@@ -266,6 +281,20 @@ class Synthesizer(Protocol):
             UndecodableAudio, UnusableReference: no mark can be looked for in this file.
             NotReady: the model is not loaded yet.
             ModelUnavailable: this server does not mark speech, and the watermark's weights are not installed.
+        """
+
+    def examine_reference(self, recording: bytes, is_disconnected: Callable[[], bool]) -> Examination:
+        """Return what a recording is like as reference audio.
+
+        Args:
+            recording: a file in any format that ffmpeg reads.
+            is_disconnected: polled while this waits.
+
+        Raises:
+            UndecodableAudio, UnusableReference: it cannot be used.
+            DeadlineExceeded: the server is too busy to decode it.
+            NotReady: the model is not loaded yet.
+            Cancelled: the client disconnected.
         """
 
     def drain(self) -> None:

@@ -16,7 +16,7 @@ from csm.engine.stats import EngineStats
 from csm.errors import ModelUnavailable, NotReady
 from csm.settings import Settings
 from csm.speech.admission import Reservation
-from csm.speech.api import Detection, Dialogue, Speech, State, Status, Synthesizer, Utterance
+from csm.speech.api import Detection, Dialogue, Examination, Speech, State, Status, Synthesizer, Utterance
 from csm.speech.voices.api import Voices
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,10 @@ class LoadingSynthesizer:
     def detect_watermark(self, recording: bytes) -> Detection:
         """See `Synthesizer.detect_watermark`."""
         return self._loaded().detect_watermark(recording)
+
+    def examine_reference(self, recording: bytes, is_disconnected: Callable[[], bool]) -> Examination:
+        """See `Synthesizer.examine_reference`."""
+        return self._loaded().examine_reference(recording, is_disconnected)
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

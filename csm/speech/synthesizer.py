@@ -4,9 +4,11 @@ import functools
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 
 from csm.audio.decode import decode
 from csm.audio.encoders.pcm import pcm16
+from csm.audio.report import warnings
 from csm.audio.tempo import changed
 from csm.audio.watermark.detect import THRESHOLD, detect
 from csm.audio.watermark.marker import Marker
@@ -18,7 +20,17 @@ from csm.errors import NotReady
 from csm.model.conversation import Turn
 from csm.settings import Settings
 from csm.speech.admission import Admission, Reservation
-from csm.speech.api import MAX_EXAMINED_SECONDS, Detection, Dialogue, Notes, Speech, State, Status, Utterance
+from csm.speech.api import (
+    MAX_EXAMINED_SECONDS,
+    Detection,
+    Dialogue,
+    Examination,
+    Notes,
+    Speech,
+    State,
+    Status,
+    Utterance,
+)
 from csm.speech.dialogue import DialogueReader
 from csm.speech.frontend import TextFrontend
 from csm.speech.history import History
@@ -137,6 +149,11 @@ class CsmSynthesizer:
             waveform = decode(recording, MAX_EXAMINED_SECONDS)
         confidence = detect(waveform, self._perth or self._unused_perth())
         return Detection(confidence >= THRESHOLD, confidence, waveform.seconds)
+
+    def examine_reference(self, recording: bytes, is_disconnected: Callable[[], bool]) -> Examination:
+        """See `Synthesizer.examine_reference`."""
+        found = self._reader.read(recording, None, is_disconnected)
+        return Examination(found.transcript, warnings(found.report), asdict(found.report))
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

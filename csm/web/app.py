@@ -9,7 +9,7 @@ from csm.speech import Synthesizer
 from csm.web import access_log, auth, capacity, cors, forms, problems, rate_limit, responses
 from csm.web.keys import Keyring
 from csm.web.metrics import Metrics
-from csm.web.routes import clone, conversations, docs, health, models, page, speech, voices, watermark
+from csm.web.routes import clone, conversations, docs, health, models, page, reference, speech, voices, watermark
 from csm.web.routes import metrics as metrics_route
 
 SYNTHESIZER, METRICS = "csm.synthesizer", "csm.metrics"
@@ -54,7 +54,7 @@ def create_app(settings: Settings, synthesizer: Synthesizer) -> Flask:
     count = rate_limit.shared(limiter, settings)
     routes = [
         *(count(module.blueprint(settings, synthesizer, limiter)) for module in (clone, conversations, speech)),
-        *(count(module.blueprint(settings, synthesizer)) for module in (voices, watermark)),
+        *(count(module.blueprint(settings, synthesizer)) for module in (voices, watermark, reference)),
         models.blueprint(synthesizer),
         health.blueprint(synthesizer),
         page.blueprint(settings),

@@ -1,9 +1,12 @@
 """Reserve capacity for each request that uses the model, before its body is read or its quota is charged."""
 
-from collections.abc import Set
+import threading
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 
 from flask import Flask, Response, g, request
 
+from csm.errors import Busy
 from csm.speech import Synthesizer
 from csm.speech.admission import Reservation
 
@@ -33,3 +36,28 @@ def current() -> Reservation:
     """Return the reservation of the current request."""
     found: Reservation = g.reservation
     return found
+
+
+class Places:
+    """Places for requests that examine a recording; these need the processor, beside the requests that speak.
+
+    Args:
+        count: of recordings that are examined at once.
+    """
+
+    def __init__(self, count: int = 2) -> None:
+        self._free = threading.BoundedSemaphore(count)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold a place. To be called before the body is read, as for requests that speak.
+
+        Raises:
+            Busy: all places are taken.
+        """
+        if not self._free.acquire(blocking=False):
+            raise Busy("Other recordings are being examined; try again.", retry_after=2)
+        try:
+            yield
+        finally:
+            self._free.release()

@@ -10,7 +10,8 @@ EXECUTED = {
     ("bash", "curl"), ("bash", "curl-stream"), ("bash", "conversation"), ("python", "client"), ("python", "openai"),
     ("bash", "keys-file"), ("bash", "docker-gpu"), ("bash", "docker-cpu"), ("bash", "serve"), ("bash", "voices"),
     ("bash", "verify"), ("bash", "say"), ("bash", "say-url"), ("python", "api"), ("dockerfile", "weights"),
-    ("bash", "watermark"), ("bash", "certificate"), ("bash", "compose"), ("dockerfile", "gated"), ("bash", "gated"),
+    ("bash", "reference"), ("bash", "watermark"), ("bash", "certificate"), ("bash", "compose"), ("dockerfile", "gated"),
+    ("bash", "gated"),
 }  # fmt: skip
 TARGETS = {("bash", "demo"), ("bash", "real"), ("bash", "bench"), ("bash", "serve"), ("bash", "cpu")}
 INSTALLS = {("bash", "install"), ("bash", "cpu")}

@@ -54,10 +54,16 @@ def test_curl(served, checkout):
 
 def test_curl_finds_the_mark(served, checkout):
     assert bash(documents.block("bash", "curl", served.address), checkout).returncode == 0
-    done = bash(documents.block("bash", "watermark", served.address), checkout, VOICE_SERVER_KEY=served.key)
+    done = bash(documents.block("bash", "watermark", served.address), checkout)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["marked"] is True and found["confidence"] >= 0.7
+
+
+def test_a_recording_is_examined(served, checkout):
+    done = bash(documents.block("bash", "reference", served.address), checkout)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["report"]["seconds"] > 5
 
 
 def test_a_stored_voice(served, checkout):

@@ -1,5 +1,7 @@
 """Stored voices: to listen to, to use, to save and to delete."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -113,6 +115,21 @@ def test_words_that_are_recognised_for_a_request_can_be_corrected_for_the_next(v
         expect(visitor.page.locator(".result")).to_contain_text("you can correct them in the form")
         assert "how much there might be" in visitor.field("Words of the recording").input_value()
         visitor.speak()
+        visitor.await_end()
+        expect(visitor.page.locator(".result").first).not_to_contain_text("recognised")
+
+
+@pytest.mark.skipif(tiny_whisper() is None, reason="needs requirements-quality.txt")
+def test_the_server_tells_the_words_before_anything_is_said_in_the_voice(visit, tmp_path):
+    with real_server(tmp_path, transcriber=tiny_whisper(), max_audio_seconds=2) as server:
+        visitor = visit(port=server.port)
+        visitor.choose_file()
+        visitor.field("The speaker has agreed").check()
+        assert visitor.field("Words of the recording").input_value() == "", "the server has not accepted a key yet"
+        visitor.enter_key()
+        expect(visitor.field("Words of the recording")).to_have_value(re.compile("how much there might be"))
+        expect(visitor.text("The server finds no fault in this recording.")).to_be_visible()
+        visitor.button("Generate speech").click()
         visitor.await_end()
         expect(visitor.page.locator(".result").first).not_to_contain_text("recognised")
 

@@ -409,6 +409,14 @@ def test_what_should_be_better_about_the_reference_audio_is_noted_before_the_fir
     speech.close()
 
 
+def test_a_recording_is_examined_without_a_place_of_those_who_speak(synthesizer: CsmSynthesizer) -> None:
+    found = synthesizer.examine_reference(synthetic_speech(), lambda: False)
+    assert [line.partition(":")[0] for line in found.warnings][:1] == ["short"]
+    assert found.report["seconds"] and found.transcript == "" and reserved(synthesizer) == 0
+    with pytest.raises(UndecodableAudio):
+        synthesizer.examine_reference(b"no audio", lambda: False)
+
+
 def test_a_recording_to_be_examined_waits_for_a_decoder(decoding: Decoding) -> None:
     synthesizer = CsmSynthesizer(speech_settings(queue=9, deadline_seconds=0.1), FakeEngine(), {})
     with ThreadPoolExecutor(2) as pool:

@@ -11,7 +11,7 @@ from typing import Any
 from csm import errors
 from csm.engine.stats import EngineStats
 from csm.settings import load
-from csm.speech import Detection, Dialogue, Notes, Speech, State, Status, Utterance
+from csm.speech import Detection, Dialogue, Examination, Notes, Speech, State, Status, Utterance
 from csm.speech.admission import Admission, Reservation
 from tests.web.fake_voices import FakeVoices
 
@@ -185,6 +185,15 @@ class FakeSynthesizer:
             raise script.error()
         self._pause(script.pace, script.hold == 0, lambda: False)
         return Detection(script.mark > 0, script.mark / 255, 1.25)
+
+    def examine_reference(self, recording: bytes, is_disconnected: Callable[[], bool]) -> Examination:
+        """See `Synthesizer.examine_reference`; the recording is a script too."""
+        script = Script.parse(recording.decode(errors="replace"))
+        self.note("examine")
+        if script.fail:
+            raise script.error()
+        self._pause(script.pace, script.hold == 0, is_disconnected)
+        return Examination(script.recognized.replace("_", " "), [script.warn] if script.warn else [], {"seconds": 2.0})
 
     def drain(self) -> None:
         """See `Synthesizer.drain`."""

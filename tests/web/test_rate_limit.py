@@ -16,8 +16,17 @@ def test_each_key_has_a_quota(make_client):
 
 def test_all_routes_share_the_quota_of_a_key(make_client):
     client = make_client(rate_limit="2 per hour")
-    paths = ("/clone-voice", "/v1/audio/speech", "/conversation", "/watermark", "/v1/audio/voices", "/clone-voice")
-    assert [client.post(path, headers=KEY).status_code for path in paths] == [415, 415, 429, 429, 429, 429]
+    names = (
+        "clone-voice",
+        "v1/audio/speech",
+        "conversation",
+        "watermark",
+        "reference",
+        "v1/audio/voices",
+        "clone-voice",
+    )
+    statuses = [client.post(f"/{name}", headers=KEY).status_code for name in names]
+    assert statuses == [415, 415, 429, 429, 429, 429, 429]
     assert client.get("/v1/audio/voices", headers=KEY).status_code == 200
 
 

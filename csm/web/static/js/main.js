@@ -16,7 +16,7 @@ const server = new Server();
 const voices = new StoredVoices(server);
 const results = byId("results");
 const limits = await reachable();
-const form = new SpeechForm({ limits, voices });
+const form = new SpeechForm({ limits, voices, server });
 /** @type {AbortController | null} */
 let running = null;
 /** @type {Result | null} */
@@ -69,6 +69,7 @@ async function useKey() {
   try {
     await voices.refresh();
     announce("The server accepts this key.");
+    for (const picker of Object.values(form.pickers)) picker.recording.consult();
   } catch (error) {
     if (error.status === 401) return askForKey(REFUSED);
   }

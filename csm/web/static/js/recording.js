@@ -4,6 +4,7 @@ import { announce, element, show } from "./dom.js";
 import { duration } from "./estimate.js";
 import { SAMPLE_RATE, decode, judge, measure } from "./measure.js";
 import { Recorder, obstacle } from "./recorder.js";
+import { sentenceOf } from "./server.js";
 import { toPcm, wavFile } from "./wav.js";
 import { Peaks, Waveform } from "./waveform.js";
 
@@ -13,6 +14,7 @@ const WORDS =
   "run down the glass until the whole city was far behind us.";
 
 const BEFORE = "Press Record and read this aloud in your usual voice, in a quiet room:";
+const PRAISE = "The server finds no fault in this recording.";
 const MEANWHILE = "Read this aloud, then press Stop. 5 to 15 seconds are best.";
 
 const METER_MILLISECONDS = 50;
@@ -34,25 +36,30 @@ export class Recording {
   #count = 0;
   #loads = 0;
   #url = "";
+  /** @type {File | null} the last one that the server was asked about */
+  #consulted = null;
 
   /**
    * @param {Parts} part
    * @param {Limits} limits
+   * @param {import("./server.js").Server} server
    * @param {(sentence: string) => void} fail shows an error, or removes it
    */
-  constructor(part, limits, fail) {
+  constructor(part, limits, server, fail) {
     this.part = part;
     this.limits = limits;
+    this.server = server;
     this.fail = fail;
     this.wave = new Waveform(part("wave"), "Waveform of the recording");
     part("words").textContent = WORDS;
     part("prompt-hint").textContent = BEFORE;
     part("transcript-hint").textContent =
       "Write exactly what is said in the recording: the clone is then much more like it." +
-      (limits.recognizes_transcripts ? " If you leave this empty, the server recognises them." : "");
+      (limits.recognizes_transcripts ? " The server recognises them if you leave this empty, and shows them once you have ticked the box below." : "");
     show(part("obstacle"), obstacle());
     part("record").disabled = part("prompt").hidden = Boolean(obstacle());
     part("record").onclick = () => (this.#recorder ? this.stop() : this.#start());
+    part("consent").addEventListener("change", () => this.consult());
     this.#takeFiles();
   }
 
@@ -179,11 +186,49 @@ export class Recording {
     this.#show({ details: true, prompt: false, wave: Boolean(samples), audio: Boolean(samples), facts: Boolean(samples) });
     const { usable, advice } = samples ? this.#examine(samples) : unknown(file);
     this.#isUsable = usable;
-    const kind = usable ? "warning" : "error";
-    const items = advice.map((sentence) => element("li", { className: kind }, sentence));
-    if (!items.length) items.push(element("li", { className: "hint" }, "Length and level are good."));
-    this.part("advice").replaceChildren(...items);
+    this.#advise(usable ? "warning" : "error", advice, "Length and level are good.");
     announce([`${name} is ready.`, ...advice].join(" "));
+  }
+
+  /**
+   * Ask the server what it hears in the recording, and show that. The recording leaves this page only once the speaker
+   * has agreed to its use.
+   */
+  async consult() {
+    const file = this.file;
+    const isAllowed = this.part("consent").checked && (this.server.key || !this.limits.key_required);
+    if (!file || !isAllowed || this.#consulted === file) return;
+    this.#consulted = file;
+    try {
+      const { transcript, warnings } = await this.server.examine(file);
+      if (file !== this.file) return;
+      const advice = warnings.map(sentenceOf);
+      this.#advise("warning", advice, PRAISE);
+      if (transcript) this.propose(file, transcript);
+      if (transcript) advice.push("The server has recognised the words of the recording. Correct them if needed.");
+      announce(advice.join(" ") || PRAISE);
+    } catch (error) {
+      // Unless the recording is to blame, the request for speech will show what is wrong.
+      if (![415, 422].includes(error.status)) this.#consulted = null;
+      else if (file === this.file) this.#refuse(error.message);
+    }
+  }
+
+  #refuse(sentence) {
+    this.#advise("error", [sentence]);
+    announce(sentence);
+  }
+
+  /**
+   * Show what is wrong with the recording.
+   * @param {"warning" | "error"} kind
+   * @param {string[]} advice
+   * @param {string} [praise] shown if there is no advice
+   */
+  #advise(kind, advice, praise = "") {
+    const items = advice.map((sentence) => element("li", { className: kind }, sentence));
+    if (!items.length) items.push(element("li", { className: "hint" }, praise));
+    this.part("advice").replaceChildren(...items);
   }
 
   /** @param {Float32Array} samples */

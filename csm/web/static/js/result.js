@@ -6,6 +6,7 @@ import { downloads } from "./downloads.js";
 import { duration } from "./estimate.js";
 import { Player, canStream } from "./player.js";
 import { formOf } from "./request.js";
+import { sentenceOf } from "./server.js";
 import { Peaks, Waveform } from "./waveform.js";
 import { openWav, wavFile } from "./wav.js";
 
@@ -169,8 +170,7 @@ export class Result {
   /** @param {Headers} headers */
   #showWarnings(headers) {
     const found = headers.get("X-Reference-Warnings")?.split("; ") ?? [];
-    // Such as "short: only 2.0 s are used. Send …".
-    for (const line of found) this.#warn(line.replace(/^(.)([^:]*):/, (_, first, rest) => `${first.toUpperCase()}${rest} recording:`));
+    for (const line of found) this.#warn(sentenceOf(line));
     const words = headers.get("X-Transcript-Source");
     if (words === "none") this.#warn("The words of the recording were not given. With them, the clone would be much more like it.");
     const recognized = headers.get("X-Transcript");

@@ -23,6 +23,13 @@ export class ServerError extends Error {
 /** @typedef {{status: string, model?: string, device?: string, reason?: string, running?: number, waiting?: number,
  *   slots?: number, demo?: boolean, notice?: string}} Health */
 
+/** @typedef {{transcript: string, warnings: string[]}} Examination see csm/web/routes/reference.py */
+
+/** Return the sentence for a line such as "short: only 2.0 s are used. Send …". @param {string} line */
+export function sentenceOf(line) {
+  return line.replace(/^(.)([^:]*):/, (_, first, rest) => `${first.toUpperCase()}${rest} recording:`);
+}
+
 export class Server {
   /** The API key: in memory only, so it is gone when the page is closed. */
   key = "";
@@ -59,6 +66,17 @@ export class Server {
    */
   post(path, form, signal) {
     return this.#request(path, { method: "POST", body: form, signal });
+  }
+
+  /**
+   * Return what the server hears in a recording: its words, and its faults.
+   * @param {File} file
+   * @returns {Promise<Examination>}
+   */
+  async examine(file) {
+    const form = new FormData();
+    form.append("audio", file);
+    return (await this.post("reference", form)).json();
   }
 
   /**

@@ -14,7 +14,8 @@ const OF_THE_VOICE = ["audio", "voice", "transcript", "consent"];
 /** @typedef {import("./voice-picker.js").ChosenVoice} ChosenVoice */
 
 export class SpeechForm {
-  /** @param {{limits: import("./server.js").Limits, voices: import("./stored-voices.js").StoredVoices}} options */
+  /** @param {{limits: import("./server.js").Limits, voices: import("./stored-voices.js").StoredVoices,
+   *   server: import("./server.js").Server}} options */
   constructor(options) {
     this.limits = options.limits;
     this.form = byId("speech-form");

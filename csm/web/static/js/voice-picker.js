@@ -15,14 +15,14 @@ import { Recording } from "./recording.js";
 export class VoicePicker {
   /**
    * @param {HTMLElement} root is filled with the picker
-   * @param {{limits: Limits, voices: StoredVoices}} options
+   * @param {{limits: Limits, voices: StoredVoices, server: import("./server.js").Server}} options
    */
-  constructor(root, { limits, voices }) {
+  constructor(root, { limits, voices, server }) {
     this.root = root;
     this.voices = voices;
     root.append(byId("voice-template").content.cloneNode(true));
     root.setAttribute("role", "group");
-    this.recording = new Recording((name) => this.#part(name), limits, (sentence) => this.fail(sentence));
+    this.recording = new Recording((name) => this.#part(name), limits, server, (sentence) => this.fail(sentence));
     this.#part("save").hidden = !limits.stores_voices;
     this.#part("save-hint").textContent =
       "Then you need not record it again. " +
