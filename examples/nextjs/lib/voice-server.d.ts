@@ -160,6 +160,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/reference": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tell what a recording is like as reference audio */
+        post: operations["examine_reference"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -729,6 +746,36 @@ export interface components {
             confidence: number;
             /** Seconds */
             seconds: number;
+        };
+        /**
+         * ReferenceForm
+         * @description A recording that may become reference audio.
+         */
+        ReferenceForm: {
+            /**
+             * Format: binary
+             * @description The recording, in any common format; 5 to 15 seconds are best.
+             */
+            audio: string;
+        };
+        /**
+         * ReferenceReport
+         * @description What a recording is like: its words, its faults with a remedy each, and what was measured.
+         */
+        ReferenceReport: {
+            /** Transcript */
+            transcript: string;
+            /**
+             * Transcript Source
+             * @enum {string}
+             */
+            transcript_source: "recognized" | "none";
+            /** Warnings */
+            warnings: string[];
+            /** Report */
+            report: {
+                [key: string]: unknown;
+            };
         };
         /**
          * Model
@@ -1724,6 +1771,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WatermarkReport"];
+                };
+            };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            422: components["responses"]["Problem422"];
+            429: components["responses"]["Problem429"];
+            500: components["responses"]["Problem500"];
+            503: components["responses"]["Problem503"];
+            504: components["responses"]["Problem504"];
+        };
+    };
+    examine_reference: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["ReferenceForm"];
+            };
+        };
+        responses: {
+            /** @description What the recording is like. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReferenceReport"];
                 };
             };
             400: components["responses"]["Problem400"];
