@@ -1,6 +1,7 @@
 """From a recording to speech that is heard: the page in a real browser, before the real server."""
 
 import base64
+import re
 
 import numpy as np
 import pytest
@@ -36,6 +37,20 @@ def test_it_is_heard_before_the_answer_is_complete(visit, server):
     expect(visitor.page.get_by_text("Cancelled.").first).to_be_visible()
     server.await_idle()
     assert len(visitor.downloaded()) > 0, "what was heard before is kept"
+
+
+def test_length_and_estimate_of_the_text_and_speed_of_the_answer_are_told(visitor):
+    visitor.enter_key()
+    visitor.field("Choose a voice").select_option("default (for everybody)")
+    visitor.field("Text to say").fill("One, two, three.")
+    expect(visitor.page.locator("#text-count")).to_have_text(
+        re.compile(r"^16 of 10.000 characters · about \d+\Ds of speech$")
+    )
+    visitor.button("Generate speech").click()
+    visitor.await_end()
+    expect(visitor.page.locator(".facts").first).to_have_text(
+        re.compile(r"^First audio after .+s · .+s of speech in .+s · \d+\.\d × real time$")
+    )
 
 
 def test_cancelling_before_the_first_audio_frees_the_server(visitor, server):
