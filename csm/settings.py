@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     )
     engine: Literal["csm", "transformers"] = Field(
         "csm",
-        description="Engine: `csm`, or `transformers`, which is slow, "
-        "neither keeps a text from ending too early nor from repeating itself, and is meant for comparison.",
+        description="Engine: `csm`, or `transformers`, which is meant for comparison: it is slow, and does not prevent "
+        "early endings and repetition.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")

@@ -55,7 +55,7 @@ export class Recording {
     part("prompt-hint").textContent = BEFORE;
     part("transcript-hint").textContent =
       "Write exactly what is said in the recording: the clone is then much more like it." +
-      (limits.recognizes_transcripts ? " The server recognises them if you leave this empty, and shows them once you have ticked the box below." : "");
+      (limits.recognizes_transcripts ? " If you leave this empty, the server recognises them once you tick the box below." : "");
     show(part("obstacle"), obstacle());
     part("record").disabled = part("prompt").hidden = Boolean(obstacle());
     part("record").onclick = () => (this.#recorder ? this.stop() : this.#start());
@@ -68,9 +68,11 @@ export class Recording {
     return this.part("transcript").value.trim();
   }
 
-  /** Fill in the words that the server recognised in a file, unless others have been written meanwhile. */
+  /** Fill in the words that the server recognised in a file, unless others are there; return whether they were taken. */
   propose(file, words) {
-    if (file === this.file && !this.transcript) this.part("transcript").value = words;
+    if (file !== this.file || this.transcript || !words) return false;
+    this.part("transcript").value = words;
+    return true;
   }
 
   get name() {
@@ -204,9 +206,9 @@ export class Recording {
       if (file !== this.file) return;
       const advice = warnings.map(sentenceOf);
       this.#advise("warning", advice, PRAISE);
-      if (transcript) this.propose(file, transcript);
-      if (transcript) advice.push("The server has recognised the words of the recording. Correct them if needed.");
-      announce(advice.join(" ") || PRAISE);
+      const told = advice.length ? advice : [PRAISE];
+      if (this.propose(file, transcript)) told.push("The server has recognised its words. Correct them if needed.");
+      announce(told.join(" "));
     } catch (error) {
       // Unless the recording is to blame, the request for speech will show what is wrong.
       if (![415, 422].includes(error.status)) this.#consulted = null;
